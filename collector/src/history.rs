@@ -1,0 +1,253 @@
+//! The narrow interface behind which the history stands: walk the catalog,
+//! read a field's samples, read a rollup.
+//!
+//! Whoever reads (pages, export, SQL, the alert machine's past) sees this and
+//! nothing of files, chunks or the head, so that another engine can take the
+//! store's place.
+
+use rookery_plugins::{FieldSpec, FieldType, HostState, Kind, ServiceSpec, State, TimeMs, Value};
+use serde::Serialize;
+use std::sync::Arc;
+use thiserror::Error;
+
+/// Why something could not be read.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// No such node, service or field; the text names it, and a near one.
+    #[error("{0}")]
+    NotFound(String),
+    /// The request makes no sense (from after to, a step of zero).
+    #[error("{0}")]
+    BadRequest(String),
+    /// The disk or a period file failed; the text names the file.
+    #[error("{0}")]
+    Storage(String),
+}
+
+/// A node of the catalog.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NodeInfo {
+    /// Its name, `group;host` where the agent gave it so.
+    pub name: String,
+    /// Its group; empty: none.
+    pub group: String,
+    /// Time of its newest sample; `None` before the first.
+    pub last_seen_ms: Option<TimeMs>,
+    /// How many services it has.
+    pub n_services: usize,
+}
+
+/// A service of the catalog, as it is now.
+#[derive(Clone, Debug)]
+pub struct ServiceInfo {
+    /// What it is.
+    pub spec: Arc<ServiceSpec>,
+    /// Whether it is still expected to report.
+    pub active: bool,
+    /// The newest drawn value of each field of `spec`, in its order.
+    pub now: Vec<Now>,
+}
+
+/// A field's newest value as it is drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Now {
+    /// When it was read; `None`: not in memory.
+    pub time_ms: Option<TimeMs>,
+    /// Level, or rate per second of a counter; `None`: unknown.
+    pub value: Option<f64>,
+}
+
+/// A field's samples in a span of time, oldest first, exactly as they came.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Samples {
+    /// How to draw them.
+    pub field_type: FieldType,
+    /// UTC, ms, strictly ascending.
+    pub times_ms: Vec<TimeMs>,
+    /// [`Kind`] of each value, never `Absent`.
+    pub kinds: Vec<u8>,
+    /// Bits of each value.
+    pub bits: Vec<u64>,
+}
+
+impl Samples {
+    /// The samples, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = (TimeMs, Value)> + '_ {
+        self.times_ms.iter().enumerate().filter_map(|(i, t)| {
+            let kind = Kind::from_u8(self.kinds[i])?;
+            Some((*t, Value::from_bits(kind, self.bits[i])?))
+        })
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.times_ms.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.times_ms.is_empty()
+    }
+}
+
+/// What is known of a field's drawn values in `[start, start + step)`: levels
+/// as they are, counters as rates per second (each rate belongs to the later of
+/// its two samples).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Bucket {
+    /// Number of known drawn values; 0: a gap, and all else is meaningless.
+    pub count: u64,
+    /// Smallest.
+    pub min: f64,
+    /// Largest.
+    pub max: f64,
+    /// Sum; the mean is `sum / count`.
+    pub sum: f64,
+    /// Oldest.
+    pub first: f64,
+    /// Newest.
+    pub last: f64,
+}
+
+impl Default for Bucket {
+    fn default() -> Bucket {
+        Bucket {
+            count: 0,
+            min: f64::INFINITY,
+            max: f64::NEG_INFINITY,
+            sum: 0.0,
+            first: 0.0,
+            last: 0.0,
+        }
+    }
+}
+
+impl Bucket {
+    /// Takes in one drawn value, newer than all before.
+    pub fn push(&mut self, v: f64) {
+        if self.count == 0 {
+            self.first = v;
+        }
+        self.count += 1;
+        self.min = self.min.min(v);
+        self.max = self.max.max(v);
+        self.sum += v;
+        self.last = v;
+    }
+
+    /// The mean; `None` in a gap.
+    pub fn mean(&self) -> Option<f64> {
+        (self.count > 0).then(|| self.sum / self.count as f64)
+    }
+}
+
+/// One field's part of a [`Rollup`].
+#[derive(Clone, Debug)]
+pub struct FieldRollup {
+    /// What the field is.
+    pub spec: FieldSpec,
+    /// One for each step from `Rollup::from_ms`, gaps included.
+    pub buckets: Vec<Bucket>,
+    /// Over the whole span: the same figures that the buckets give together.
+    pub total: Bucket,
+    /// Over the whole span, for COUNTER, DERIVE and ABSOLUTE: by how much it
+    /// grew, resets handled.
+    pub increase: Option<f64>,
+}
+
+/// A service's fields by steps of time.
+#[derive(Clone, Debug)]
+pub struct Rollup {
+    /// Start of the first bucket.
+    pub from_ms: TimeMs,
+    /// Width of a bucket, ms.
+    pub step_ms: i64,
+    /// The service as it was in the catalog at the end of the span.
+    pub spec: Arc<ServiceSpec>,
+    /// The fields asked for, in the service's order.
+    pub fields: Vec<FieldRollup>,
+}
+
+/// What a reader can ask of the history.
+pub trait History: Send + Sync {
+    /// All nodes, by name.
+    fn nodes(&self) -> Vec<NodeInfo>;
+
+    /// A node's services, by name.
+    fn services(&self, node: &str) -> Result<Vec<ServiceInfo>, ReadError>;
+
+    /// The exact samples of one field with `from_ms <= time < to_ms`.
+    fn samples(
+        &self,
+        node: &str,
+        service: &str,
+        field: &str,
+        from_ms: TimeMs,
+        to_ms: TimeMs,
+    ) -> Result<Samples, ReadError>;
+
+    /// The fields of a service (all where `fields` is empty) by steps of
+    /// `step_ms` from `from_ms` to `to_ms`. At most 100,000 buckets a field.
+    fn rollup(
+        &self,
+        node: &str,
+        service: &str,
+        fields: &[&str],
+        from_ms: TimeMs,
+        to_ms: TimeMs,
+        step_ms: i64,
+    ) -> Result<Rollup, ReadError>;
+
+    /// A number that changes whenever new samples of the node arrived: for
+    /// caches.
+    fn version(&self, node: &str) -> u64;
+}
+
+/// A service's state as the alert machine sees it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ServiceState {
+    /// OK, WARNING, CRITICAL, UNKNOWN.
+    pub state: State,
+    /// Hard: seen often enough to be told.
+    pub hard: bool,
+    /// Since when it is in this state; 0: from the start.
+    pub since_ms: TimeMs,
+    /// `user is 93.10 (outside ~:80)`; empty when OK.
+    pub text: String,
+}
+
+/// Something that is wrong now.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Problem {
+    /// The node.
+    pub node: String,
+    /// The service; `None`: the node itself is DOWN.
+    pub service: Option<String>,
+    /// The node's state.
+    pub host_state: HostState,
+    /// The service's state, and since when.
+    #[serde(flatten)]
+    pub state: ServiceState,
+    /// The incident that it belongs to, if one was opened.
+    pub incident: Option<String>,
+}
+
+/// What a reader can ask of the alert machine.
+pub trait States: Send + Sync {
+    /// UP or DOWN, and since when.
+    fn host_state(&self, node: &str) -> (HostState, TimeMs);
+    /// The state of one service; OK when nothing is known.
+    fn service_state(&self, node: &str, service: &str) -> ServiceState;
+    /// The state of one field.
+    fn field_state(&self, node: &str, service: &str, field: &str) -> State;
+    /// The warning and critical range that hold for a field now, in Nagios'
+    /// grammar, wherever they come from.
+    fn field_limits(
+        &self,
+        node: &str,
+        service: &str,
+        field: &str,
+    ) -> (Option<String>, Option<String>);
+    /// All that is not OK or UP, worst first, then newest first.
+    fn problems(&self) -> Vec<Problem>;
+}
