@@ -1,0 +1,12 @@
+//! Munin's plugin texts, both ways: what `config` and `fetch` print.
+//!
+//! Read as Munin's master reads them: lines end in LF or CRLF, blanks around
+//! a line do not matter, `#` begins a comment, `multigraph NAME` begins
+//! another service. What is not understood is counted and skipped, never an
+//! error: one bad line must not cost the other values.
+
+mod parse;
+mod render;
+
+pub use parse::{Parsed, Reading, parse};
+pub use render::{render_config, render_values};
