@@ -1,0 +1,17 @@
+//! What the probes share: byte parsers, and the reading of `[probe.NAME]`.
+
+mod parse;
+mod settings;
+
+pub use parse::{decimal, keyed, lines, number, words};
+pub use settings::{no_settings, settings};
+
+use crate::{Cells, Value};
+
+/// Pushes the number, or unknown where the kernel did not give it.
+pub fn push(out: &mut Cells, value: Option<u64>) {
+    match value {
+        Some(v) => out.push(v),
+        None => out.push(Value::Unknown),
+    }
+}
