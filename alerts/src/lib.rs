@@ -1,1 +1,27 @@
-//! x
+//! Thresholds, states and notices as a pure machine; the channels that tell
+//! people; and what Nagios asks through `check_rookery`.
+//!
+//! In: rows of samples with their own times, and the time that it is now. Out:
+//! [`Output`]s: what is to be kept ([`StateRecord`]), what has changed
+//! ([`Transition`]) and what people are to be told ([`Notice`]).
+//!
+//! What this crate never does: I/O outside [`channels`] and [`check`], and
+//! reading a clock anywhere else.
+
+pub mod channels;
+pub mod check;
+pub mod glob;
+pub mod machine;
+pub mod message;
+pub mod output;
+pub mod rate;
+pub mod rpn;
+pub mod rules;
+
+//pub use channels::{ContactConfig, MailConfig, Notifier, SendError};
+pub use machine::{FieldView, HostView, Machine, Plan, Problem, ServiceView, Settings};
+pub use output::{
+    FieldValue, Notice, NoticeKind, Output, RecordState, StateRecord, Status, Transition,
+    TransitionKind,
+};
+pub use rules::Rules;

@@ -1,0 +1,241 @@
+//! The alert machine: thresholds and states, without I/O and without a clock.
+//!
+//! Everything runs on the samples' own time, in order per field. A sample that
+//! is not newer than the newest seen of its field is history only. Samples of
+//! a replayed spool (older than [`Settings::stale_after_steps`]) move the
+//! states, but nobody is told of what is over: telling looks at the state as
+//! it stands at the first sample of the present. That is why it is enough to
+//! compare the hard state with the one people were told of, and why a restart
+//! in between tells nothing twice.
+//!
+//! The hot path is [`Machine::observe`]: a [`Plan`] names the few columns of a
+//! row that have limits by index, so that a row without any costs a few
+//! comparisons, and no row that stays as it was allocates or hashes.
+
+mod evaluate;
+mod hosts;
+mod plan;
+mod records;
+mod settings;
+mod views;
+
+#[cfg(test)]
+mod scenario;
+#[cfg(test)]
+mod tests;
+
+use crate::output::Incident;
+use crate::rpn::Rpn;
+use crate::rules::Rules;
+use rookery_plugins::{FieldType, HostState, LayoutId, Range, State, TimeMs, Value};
+use std::collections::{BTreeMap, HashMap};
+
+pub use plan::Plan;
+pub use settings::Settings;
+pub use views::{FieldView, HostView, Problem, ServiceView};
+
+/// A time before every sample.
+const NEVER: TimeMs = TimeMs::MIN;
+
+/// All states, and the rules that make them.
+#[derive(Debug)]
+pub struct Machine {
+    rules: Rules,
+    settings: Settings,
+    nodes: Vec<Node>,
+    services: Vec<Service>,
+    fields: Vec<Field>,
+    by_name: HashMap<String, u32>,
+    /// When watching began, or began anew after a pause: nobody is silent
+    /// for longer than that.
+    started_ms: Option<TimeMs>,
+    last_tick_ms: TimeMs,
+}
+
+/// A node, by index: plans hold indices, so nothing is ever moved.
+#[derive(Debug)]
+struct Node {
+    name: String,
+    group: String,
+    services: BTreeMap<String, u32>,
+    slots: Vec<Slot>,
+    state: HostState,
+    since_ms: TimeMs,
+    /// When something last arrived, on the collector's clock.
+    last_seen_ms: TimeMs,
+    /// The fastest step of before a restart, until plans say better; ms.
+    step_ms: u64,
+    incident: Option<Incident>,
+    skewed: bool,
+    /// The record in the store is not this.
+    dirty: bool,
+    gone: bool,
+}
+
+/// One layout of a node: how often it is expected.
+#[derive(Debug)]
+struct Slot {
+    layout: LayoutId,
+    /// 0 when not known: it is then not expected.
+    step_ms: i64,
+    last_now_ms: TimeMs,
+    last_time_ms: TimeMs,
+    /// Rows in a row that were old but came at the pace of their times.
+    steady: u32,
+    /// Overdue while others of the node report: not expected any more.
+    retired: bool,
+}
+
+#[derive(Debug)]
+struct Service {
+    node: u32,
+    name: String,
+    title: String,
+    fields: Vec<u32>,
+    attempts_max: u32,
+    contacts: Vec<String>,
+    labels: BTreeMap<String, String>,
+    state: State,
+    hard: bool,
+    attempt: u32,
+    since_ms: TimeMs,
+    problem_ms: TimeMs,
+    hard_state: State,
+    last_ms: TimeMs,
+    notified: Option<State>,
+    incident: Option<Incident>,
+    gone: bool,
+}
+
+#[derive(Debug)]
+struct Field {
+    service: u32,
+    name: String,
+    label: String,
+    kind: FieldType,
+    min: Option<f64>,
+    max: Option<f64>,
+    cdef: Option<Rpn>,
+    warning: Option<Range>,
+    critical: Option<Range>,
+    unknown_limit: u32,
+    /// Has limits and is not silenced.
+    active: bool,
+    state: State,
+    last_ms: TimeMs,
+    /// The latest reading, for a rate.
+    before: Option<(TimeMs, Value)>,
+    /// As judged: per second, after the cdef.
+    value: Option<f64>,
+    unknowns: u32,
+}
+
+impl Machine {
+    /// A machine that knows no node yet.
+    pub fn new(rules: Rules, settings: Settings) -> Machine {
+        Machine {
+            rules,
+            settings,
+            nodes: Vec::new(),
+            services: Vec::new(),
+            fields: Vec::new(),
+            by_name: HashMap::new(),
+            started_ms: None,
+            last_tick_ms: NEVER,
+        }
+    }
+
+    /// The settings it was made with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn node_idx(&mut self, name: &str) -> u32 {
+        if let Some(idx) = self.by_name.get(name) {
+            return *idx;
+        }
+        let idx = self.nodes.len() as u32;
+        self.nodes.push(Node {
+            name: name.to_owned(),
+            group: String::new(),
+            services: BTreeMap::new(),
+            slots: Vec::new(),
+            state: HostState::Up,
+            since_ms: NEVER,
+            last_seen_ms: NEVER,
+            step_ms: 0,
+            incident: None,
+            skewed: false,
+            dirty: true,
+            gone: false,
+        });
+        self.by_name.insert(name.to_owned(), idx);
+        idx
+    }
+
+    fn service_idx(&mut self, node: u32, name: &str) -> u32 {
+        if let Some(idx) = self.nodes[node as usize].services.get(name) {
+            return *idx;
+        }
+        let idx = self.services.len() as u32;
+        self.services.push(Service {
+            node,
+            name: name.to_owned(),
+            title: String::new(),
+            fields: Vec::new(),
+            attempts_max: self.settings.max_check_attempts,
+            contacts: Vec::new(),
+            labels: BTreeMap::new(),
+            state: State::Ok,
+            hard: true,
+            attempt: 1,
+            since_ms: NEVER,
+            problem_ms: NEVER,
+            hard_state: State::Ok,
+            last_ms: NEVER,
+            notified: None,
+            incident: None,
+            gone: false,
+        });
+        self.nodes[node as usize].services.insert(name.to_owned(), idx);
+        idx
+    }
+
+    fn field_idx(&mut self, service: u32, name: &str) -> u32 {
+        let of = &self.services[service as usize].fields;
+        if let Some(idx) = of.iter().find(|f| self.fields[**f as usize].name == name) {
+            return *idx;
+        }
+        let idx = self.fields.len() as u32;
+        self.fields.push(Field {
+            service,
+            name: name.to_owned(),
+            label: String::new(),
+            kind: FieldType::Gauge,
+            min: None,
+            max: None,
+            cdef: None,
+            warning: None,
+            critical: None,
+            unknown_limit: self.settings.unknown_limit,
+            active: true,
+            state: State::Ok,
+            last_ms: NEVER,
+            before: None,
+            value: None,
+            unknowns: 0,
+        });
+        self.services[service as usize].fields.push(idx);
+        idx
+    }
+}
+
+/// An incident's id: when it began and where. Deterministic, so that a second
+/// run over the same samples names it the same.
+fn incident_id(node: &str, service: &str, since_ms: TimeMs) -> String {
+    let mut hash: u32 = 0x811c_9dc5;
+    for b in node.bytes().chain([0]).chain(service.bytes()) {
+        hash = (hash ^ u32::from(b)).wrapping_mul(0x0100_0193);
+    }
+    format!("{since_ms:x}-{hash:08x}")
+}

@@ -1,0 +1,178 @@
+//! Which columns of a row are judged, found once per layout.
+
+use super::{Machine, NEVER, Slot};
+use crate::rpn::Rpn;
+use crate::rules::Terms;
+use rookery_plugins::{FieldSpec, Layout, LayoutId, ServiceSpec, State};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What to judge in the rows of one layout of one node. Belongs to the machine
+/// that made it; make a new one when the layout or the services change.
+#[derive(Debug)]
+pub struct Plan {
+    pub(super) node: u32,
+    pub(super) slot: u32,
+    /// A service and how many of `columns`, in order, are its own.
+    pub(super) services: Vec<(u32, u32)>,
+    /// A row's cell and its field.
+    pub(super) columns: Vec<(u32, u32)>,
+    notes: Vec<String>,
+}
+
+impl Plan {
+    /// What is wrong with the plugins' own limits and cdefs, for the log.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// How many cells of a row are judged.
+    pub fn len(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// Whether no cell has limits.
+    pub fn is_empty(&self) -> bool {
+        self.columns.is_empty()
+    }
+}
+
+impl Machine {
+    /// The plan for a node's layout. `services` finds a service of that node
+    /// by name; a service that it does not know is not judged.
+    pub fn plan<'a>(
+        &mut self,
+        node: &str,
+        group: &str,
+        services: &dyn Fn(&str) -> Option<&'a ServiceSpec>,
+        layout: &Layout,
+    ) -> Plan {
+        let node_idx = self.node_idx(node);
+        group.clone_into(&mut self.nodes[node_idx as usize].group);
+        let mut by_service: BTreeMap<&str, Vec<(u32, &str)>> = BTreeMap::new();
+        for (i, key) in layout.fields().iter().enumerate() {
+            by_service.entry(&key.service).or_default().push((i as u32, &key.field));
+        }
+        let mut plan =
+            Plan { node: node_idx, slot: 0, services: vec![], columns: vec![], notes: vec![] };
+        let mut step_ms = 0i64;
+        for (name, columns) in by_service {
+            let Some(spec) = services(name) else { continue };
+            let step = i64::try_from(spec.step_ms).unwrap_or(0);
+            if step > 0 && (step_ms == 0 || step < step_ms) {
+                step_ms = step;
+            }
+            self.plan_service(&mut plan, spec, name, &columns);
+        }
+        plan.slot = self.slot_idx(node_idx, layout.id(), step_ms);
+        plan
+    }
+
+    fn slot_idx(&mut self, node: u32, layout: LayoutId, step_ms: i64) -> u32 {
+        let node = &mut self.nodes[node as usize];
+        // The first sight of a step is kept for a restart.
+        node.dirty = true;
+        if let Some(i) = node.slots.iter().position(|s| s.layout == layout) {
+            node.slots[i].step_ms = step_ms;
+            return i as u32;
+        }
+        node.slots.push(Slot {
+            layout,
+            step_ms,
+            last_now_ms: NEVER,
+            last_time_ms: NEVER,
+            steady: 0,
+            // Expected from its first row on.
+            retired: true,
+        });
+        (node.slots.len() - 1) as u32
+    }
+
+    fn plan_service(
+        &mut self,
+        plan: &mut Plan,
+        spec: &ServiceSpec,
+        name: &str,
+        columns: &[(u32, &str)],
+    ) {
+        let (node, group) = {
+            let n = &self.nodes[plan.node as usize];
+            (n.name.clone(), n.group.clone())
+        };
+        let terms: Vec<(&FieldSpec, Terms)> =
+            spec.fields.iter().map(|f| (f, self.rules.terms(&node, &group, name, f))).collect();
+        let judged = |t: &Terms| t.enabled && (t.warning.is_some() || t.critical.is_some());
+        let known = self.nodes[plan.node as usize].services.contains_key(name);
+        if !known && !terms.iter().any(|(_, t)| judged(t)) {
+            plan.notes.extend(terms.into_iter().flat_map(|(_, t)| t.notes));
+            return;
+        }
+        let service = self.service_idx(plan.node, name);
+        spec.title.clone_into(&mut self.services[service as usize].title);
+        self.settle_service(service, terms.iter().map(|(_, t)| t).filter(|t| judged(t)));
+        let mut active = BTreeSet::new();
+        for (field, terms) in terms {
+            plan.notes.extend(terms.notes.iter().cloned());
+            if judged(&terms) {
+                let idx = self.field_idx(service, &field.name);
+                self.settle_field(plan, idx, field, &terms);
+                active.insert(idx);
+            }
+        }
+        let mut n = 0;
+        for (column, field) in columns {
+            let of = &self.services[service as usize].fields;
+            let idx = of.iter().find(|i| self.fields[**i as usize].name == *field);
+            if let Some(idx) = idx.filter(|i| active.contains(i)) {
+                plan.columns.push((*column, *idx));
+                n += 1;
+            }
+        }
+        // A field without limits any more must not keep its service from
+        // being OK again: the next row judges it without.
+        for idx in &self.services[service as usize].fields {
+            if !active.contains(idx) {
+                let field = &mut self.fields[*idx as usize];
+                (field.active, field.state) = (false, State::Ok);
+            }
+        }
+        plan.services.push((service, n));
+    }
+
+    fn settle_service<'t>(&mut self, service: u32, terms: impl Iterator<Item = &'t Terms>) {
+        let default = self.settings.max_check_attempts.max(1);
+        let service = &mut self.services[service as usize];
+        let mut attempts: Option<u32> = None;
+        let mut contacts = Some(BTreeSet::new());
+        service.labels.clear();
+        for t in terms {
+            let mine = t.max_check_attempts.unwrap_or(default);
+            attempts = Some(attempts.map_or(mine, |a| a.min(mine)));
+            // A field for all contacts makes the service one for all.
+            match &mut contacts {
+                Some(set) if !t.contacts.is_empty() => set.extend(t.contacts.iter().cloned()),
+                _ => contacts = None,
+            }
+            service.labels.extend(t.labels.clone());
+        }
+        service.attempts_max = attempts.unwrap_or(default);
+        service.contacts = contacts.unwrap_or_default().into_iter().collect();
+    }
+
+    fn settle_field(&mut self, plan: &mut Plan, idx: u32, spec: &FieldSpec, terms: &Terms) {
+        let default = self.settings.unknown_limit.max(1);
+        let cdef = spec.cdef.as_deref().and_then(|text| {
+            Rpn::compile(text, &spec.name)
+                .map_err(|e| plan.notes.push(format!("{}: limits apply without {e}", spec.name)))
+                .ok()
+        });
+        let field = &mut self.fields[idx as usize];
+        if field.kind != spec.kind {
+            (field.kind, field.before) = (spec.kind, None);
+        }
+        spec.label_or_name().clone_into(&mut field.label);
+        (field.min, field.max, field.cdef) = (spec.min, spec.max, cdef);
+        (field.warning, field.critical) = (terms.warning, terms.critical);
+        field.unknown_limit = terms.unknown_limit.unwrap_or(default);
+        field.active = true;
+    }
+}

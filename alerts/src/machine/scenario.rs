@@ -1,0 +1,300 @@
+//! Scenarios as text: `testdata/*.test` on a simulated clock. See
+//! `testdata/README.md` for the language.
+
+use super::{Machine, Plan, Settings};
+use crate::output::{Notice, Output, StateRecord, Transition};
+use crate::rules::Rules;
+use rookery_plugins::{Cells, FieldKey, FieldSpec, FieldType, Layout, ServiceSpec, TimeMs, Value};
+use std::collections::{BTreeMap, VecDeque};
+
+const DAY: TimeMs = 1_763_596_800_000;
+
+/// The world of one scenario.
+struct World {
+    machine: Machine,
+    settings: Settings,
+    rules: String,
+    nodes: BTreeMap<String, BTreeMap<String, ServiceSpec>>,
+    plans: BTreeMap<String, (Layout, Plan)>,
+    store: BTreeMap<String, StateRecord>,
+    now_ms: TimeMs,
+    touched: (String, String),
+    notices: VecDeque<Notice>,
+    transitions: Vec<Transition>,
+}
+
+fn clock(text: &str) -> TimeMs {
+    let parts: Vec<i64> = text.split(':').map(|p| p.parse().expect("a time")).collect();
+    DAY + (parts[0] * 3600 + parts[1] * 60 + parts.get(2).copied().unwrap_or(0)) * 1000
+}
+
+impl World {
+    fn new() -> World {
+        World {
+            machine: Machine::new(Rules::default(), Settings::default()),
+            settings: Settings::default(),
+            rules: String::new(),
+            nodes: BTreeMap::new(),
+            plans: BTreeMap::new(),
+            store: BTreeMap::new(),
+            now_ms: DAY,
+            touched: Default::default(),
+            notices: VecDeque::new(),
+            transitions: Vec::new(),
+        }
+    }
+
+    /// A new machine from what was stored.
+    fn restart(&mut self) {
+        let rules = Rules::load(&[("s.toml".to_owned(), self.rules.clone())]).expect("rules");
+        self.machine = Machine::new(rules, self.settings.clone());
+        let json = serde_json::to_string(&self.store.values().collect::<Vec<_>>()).expect("json");
+        let records: Vec<StateRecord> = serde_json::from_str(&json).expect("reads back");
+        self.machine.restore(&records);
+        self.plans.clear();
+    }
+
+    fn take(&mut self, out: Vec<Output>) {
+        for output in out {
+            match output {
+                Output::Notice(n) => self.notices.push_back(n),
+                Output::Transition(t) => self.transitions.push(t),
+                Output::StateChanged(r) => {
+                    self.store.insert(r.key.clone(), r);
+                }
+            }
+        }
+    }
+
+    /// Ticks each second up to `to`.
+    fn advance(&mut self, to: TimeMs) {
+        assert!(to >= self.now_ms, "time goes back: use jump");
+        let mut out = Vec::new();
+        while self.now_ms < to {
+            self.now_ms += 1000;
+            self.machine.tick(self.now_ms, &mut out);
+        }
+        self.take(out);
+    }
+
+    /// `service.field value` pairs as one row.
+    fn row(&mut self, node: &str, pairs: &[&str], time_ms: TimeMs) {
+        let specs = &self.nodes[node];
+        if !self.plans.contains_key(node) {
+            let keys = specs
+                .values()
+                .flat_map(|s| s.fields.iter().map(|f| FieldKey::new(&s.name, &f.name)))
+                .collect();
+            let layout = Layout::new(keys);
+            let plan = self.machine.plan(node, "group", &|s| specs.get(s), &layout);
+            self.plans.insert(node.to_owned(), (layout, plan));
+        }
+        let (layout, plan) = &self.plans[node];
+        let mut cells = Cells::new();
+        for key in layout.fields() {
+            let name = format!("{}.{}", key.service, key.field);
+            let value = pairs.chunks(2).find(|p| p[0] == name || p[0] == "all").map(|p| p[1]);
+            match value.map(|v| Value::parse(v).expect("a value")) {
+                Some(v) => {
+                    cells.push(v);
+                    self.touched = (node.to_owned(), key.service.clone());
+                }
+                None => cells.push_absent(),
+            }
+        }
+        let mut out = Vec::new();
+        let (kinds, bits) = (cells.kinds(), cells.bits());
+        self.machine.observe(plan, time_ms, kinds, bits, self.now_ms, &mut out);
+        self.take(out);
+    }
+
+    fn field(&mut self, words: &[&str]) {
+        let (node, name) = (words[0], words[1]);
+        let (service, field) = name.split_once('.').expect("service.field");
+        let services = self.nodes.entry(node.to_owned()).or_default();
+        let spec = services.entry(service.to_owned()).or_insert_with(|| ServiceSpec {
+            step_ms: 10_000,
+            ..ServiceSpec::new(service, service, "test")
+        });
+        spec.fields.retain(|f| f.name != field);
+        let mut f = FieldSpec::gauge(field, field);
+        for pair in words[2..].chunks(2) {
+            let value = pair[1].to_owned();
+            match pair[0] {
+                "type" => f.kind = FieldType::parse(&value).expect("a type"),
+                "warning" => f.warning = Some(value),
+                "critical" => f.critical = Some(value),
+                "unknown_limit" => f.unknown_limit = value.parse().ok(),
+                "min" => f.min = value.parse().ok(),
+                "max" => f.max = value.parse().ok(),
+                "cdef" => f.cdef = Some(value),
+                "step" => spec.step_ms = value.parse().expect("ms"),
+                other => panic!("unknown word {other}"),
+            }
+        }
+        spec.fields.push(f);
+        self.plans.remove(node);
+    }
+
+    fn command(&mut self, line: &str) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[0] {
+            "field" => self.field(&words[1..]),
+            "fields" => {
+                for i in 1..=words[2].parse().expect("a count") {
+                    let name = format!("{}{i}.value", words[3]);
+                    self.field(&[&[words[1], &name], &words[4..]].concat());
+                }
+            }
+            "rule" => {
+                self.rules.push_str("[[rule]]\n");
+                self.rules.push_str(&line["rule".len()..].replace(';', "\n"));
+                self.rules.push('\n');
+                self.restart();
+            }
+            "setting" => {
+                let json = format!("{{\"{}\":{}}}", words[1], words[2]);
+                let mut all = serde_json::to_value(&self.settings).expect("json");
+                let one: serde_json::Value = serde_json::from_str(&json).expect("a number");
+                all[words[1]] = one[words[1]].clone();
+                self.settings = serde_json::from_value(all).expect("a setting");
+                self.restart();
+            }
+            "start" => {
+                self.now_ms = clock(words[1]);
+                self.machine.tick(self.now_ms, &mut Vec::new());
+            }
+            "wait" => self.advance(clock(words[1])),
+            "jump" => self.now_ms = clock(words[1]),
+            "restart" => self.restart(),
+            "at" => {
+                self.advance(clock(words[1]));
+                let (pairs, time) = match words.iter().position(|w| *w == "sampled") {
+                    Some(i) => (&words[3..i], clock(words[i + 1])),
+                    None => (&words[3..], self.now_ms),
+                };
+                self.row(words[2], pairs, time);
+            }
+            // every 10 from A to B NODE pairs…
+            "every" => {
+                let step: i64 = words[1].parse().expect("seconds");
+                let (mut t, to) = (clock(words[3]), clock(words[5]));
+                while t <= to {
+                    self.advance(t);
+                    self.row(words[6], &words[7..], t);
+                    t += step * 1000;
+                }
+            }
+            // replay 10 from A to B NODE pairs…: all arrive now
+            "replay" => {
+                let step: i64 = words[1].parse().expect("seconds");
+                let (mut t, to) = (clock(words[3]), clock(words[5]));
+                while t <= to {
+                    self.row(words[6], &words[7..], t);
+                    t += step * 1000;
+                }
+            }
+            "expect" => self.expect(&words[1..]),
+            other => panic!("unknown command {other}"),
+        }
+    }
+
+    fn expect(&mut self, words: &[&str]) {
+        match words {
+            ["no", "notice"] => {
+                assert!(self.notices.is_empty(), "unexpected: {:#?}", self.notices);
+            }
+            ["notices", n, rest @ ..] => {
+                assert_eq!(self.notices.len().to_string(), *n, "{:#?}", self.notices);
+                for notice in std::mem::take(&mut self.notices) {
+                    expect_notice(&notice, rest);
+                }
+            }
+            ["notice", rest @ ..] => {
+                let notice = self.notices.pop_front().expect("a notice");
+                expect_notice(&notice, rest);
+            }
+            ["transition", what, node] => {
+                let found = std::mem::take(&mut self.transitions);
+                let kinds: Vec<String> = found
+                    .iter()
+                    .filter(|t| t.node == *node)
+                    .map(|t| format!("{:?}", t.kind))
+                    .collect();
+                assert!(kinds.contains(&(*what).to_owned()), "{kinds:?}");
+            }
+            ["no", "transition"] => {
+                assert!(self.transitions.is_empty(), "{:#?}", self.transitions);
+            }
+            ["host", node, state] => {
+                let view = self.machine.host_state(node).expect("a node");
+                assert_eq!(view.state.to_string(), *state);
+            }
+            ["service", node, service, rest @ ..] => {
+                self.touched = ((*node).to_owned(), (*service).to_owned());
+                self.expect_state(rest);
+            }
+            rest => self.expect_state(rest),
+        }
+    }
+
+    fn expect_state(&self, words: &[&str]) {
+        let (node, service) = &self.touched;
+        let view = self.machine.service_state(node, service).expect("a service");
+        let found = [
+            view.state.to_string(),
+            if view.hard { "hard" } else { "soft" }.to_owned(),
+            format!("{}/{}", view.attempt, view.max_check_attempts),
+        ];
+        for word in words {
+            assert!(found.iter().any(|f| f == word), "{word}: {found:?} {}", view.text);
+        }
+    }
+}
+
+fn expect_notice(notice: &Notice, words: &[&str]) {
+    let text = format!(
+        "{} {} {} {} {} {}",
+        notice.kind.word(),
+        notice.node,
+        notice.service.as_deref().unwrap_or("-"),
+        notice.state,
+        notice.sequence,
+        notice.text
+    );
+    for word in words {
+        assert!(text.contains(word), "{word} is not in {text:?}");
+    }
+}
+
+#[test]
+fn every_scenario_goes_as_written() {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata");
+    let mut n = 0;
+    let mut failed = Vec::new();
+    for entry in std::fs::read_dir(dir).expect("testdata") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|e| e != "test") {
+            continue;
+        }
+        n += 1;
+        let text = std::fs::read_to_string(&path).expect("text");
+        let mut world = World::new();
+        for (i, line) in text.lines().enumerate() {
+            let line = line.split('#').next().unwrap_or("").trim();
+            if line.is_empty() {
+                continue;
+            }
+            let run = std::panic::AssertUnwindSafe(|| world.command(line));
+            if std::panic::catch_unwind(run).is_err() {
+                failed.push(format!("{}:{}: {line}", path.display(), i + 1));
+                break;
+            }
+        }
+        if !world.notices.is_empty() && !std::thread::panicking() {
+            failed.push(format!("{}: left over {:?}", path.display(), world.notices));
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+    assert!(n >= 8, "only {n} scenarios found");
+}

@@ -1,0 +1,43 @@
+//! The machine's settings and their limits.
+
+use serde::{Deserialize, Serialize};
+
+/// How patient the machine is. Times are milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Evaluations in a row, not OK, until a state is hard and people are
+    /// told. Rules can set it per service.
+    pub max_check_attempts: u32,
+    /// Unknown samples in a row until a field is UNKNOWN.
+    pub unknown_limit: u32,
+    /// A node is DOWN when nothing arrived for this many of its fastest steps…
+    pub down_after_steps: u32,
+    /// …and for at least this long.
+    pub down_after_ms: u64,
+    /// No node is declared DOWN for this long after the start, so that agents
+    /// can find the collector again.
+    pub start_grace_ms: u64,
+    /// A row is stale (moves states, tells nobody) when it is older than this
+    /// many of its steps…
+    pub stale_after_steps: u32,
+    /// …and older than this.
+    pub stale_after_ms: u64,
+    /// A row whose time is further ahead of now than this is not judged.
+    pub future_ms: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            max_check_attempts: 3,
+            unknown_limit: 3,
+            down_after_steps: 3,
+            down_after_ms: 30_000,
+            start_grace_ms: 60_000,
+            stale_after_steps: 3,
+            stale_after_ms: 30_000,
+            future_ms: 300_000,
+        }
+    }
+}

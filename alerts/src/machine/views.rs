@@ -1,0 +1,192 @@
+//! What pages and the API ask.
+
+use super::{Field, Machine, NEVER};
+use crate::message::number;
+use rookery_plugins::{HostState, Range, State, TimeMs};
+
+/// A service as it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceView {
+    /// The state of the latest evaluation.
+    pub state: State,
+    /// Whether it is hard.
+    pub hard: bool,
+    /// Since when `state`, ms; `None` before the first evaluation.
+    pub since_ms: Option<TimeMs>,
+    /// The time of the latest evaluation, ms.
+    pub last_ms: Option<TimeMs>,
+    /// The attempt, from 1…
+    pub attempt: u32,
+    /// …of so many until hard.
+    pub max_check_attempts: u32,
+    /// Whether people were told of the problem.
+    pub notified: bool,
+    /// The open incident's id.
+    pub incident: Option<String>,
+    /// Why, in one line.
+    pub text: String,
+}
+
+/// A node as it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostView {
+    /// UP or DOWN.
+    pub state: HostState,
+    /// Since when, ms; `None` before its first row.
+    pub since_ms: Option<TimeMs>,
+    /// When something last arrived since the start, ms.
+    pub last_seen_ms: Option<TimeMs>,
+    /// Whether its clock is off.
+    pub clock_skewed: bool,
+    /// The open incident's id.
+    pub incident: Option<String>,
+}
+
+/// A field with limits as it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FieldView {
+    /// Its own state, without attempts.
+    pub state: State,
+    /// The value judged (per second, after the cdef); `None` is unknown.
+    pub value: Option<f64>,
+    /// When it was read, ms.
+    pub time_ms: Option<TimeMs>,
+    /// The warning range in force.
+    pub warning: Option<Range>,
+    /// The critical range in force.
+    pub critical: Option<Range>,
+}
+
+/// Something that is not OK.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    /// The node.
+    pub node: String,
+    /// Its group.
+    pub group: String,
+    /// The service and how it stands; `None`: the node itself is DOWN.
+    pub service: Option<(String, ServiceView)>,
+    /// The node's state: its services are not judged while DOWN.
+    pub host: HostView,
+}
+
+fn known(time_ms: TimeMs) -> Option<TimeMs> {
+    (time_ms != NEVER).then_some(time_ms)
+}
+
+impl Machine {
+    /// How a service stands; `None` when it has no limits.
+    pub fn service_state(&self, node: &str, service: &str) -> Option<ServiceView> {
+        let node = &self.nodes[*self.by_name.get(node)? as usize];
+        Some(self.service_view(*node.services.get(service)?))
+    }
+
+    fn service_view(&self, idx: u32) -> ServiceView {
+        let s = &self.services[idx as usize];
+        ServiceView {
+            state: s.state,
+            hard: s.hard,
+            since_ms: known(s.since_ms),
+            last_ms: known(s.last_ms),
+            attempt: s.attempt,
+            max_check_attempts: s.attempts_max,
+            notified: s.notified.is_some(),
+            incident: s.incident.as_ref().map(|i| i.id.clone()),
+            text: self.service_text(idx),
+        }
+    }
+
+    /// How a node stands; `None` when it was never heard of.
+    pub fn host_state(&self, node: &str) -> Option<HostView> {
+        Some(self.host_view(*self.by_name.get(node)? as usize))
+    }
+
+    fn host_view(&self, i: usize) -> HostView {
+        let node = &self.nodes[i];
+        HostView {
+            state: node.state,
+            since_ms: known(node.since_ms),
+            last_seen_ms: known(node.last_seen_ms),
+            clock_skewed: node.skewed,
+            incident: node.incident.as_ref().map(|i| i.id.clone()),
+        }
+    }
+
+    /// How many of a node's services with limits are OK, WARNING, CRITICAL and
+    /// UNKNOWN, by exit code.
+    pub fn service_counts(&self, node: &str) -> [usize; 4] {
+        let mut counts = [0; 4];
+        if let Some(idx) = self.by_name.get(node) {
+            for s in self.nodes[*idx as usize].services.values() {
+                counts[self.services[*s as usize].state as usize] += 1;
+            }
+        }
+        counts
+    }
+
+    /// How a field stands; `None` when it has no limits.
+    pub fn field_state(&self, node: &str, service: &str, field: &str) -> Option<FieldView> {
+        let node = &self.nodes[*self.by_name.get(node)? as usize];
+        let service = &self.services[*node.services.get(service)? as usize];
+        let fields = service.fields.iter().map(|f| &self.fields[*f as usize]);
+        let f = fields.into_iter().find(|f| f.active && f.name == field)?;
+        Some(FieldView {
+            state: f.state,
+            value: f.value,
+            time_ms: known(f.last_ms),
+            warning: f.warning,
+            critical: f.critical,
+        })
+    }
+
+    /// All that is not OK: nodes that are DOWN and services, soft ones too, in
+    /// the order in which they were first heard of.
+    pub fn problems(&self) -> impl Iterator<Item = Problem> + '_ {
+        let problem = |i: usize, service| Problem {
+            node: self.nodes[i].name.clone(),
+            group: self.nodes[i].group.clone(),
+            service,
+            host: self.host_view(i),
+        };
+        (0..self.nodes.len()).filter(|i| !self.nodes[*i].gone).flat_map(move |i| {
+            let down = self.nodes[i].state != HostState::Up;
+            let host = down.then(|| problem(i, None));
+            let services = self.nodes[i].services.iter();
+            let bad = services.filter(|(_, s)| self.services[**s as usize].state != State::Ok);
+            host.into_iter()
+                .chain(bad.map(move |(n, s)| problem(i, Some((n.clone(), self.service_view(*s))))))
+        })
+    }
+
+    /// Why a service is in its state: `connections is 900 (outside ~:800)`.
+    pub(super) fn service_text(&self, idx: u32) -> String {
+        let s = &self.services[idx as usize];
+        let fields = s.fields.iter().map(|f| &self.fields[*f as usize]).filter(|f| f.active);
+        let mut bad: Vec<&Field> = fields.filter(|f| f.state != State::Ok).collect();
+        bad.sort_by_key(|f| std::cmp::Reverse(f.state.severity()));
+        let parts: Vec<String> = bad.into_iter().map(Field::text).collect();
+        if parts.is_empty() { "within its limits".to_owned() } else { parts.join(", ") }
+    }
+}
+
+impl Field {
+    /// The limit that makes its state.
+    pub(super) fn crossed(&self) -> Option<Range> {
+        match self.state {
+            State::Critical => self.critical,
+            State::Warning => self.warning,
+            State::Ok | State::Unknown => None,
+        }
+    }
+
+    fn text(&self) -> String {
+        let value = match (self.state, self.value) {
+            (State::Unknown, _) | (_, None) => "unknown".to_owned(),
+            (_, Some(v)) => number(v),
+        };
+        match self.crossed() {
+            Some(range) => format!("{} is {value} ({})", self.name, range.why()),
+            None => format!("{} is {value}", self.name),
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! A notice as text for people: what, where, since when, how bad, the value
+//! and its limit, and where to look.
+
+use crate::output::{Notice, NoticeKind, Status};
+use jiff::Timestamp;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use rookery_plugins::{State, TimeMs};
+use std::fmt::Write;
+
+/// What a path segment of a link keeps as it is.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// The most bytes of a message's text; the rest is cut, and that is said.
+pub const TEXT_BYTES_MAX: usize = 64 * 1024;
+/// The most fields that a message lists; the rest are counted.
+pub const VALUES_MAX: usize = 40;
+
+/// A value for people: whole numbers as such, others with two decimals, or
+/// with four digits that count where they are small.
+pub fn number(v: f64) -> String {
+    if !v.is_finite() {
+        return v.to_string();
+    }
+    let size = v.abs();
+    if v == v.trunc() && size < 1e15 {
+        return format!("{v:.0}");
+    }
+    if size >= 0.1 {
+        return format!("{v:.2}");
+    }
+    let decimals = (3.0 - size.log10().floor()).clamp(0.0, 12.0) as usize;
+    format!("{v:.decimals$}")
+}
+
+/// `2026-11-20 12:00:10 UTC`.
+pub fn time(ms: TimeMs) -> String {
+    match Timestamp::from_millisecond(ms) {
+        Ok(t) => t.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        Err(_) => format!("{ms} ms"),
+    }
+}
+
+/// A span for people: `20 s`, `5 min`, `3 h 5 min`, `2 d 4 h`.
+pub fn span(ms: i64) -> String {
+    let s = ms.max(0) / 1000;
+    match s {
+        0..120 => format!("{s} s"),
+        120..7200 => format!("{} min", s / 60),
+        7200..172_800 => format!("{} h {} min", s / 3600, s % 3600 / 60),
+        _ => format!("{} d {} h", s / 86_400, s % 86_400 / 3600),
+    }
+}
+
+/// Untrusted text for one line: control characters become blanks.
+pub fn line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// `db1/mysql`, or `db1`: the tail that all subjects of an incident share.
+pub fn place(notice: &Notice) -> String {
+    match &notice.service {
+        Some(service) => line(&format!("{}/{service}", notice.node)),
+        None => line(&notice.node),
+    }
+}
+
+/// The subject: the state first, the place last.
+pub fn subject(notice: &Notice) -> String {
+    format!("{} {}", notice.state, place(notice))
+}
+
+/// The page of what the notice is about.
+pub fn link(notice: &Notice, base_url: &str) -> String {
+    let base = base_url.trim_end_matches('/');
+    let node = utf8_percent_encode(&notice.node, SEGMENT);
+    match &notice.service {
+        Some(service) => format!("{base}/node/{node}/{}", utf8_percent_encode(service, SEGMENT)),
+        None => format!("{base}/node/{node}"),
+    }
+}
+
+/// What is wrong, in one line: Nagios' `SERVICEOUTPUT`.
+pub fn summary(notice: &Notice) -> String {
+    format!("{}: {}", notice.state, line(&notice.text))
+}
+
+/// The message's text.
+pub fn body(notice: &Notice, base_url: &str) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = write_body(&mut text, notice, base_url);
+    if text.len() > TEXT_BYTES_MAX {
+        let cut = text.floor_char_boundary(TEXT_BYTES_MAX);
+        text.truncate(cut);
+        text.push_str("\n(cut here)\n");
+    }
+    text
+}
+
+fn write_body(out: &mut String, notice: &Notice, base_url: &str) -> std::fmt::Result {
+    let what = match &notice.service {
+        Some(service) if notice.title.is_empty() => line(service),
+        Some(service) => format!("{} ({})", line(&notice.title), line(service)),
+        None => "the node itself".to_owned(),
+    };
+    writeln!(out, "{}", summary(notice))?;
+    writeln!(out)?;
+    writeln!(out, "What:     {what}")?;
+    writeln!(out, "Where:    {}", line(&notice.node))?;
+    let lasted = span(notice.time_ms.saturating_sub(notice.since_ms));
+    match notice.kind {
+        NoticeKind::Problem => {
+            writeln!(out, "Since:    {} ({lasted} before this)", time(notice.since_ms))?;
+        }
+        NoticeKind::Recovery => writeln!(
+            out,
+            "Lasted:   {lasted}, from {} to {}",
+            time(notice.since_ms),
+            time(notice.time_ms)
+        )?,
+    }
+    for (i, v) in notice.values.iter().take(VALUES_MAX).enumerate() {
+        let head = if i == 0 { "Values:" } else { "" };
+        let value = v.value.map_or_else(|| "unknown".to_owned(), number);
+        write!(out, "{head:<10}{} {value}", line(&v.label))?;
+        match &v.limit {
+            Some(limit) => writeln!(out, " is {} (limit {})", v.state, line(limit))?,
+            None if v.state == State::Ok => writeln!(out)?,
+            None => writeln!(out, " is {}", v.state)?,
+        }
+    }
+    if notice.values.len() > VALUES_MAX {
+        writeln!(out, "          and {} more", notice.values.len() - VALUES_MAX)?;
+    }
+    if !base_url.is_empty() {
+        writeln!(out, "Look at:  {}", link(notice, base_url))?;
+    }
+    for (key, value) in &notice.labels {
+        writeln!(out, "{:<9} {}", format!("{}:", line(key)), line(value))?;
+    }
+    writeln!(out, "Incident: {} (message {})", notice.incident, notice.sequence + 1)
+}
+
+/// Whether it is about a node that does not report.
+pub fn is_down(notice: &Notice) -> bool {
+    matches!(notice.state, Status::Host(_)) && notice.kind == NoticeKind::Problem
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::output::FieldValue;
+    use std::collections::BTreeMap;
+
+    /// A notice of a service with a hostile name and text.
+    pub(crate) fn sample(kind: NoticeKind, sequence: u32) -> Notice {
+        let state = if kind == NoticeKind::Problem { State::Critical } else { State::Ok };
+        Notice {
+            id: format!("19a-0f.{sequence}"),
+            incident: "19a-0f".to_owned(),
+            sequence,
+            kind,
+            node: "db1".to_owned(),
+            service: Some("my sql".to_owned()),
+            title: "MySQL connections".to_owned(),
+            state: Status::Service(state),
+            since_ms: 1_763_640_000_000,
+            time_ms: 1_763_640_020_000,
+            values: vec![FieldValue {
+                field: "c".to_owned(),
+                label: "conn\r\nBcc: x@y".to_owned(),
+                value: Some(93.1),
+                state,
+                limit: Some("~:80".to_owned()),
+            }],
+            text: "c is 93.10 (outside ~:80)\r\nBcc: x@y".to_owned(),
+            contacts: vec![],
+            labels: BTreeMap::from([("team".to_owned(), "db".to_owned())]),
+        }
+    }
+
+    #[test]
+    fn the_text_says_all_and_stays_on_its_lines() {
+        let text = body(&sample(NoticeKind::Problem, 0), "http://c:4950/");
+        let want = "CRITICAL: c is 93.10 (outside ~:80)  Bcc: x@y\n\n\
+            What:     MySQL connections (my sql)\n\
+            Where:    db1\n\
+            Since:    2025-11-20 12:00:00 UTC (20 s before this)\n\
+            Values:   conn  Bcc: x@y 93.10 is CRITICAL (limit ~:80)\n\
+            Look at:  http://c:4950/node/db1/my%20sql\n\
+            team:     db\n\
+            Incident: 19a-0f (message 1)\n";
+        assert_eq!(text, want);
+        let text = body(&sample(NoticeKind::Recovery, 1), "");
+        assert!(text.contains("Lasted:   20 s, from 2025-11-20 12:00:00 UTC"), "{text}");
+        assert_eq!(subject(&sample(NoticeKind::Recovery, 1)), "OK db1/my sql");
+    }
+
+    #[test]
+    fn numbers_for_people() {
+        for (v, want) in [
+            (900.0, "900"),
+            (93.1, "93.10"),
+            (0.001_234_56, "0.001235"),
+            (-0.5, "-0.50"),
+            (1e-300, "0.000000000000"),
+            (f64::INFINITY, "inf"),
+        ] {
+            assert_eq!(number(v), want);
+        }
+        assert_eq!(span(7_260_000), "2 h 1 min");
+        assert_eq!(time(i64::MAX), format!("{} ms", i64::MAX));
+    }
+}

@@ -1,0 +1,221 @@
+//! What the machine says: to the history, to the log, to people.
+
+use rookery_plugins::{HostState, State, TimeMs};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// One thing the machine has to say. They come in the order in which they are
+/// to be acted on: keep the records, then note the transition, then tell.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "output", rename_all = "snake_case")]
+pub enum Output {
+    /// Something changed: for the history and the log.
+    Transition(Transition),
+    /// People are to be told.
+    Notice(Notice),
+    /// To be kept (replacing the record of the same key) in one transaction
+    /// with the others of the call, before anyone is told.
+    StateChanged(StateRecord),
+}
+
+/// A service's or a node's state, as one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Status {
+    /// OK, WARNING, CRITICAL, UNKNOWN.
+    Service(State),
+    /// UP, DOWN, UNREACHABLE.
+    Host(HostState),
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Status::Service(state) => state.fmt(f),
+            Status::Host(state) => state.fmt(f),
+        }
+    }
+}
+
+/// What sort of change a [`Transition`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TransitionKind {
+    /// From one state to another, or from soft to hard.
+    State,
+    /// The node's clock is off: samples from the future (they are not judged)
+    /// or steadily from the past (they are).
+    ClockSkew,
+    /// The node's clock is right again.
+    ClockOk,
+}
+
+/// A change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Transition {
+    /// What sort of change it is.
+    pub kind: TransitionKind,
+    /// The node.
+    pub node: String,
+    /// The service; `None` when it is about the node itself.
+    pub service: Option<String>,
+    /// The state before; the same as `to` for a change of the clock.
+    pub from: Status,
+    /// The state now.
+    pub to: Status,
+    /// Whether `to` is hard: seen `max_check_attempts` times.
+    pub hard: bool,
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// When, on the samples' own time, ms.
+    pub time_ms: TimeMs,
+    /// Whether the samples were old (a replayed spool): nobody is told.
+    pub stale: bool,
+    /// Why, in one line.
+    pub text: String,
+}
+
+/// Problem or recovery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum NoticeKind {
+    /// Something is wrong, or differently wrong.
+    Problem,
+    /// It is right again.
+    Recovery,
+}
+
+impl NoticeKind {
+    /// Nagios' `NOTIFICATIONTYPE`.
+    pub fn word(self) -> &'static str {
+        match self {
+            NoticeKind::Problem => "PROBLEM",
+            NoticeKind::Recovery => "RECOVERY",
+        }
+    }
+}
+
+/// A field's value in a notice, and the limit that it has crossed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FieldValue {
+    /// The field's name.
+    pub field: String,
+    /// Its label.
+    pub label: String,
+    /// The value judged (per second for a counter); `None` is unknown.
+    pub value: Option<f64>,
+    /// The field's own state.
+    pub state: State,
+    /// The range that it has left (or entered, with `@`), in Nagios' grammar.
+    pub limit: Option<String>,
+}
+
+/// What people are told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Notice {
+    /// `incident.sequence`: the same for the same notice however often it is
+    /// tried, so that sending twice can be noticed.
+    pub id: String,
+    /// The incident: all notices from the first problem to its recovery.
+    pub incident: String,
+    /// Counts the incident's notices from 0.
+    pub sequence: u32,
+    /// Problem or recovery.
+    pub kind: NoticeKind,
+    /// The node.
+    pub node: String,
+    /// The service; `None` when it is about the node itself.
+    pub service: Option<String>,
+    /// The service's title.
+    #[serde(default)]
+    pub title: String,
+    /// The state now.
+    pub state: Status,
+    /// Since when there is, or was, a problem, ms.
+    pub since_ms: TimeMs,
+    /// When this was decided, on the samples' time, ms.
+    pub time_ms: TimeMs,
+    /// The fields with limits, worst first.
+    pub values: Vec<FieldValue>,
+    /// What is wrong, in one line.
+    pub text: String,
+    /// The contacts by name; empty means all.
+    #[serde(default)]
+    pub contacts: Vec<String>,
+    /// What the rules say of it.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What must be kept for a restart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StateRecord {
+    /// `host/NODE` or `service/NODE/SERVICE`.
+    pub key: String,
+    /// What it is, to be given back to [`crate::Machine::restore`].
+    pub state: RecordState,
+}
+
+/// An incident that people were told of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incident {
+    /// Its id.
+    pub id: String,
+    /// The next notice's number.
+    pub sequence: u32,
+    /// When it began, ms.
+    pub since_ms: TimeMs,
+}
+
+/// The record of a node or a service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "record", rename_all = "snake_case")]
+pub enum RecordState {
+    /// A node.
+    Host {
+        /// The node's name.
+        node: String,
+        /// UP or DOWN.
+        state: HostState,
+        /// Since when, ms.
+        since_ms: TimeMs,
+        /// Its fastest step, ms; 0 when not known.
+        step_ms: u64,
+        /// The incident that is open.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        incident: Option<Incident>,
+    },
+    /// A service.
+    Service {
+        /// The node's name.
+        node: String,
+        /// The service's name.
+        service: String,
+        /// The state of the latest evaluation.
+        state: State,
+        /// Whether it is hard.
+        hard: bool,
+        /// The attempt, from 1.
+        attempt: u32,
+        /// Since when `state`, ms.
+        since_ms: TimeMs,
+        /// Since when not OK, ms.
+        problem_ms: TimeMs,
+        /// The latest hard state.
+        hard_state: State,
+        /// The state that people were told of, if it was a problem.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        notified: Option<State>,
+        /// The incident that is open.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        incident: Option<Incident>,
+        /// The time of the latest evaluation, ms.
+        last_ms: TimeMs,
+        /// The fields that are not OK.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        fields: Vec<FieldValue>,
+    },
+    /// Forgotten: the record can be deleted.
+    Gone,
+}

@@ -1,0 +1,303 @@
+//! `alerts.d/*.toml`: limits and their terms, by pattern.
+//!
+//! ```toml
+//! # A rule matches fields by node, group, service and field: a pattern with
+//! # `*` and `?`, or a list of them. What is left out matches everything.
+//! [[rule]]
+//! node = "db*"
+//! service = ["mysql_*", "memory"]
+//! field = "connections"
+//! warning = "~:800"          # Nagios' ranges: alerts outside, ends included
+//! critical = "~:900"         # "" takes away the limit of a plugin or a rule before
+//! max_check_attempts = 3     # evaluations in a row until it is hard, and told
+//! unknown_limit = 3          # unknown samples in a row until UNKNOWN
+//! contacts = ["dba"]         # names of [[contact]]; all when left out
+//! labels = { team = "db" }
+//!
+//! [[rule]]
+//! node = "test*"
+//! enabled = false            # silence
+//! ```
+//!
+//! Every rule that matches is applied, key by key; later ones win, and all win
+//! over the plugin's own `warning` and `critical`. Files are read in the order
+//! of their names. Mind that Nagios' `10` also alerts below 0; write `~:10`
+//! for an upper limit only. A service is as patient as the least patient of
+//! its fields with limits, and is told to the contacts of all of them.
+
+use crate::glob::Patterns;
+use rookery_plugins::{FieldSpec, Range, config};
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::NonZeroU32;
+
+/// A limit in a rule: a range, or none at all (`""`).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limit(pub Option<Range>);
+
+/// One `[[rule]]`.
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rule {
+    /// Which nodes.
+    pub node: Patterns,
+    /// Which groups of nodes.
+    pub group: Patterns,
+    /// Which services.
+    pub service: Patterns,
+    /// Which fields.
+    pub field: Patterns,
+    /// The warning range.
+    pub warning: Option<Limit>,
+    /// The critical range.
+    pub critical: Option<Limit>,
+    /// Evaluations in a row until a state is hard.
+    pub max_check_attempts: Option<NonZeroU32>,
+    /// Unknown samples in a row until UNKNOWN.
+    pub unknown_limit: Option<NonZeroU32>,
+    /// `false` silences: the field is not judged.
+    pub enabled: Option<bool>,
+    /// Names of contacts; empty means all.
+    pub contacts: Option<Vec<String>>,
+    /// What a notice carries along.
+    pub labels: BTreeMap<String, String>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RulesFile {
+    rule: Vec<Rule>,
+}
+
+/// All rules, in order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rules {
+    rules: Vec<Rule>,
+}
+
+/// What holds for one field once plugin and rules are put together.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Terms {
+    /// The warning range.
+    pub warning: Option<Range>,
+    /// The critical range.
+    pub critical: Option<Range>,
+    /// Evaluations in a row until hard; `None`: the machine's default.
+    pub max_check_attempts: Option<u32>,
+    /// Unknowns in a row until UNKNOWN; `None`: the machine's default.
+    pub unknown_limit: Option<u32>,
+    /// Whether it is judged at all.
+    pub enabled: bool,
+    /// Names of contacts; empty means all.
+    pub contacts: Vec<String>,
+    /// What a notice carries along.
+    pub labels: BTreeMap<String, String>,
+    /// What is wrong with the plugin's own limits.
+    pub notes: Vec<String>,
+}
+
+impl Rules {
+    /// Reads the files, each a name and its text, in the order of the names.
+    /// The error names file, line and remedy.
+    pub fn load(files: &[(String, String)]) -> Result<Rules, String> {
+        let mut files: Vec<_> = files.iter().collect();
+        files.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut rules = Vec::new();
+        for (name, text) in files {
+            let file: RulesFile = config::from_toml(name, text)?;
+            for (i, rule) in file.rule.iter().enumerate() {
+                if rule.sets_nothing() {
+                    return Err(format!(
+                        "{name}: rule {} sets nothing: give it warning, critical, \
+                         max_check_attempts, unknown_limit, enabled, contacts or labels",
+                        i + 1
+                    ));
+                }
+            }
+            rules.extend(file.rule);
+        }
+        Ok(Rules { rules })
+    }
+
+    /// How many rules there are.
+    pub fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// All names of contacts that rules use, so that a configuration can be
+    /// checked against its `[[contact]]` tables.
+    pub fn contacts(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().flat_map(|r| r.contacts.iter().flatten()).map(String::as_str)
+    }
+
+    /// The plugin's limits and the rules, put together for one field.
+    pub fn terms(&self, node: &str, group: &str, service: &str, field: &FieldSpec) -> Terms {
+        let mut terms = Terms { enabled: true, ..Terms::default() };
+        let mut limit = |text: &Option<String>, what: &str| {
+            let text = text.as_deref().filter(|t| !t.trim().is_empty())?;
+            Range::from_munin(text)
+                .map_err(|e| {
+                    let name = &field.name;
+                    terms.notes.push(format!("{node} {service}.{name}.{what}: {e}; not used"));
+                })
+                .ok()
+        };
+        let warning = limit(&field.warning, "warning");
+        let critical = limit(&field.critical, "critical");
+        (terms.warning, terms.critical) = (warning, critical);
+        terms.unknown_limit = field.unknown_limit.map(|n| n.max(1));
+        for rule in &self.rules {
+            if rule.matches(node, group, service, &field.name) {
+                rule.apply(&mut terms);
+            }
+        }
+        terms
+    }
+}
+
+impl Rule {
+    fn sets_nothing(&self) -> bool {
+        let blank = Rule {
+            node: self.node.clone(),
+            group: self.group.clone(),
+            service: self.service.clone(),
+            field: self.field.clone(),
+            ..Rule::default()
+        };
+        *self == blank
+    }
+
+    fn matches(&self, node: &str, group: &str, service: &str, field: &str) -> bool {
+        self.field.matches(field)
+            && self.service.matches(service)
+            && self.node.matches(node)
+            && self.group.matches(group)
+    }
+
+    fn apply(&self, terms: &mut Terms) {
+        if let Some(Limit(range)) = self.warning {
+            terms.warning = range;
+        }
+        if let Some(Limit(range)) = self.critical {
+            terms.critical = range;
+        }
+        if let Some(n) = self.max_check_attempts {
+            terms.max_check_attempts = Some(n.get());
+        }
+        if let Some(n) = self.unknown_limit {
+            terms.unknown_limit = Some(n.get());
+        }
+        if let Some(enabled) = self.enabled {
+            terms.enabled = enabled;
+        }
+        if let Some(contacts) = &self.contacts {
+            terms.contacts.clone_from(contacts);
+        }
+        terms.labels.extend(self.labels.iter().map(|(k, v)| (k.clone(), v.clone())));
+    }
+}
+
+/// `"~:80"`, `80` (the same as `"80"`), or `""` for no limit.
+impl<'de> Deserialize<'de> for Limit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Limit, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Limit;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a Nagios range such as \"~:80\"")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Limit, E> {
+                match text {
+                    "" => Ok(Limit(None)),
+                    text => text.parse().map(|r| Limit(Some(r))).map_err(E::custom),
+                }
+            }
+
+            fn visit_i64<E: de::Error>(self, v: i64) -> Result<Limit, E> {
+                self.visit_str(&v.to_string())
+            }
+
+            fn visit_u64<E: de::Error>(self, v: u64) -> Result<Limit, E> {
+                self.visit_str(&v.to_string())
+            }
+
+            fn visit_f64<E: de::Error>(self, v: f64) -> Result<Limit, E> {
+                self.visit_str(&v.to_string())
+            }
+        }
+        deserializer.deserialize_any(Text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Rules, String> {
+        Rules::load(&[("a.toml".to_owned(), text.to_owned())])
+    }
+
+    #[test]
+    fn the_example_of_the_documentation_loads() {
+        let doc = include_str!("rules.rs");
+        let lines: Vec<&str> = doc
+            .lines()
+            .skip_while(|l| *l != "//! ```toml")
+            .skip(1)
+            .take_while(|l| *l != "//! ```")
+            .map(|l| l.trim_start_matches("//!"))
+            .collect();
+        let rules = load(&lines.join("\n")).expect("loads");
+        assert_eq!(rules.len(), 2);
+        let f = FieldSpec::gauge("connections", "").limits("10", "20");
+        let t = rules.terms("db1", "", "mysql_x", &f);
+        assert_eq!(t.warning, Some("~:800".parse().expect("range")));
+        assert_eq!((t.contacts, t.enabled), (vec!["dba".to_owned()], true));
+        assert!(!rules.terms("test1", "", "mysql_x", &f).enabled);
+        let t = rules.terms("web", "", "x", &f);
+        assert_eq!(t.critical, Some("~:20".parse().expect("range")));
+    }
+
+    #[test]
+    fn later_files_win_key_by_key() {
+        let files = [
+            ("b.toml".to_owned(), "[[rule]]\nwarning = \"\"\nunknown_limit = 5\n".to_owned()),
+            ("a.toml".to_owned(), "[[rule]]\nwarning = 5\ncritical = 7.5\n".to_owned()),
+        ];
+        let rules = Rules::load(&files).expect("loads");
+        let t = rules.terms("n", "", "s", &FieldSpec::gauge("f", ""));
+        assert_eq!((t.warning, t.critical), (None, "7.5".parse().ok()));
+        assert_eq!(t.unknown_limit, Some(5));
+    }
+
+    #[test]
+    fn slips_are_named_with_file_and_line() {
+        for (text, want) in [
+            ("[[rule]]\n\nwarnin = \"5\"\n", "a.toml:3: unknown key \"warnin\""),
+            ("[[rule]]\nwarning = \">5\"\n", "a.toml:2: range \">5\" is not a number"),
+            ("[[rule]]\nmax_check_attempts = 0\n", "a.toml:2: "),
+            ("[[rule]]\nnode = \"db*\"\n", "a.toml: rule 1 sets nothing"),
+            ("[[rule]]\nnode = []\nenabled = false\n", "a.toml:2: an empty list"),
+            ("[[rules]]\n", "a.toml:1: unknown key \"rules\"; did you mean \"rule\"?"),
+        ] {
+            let e = load(text).expect_err(text);
+            assert!(e.starts_with(want), "{e}");
+        }
+    }
+
+    #[test]
+    fn a_plugins_bad_limit_is_noted() {
+        let f = FieldSpec::gauge("f", "").limits("10%", "5:");
+        let t = Rules::default().terms("n", "", "s", &f);
+        assert_eq!((t.warning, t.critical), (None, "5:".parse().ok()));
+        assert_eq!(t.notes, ["n s.f.warning: limit \"10%\" is not a number; not used"]);
+    }
+}
