@@ -18,7 +18,7 @@ pub mod rate;
 pub mod rpn;
 pub mod rules;
 
-//pub use channels::{ContactConfig, MailConfig, Notifier, SendError};
+pub use channels::{ContactConfig, MailConfig, Notifier, SendError};
 pub use machine::{FieldView, HostView, Machine, Plan, Problem, ServiceView, Settings};
 pub use output::{
     FieldValue, Notice, NoticeKind, Output, RecordState, StateRecord, Status, Transition,

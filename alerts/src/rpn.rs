@@ -10,7 +10,7 @@ use std::fmt::Write;
 /// The most words of an expression.
 pub const WORDS_MAX: usize = 64;
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug)]
 enum Op {
     Own,
     Number(f64),
@@ -26,7 +26,7 @@ enum Op {
 }
 
 /// A compiled expression.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Rpn {
     ops: Vec<Op>,
 }

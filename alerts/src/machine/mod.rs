@@ -109,7 +109,6 @@ struct Service {
 
 #[derive(Debug)]
 struct Field {
-    service: u32,
     name: String,
     label: String,
     kind: FieldType,
@@ -208,7 +207,6 @@ impl Machine {
         }
         let idx = self.fields.len() as u32;
         self.fields.push(Field {
-            service,
             name: name.to_owned(),
             label: String::new(),
             kind: FieldType::Gauge,

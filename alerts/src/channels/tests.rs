@@ -1,0 +1,124 @@
+//! The notifier against a small SMTP server on loopback.
+
+use super::*;
+use crate::message::tests::sample;
+use crate::output::NoticeKind;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::sync::mpsc;
+
+/// Takes mails one after the other and hands them over; answers `refuse` to
+/// the recipients instead, if given.
+fn smtp_sink(refuse: Option<&'static str>) -> (String, mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = listener.local_addr().expect("address").to_string();
+    let (tx, rx) = mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("stream");
+            let mut lines = BufReader::new(stream.try_clone().expect("clone")).lines();
+            let _ = stream.write_all(b"220 sink\r\n");
+            let mut mail = String::new();
+            while let Some(Ok(line)) = lines.next() {
+                let word = line.get(..4).unwrap_or("").to_ascii_uppercase();
+                let answer = match word.as_str() {
+                    "QUIT" => break,
+                    "RCPT" if refuse.is_some() => refuse.unwrap_or_default(),
+                    "DATA" => {
+                        let _ = stream.write_all(b"354 go\r\n");
+                        for line in lines.by_ref().map_while(Result::ok) {
+                            if line == "." {
+                                break;
+                            }
+                            mail.push_str(&line);
+                            mail.push('\n');
+                        }
+                        let _ = tx.send(std::mem::take(&mut mail));
+                        "250 kept"
+                    }
+                    _ => {
+                        mail.push_str(&format!("<<{line}>>\n"));
+                        "250 ok"
+                    }
+                };
+                let _ = stream.write_all(format!("{answer}\r\n").as_bytes());
+            }
+        }
+    });
+    (address, rx)
+}
+
+fn mail(smtp: &str) -> Option<MailConfig> {
+    Some(MailConfig {
+        smtp: smtp.to_owned(),
+        from: "Rookery <rookery@example.com>".to_owned(),
+        to: vec!["ops@example.com".to_owned()],
+        ..MailConfig::default()
+    })
+}
+
+fn contact(name: &str, mail: &[&str], command: &[&str]) -> ContactConfig {
+    let texts = |list: &[&str]| list.iter().map(|t| (*t).to_owned()).collect();
+    ContactConfig { name: name.to_owned(), mail: texts(mail), command: texts(command) }
+}
+
+#[tokio::test]
+async fn a_notice_goes_to_the_contacts_of_its_rules() {
+    let (smtp, mails) = smtp_sink(None);
+    let contacts =
+        vec![contact("dba", &["dba@example.com"], &[]), contact("net", &[], &["/bin/false"])];
+    let notifier = Notifier::new(mail(&smtp), contacts, "http://c").expect("notifier");
+    let mut notice = sample(NoticeKind::Problem, 0);
+    notice.contacts = vec!["dba".to_owned()];
+    notifier.send(&notice, Some(vec![1; 10])).await.expect("sent");
+    let text = mails.recv().expect("a mail");
+    assert!(text.contains("<<RCPT TO:<dba@example.com>>>"), "{text}");
+    assert!(!text.contains("ops@"), "{text}");
+    assert!(text.contains("Subject: CRITICAL db1/my sql"), "{text}");
+    // Nobody named: all, and the one that fails does not keep the others.
+    notice.contacts.clear();
+    let e = notifier.send(&notice, None).await.expect_err("false fails");
+    assert_eq!(e.to_string(), "contact net command: command /bin/false: exit status: 1");
+    assert!(!e.failed[0].permanent);
+    assert!(mails.recv().expect("a mail").contains("<<RCPT TO:<ops@example.com>>>"));
+    assert!(mails.recv().expect("a mail").contains("<<RCPT TO:<dba@example.com>>>"));
+    assert!(mails.try_recv().is_err());
+    let names = ["mail", "dba", "dbb"];
+    assert_eq!(notifier.unknown_contact(names.into_iter()), Some("dbb"));
+    notice.contacts = vec!["dbb".to_owned()];
+    assert_eq!(notifier.channels_for(&notice).len(), 3);
+}
+
+#[tokio::test]
+async fn what_the_server_says_is_passed_on() {
+    for (answer, permanent) in [("550 no such user", true), ("451 later", false)] {
+        let (smtp, _mails) = smtp_sink(Some(answer));
+        let notifier = Notifier::new(mail(&smtp), vec![], "").expect("notifier");
+        let e = notifier.send(&sample(NoticeKind::Problem, 0), None).await.expect_err("refused");
+        assert_eq!(e.failed[0].permanent, permanent, "{e}");
+        assert!(e.to_string().contains(&smtp), "{e}");
+        assert!(e.to_string().contains(&answer[4..]), "{e}");
+    }
+    // Nobody listens.
+    let free = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let address = free.local_addr().expect("address").to_string();
+    drop(free);
+    let notifier = Notifier::new(mail(&address), vec![], "").expect("notifier");
+    let e = notifier.send(&sample(NoticeKind::Problem, 0), None).await.expect_err("refused");
+    assert!(!e.failed[0].permanent && e.to_string().contains(&address), "{e}");
+}
+
+#[test]
+fn slips_in_the_configuration_are_named() {
+    for (mail, contact, want) in [
+        (None, contact("a", &["x@y"], &[]), "add a [mail] table"),
+        (None, contact("a", &[], &[]), "give it mail or command"),
+        (None, contact("", &[], &["x"]), "a name of its own"),
+        (mail("localhost"), contact("mail", &[], &["x"]), "a name of its own"),
+        (mail("localhost"), contact("a", &["nobody"], &[]), "\"nobody\""),
+        (mail("ftp://x"), contact("a", &[], &["x"]), "ftp"),
+    ] {
+        let e = Notifier::new(mail, vec![contact], "").expect_err(want);
+        assert!(e.contains(want), "{e}");
+    }
+}
