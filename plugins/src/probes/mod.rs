@@ -1,12 +1,21 @@
 //! The built-in probes: one file each, one line each.
 
 mod cpu;
+mod df;
+mod diskstats;
 mod entropy;
+mod interfaces;
 mod kernel;
 mod load;
+mod memory;
+mod netstat;
+mod numa;
 mod open_files;
+mod processes;
 mod psi;
+mod sockets;
 mod support;
+mod swap;
 #[cfg(test)]
 mod testing;
 mod uptime;
@@ -19,8 +28,17 @@ pub const PROBES: &[ProbeEntry] = &[
     cpu::ENTRY,
     kernel::ENTRY,
     load::ENTRY,
+    memory::ENTRY,
+    swap::ENTRY,
+    diskstats::ENTRY,
+    df::ENTRY,
+    interfaces::ENTRY,
+    netstat::ENTRY,
+    sockets::ENTRY,
     psi::ENTRY,
+    numa::ENTRY,
     uptime::ENTRY,
+    processes::ENTRY,
     open_files::ENTRY,
     entropy::ENTRY,
 ];

@@ -1,8 +1,10 @@
 //! What the probes share: byte parsers, and the reading of `[probe.NAME]`.
 
+mod names;
 mod parse;
 mod settings;
 
+pub use names::unique;
 pub use parse::{decimal, keyed, lines, number, words};
 pub use settings::{no_settings, settings};
 

@@ -1,0 +1,256 @@
+//! How full the filesystems are, by statvfs(3) on what `/proc/mounts` lists.
+//!
+//! Which filesystems, and the names of their fields, as Munin's `df` and
+//! `df_inode` (which call `df -P -l`): local ones that have blocks; named by
+//! device, or by mount point where the device says nothing (tmpfs). `df_abs`
+//! has the same in bytes. `remote = true` in `[probe.df]` adds NFS and its
+//! like: a server that hangs costs [`DEADLINE`] once, and is unknown until it
+//! answers.
+//!
+//! A recorded machine cannot be asked; it brings `proc/statvfs`, with lines of
+//! `mount-point frsize blocks bfree bavail files ffree`.
+
+use super::support::{lines, number, settings, unique, words};
+use crate::host::HotFile;
+use crate::names::clean_field;
+use crate::probe::ProbeConfig;
+use crate::{Cells, FieldSpec, Host, Probe, ProbeEntry, ProbeError, Read, ServiceSpec, Value};
+use serde::Deserialize;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+mod asker;
+mod mounts;
+use asker::Asker;
+use mounts::Mount;
+
+/// The line of the table of probes.
+pub const ENTRY: ProbeEntry = ProbeEntry {
+    name: "df",
+    about: "space and inodes of the filesystems (statvfs on /proc/mounts)",
+    new: |config| Ok(Box::new(Df::new(config)?)),
+};
+
+/// How long all filesystems together may take to answer.
+const DEADLINE: Duration = Duration::from_millis(200);
+
+/// How many filesystems that hang are found at the first look; any more are
+/// found by the readings.
+const ROUNDS_MAX: usize = 5;
+
+/// `[probe.df]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Settings {
+    /// Watch network filesystems too.
+    remote: bool,
+    /// Types (`vfat`) or mount points (`/boot`) to leave out.
+    exclude: Vec<String>,
+}
+
+/// What statvfs said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Usage {
+    frsize: u64,
+    blocks: u64,
+    bfree: u64,
+    bavail: u64,
+    files: u64,
+    ffree: u64,
+}
+
+impl Usage {
+    /// As df counts: what root reserved is neither used nor available.
+    fn percent(&self) -> Option<f64> {
+        share(self.blocks.saturating_sub(self.bfree), self.bavail)
+    }
+
+    fn inode_percent(&self) -> Option<f64> {
+        share(self.files.saturating_sub(self.ffree), self.ffree)
+    }
+
+    fn used_bytes(&self) -> u64 {
+        self.blocks.saturating_sub(self.bfree).saturating_mul(self.frsize)
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.blocks.saturating_mul(self.frsize)
+    }
+}
+
+/// `used` of `used + free`, in percent; `None` of nothing.
+fn share(used: u64, free: u64) -> Option<f64> {
+    let all = used as f64 + free as f64;
+    (all > 0.0).then(|| used as f64 / all * 100.0)
+}
+
+/// A filesystem that is watched.
+#[derive(Debug)]
+struct Watched {
+    field: String,
+    mount_point: String,
+    has_inodes: bool,
+}
+
+#[derive(Debug, Default)]
+struct Df {
+    settings: Settings,
+    file: HotFile,
+    /// The text of the last reading, to be spared parsing the same again.
+    text: Vec<u8>,
+    mounts: Vec<Mount>,
+    watched: Vec<Watched>,
+    asker: Asker,
+    answers: Vec<Option<Usage>>,
+}
+
+impl Df {
+    fn new(config: &ProbeConfig) -> Result<Df, String> {
+        Ok(Df { settings: settings(config)?, ..Df::default() })
+    }
+
+    fn select(&self, text: &[u8]) -> Vec<Mount> {
+        let mut mounts = mounts::select(text, self.settings.remote);
+        let out = |m: &Mount| self.settings.exclude.iter().any(|e| m.is(e));
+        mounts.retain(|m| !out(m));
+        mounts
+    }
+
+    /// Fills `answers`, one for each path that the asker has; whether all
+    /// were asked in time.
+    fn ask(&mut self, host: &Host) -> Result<bool, ProbeError> {
+        if host.is_live() {
+            return Ok(self.asker.ask(DEADLINE, &mut self.answers));
+        }
+        let path = host.proc("statvfs");
+        let text = std::fs::read(&path).map_err(|e| ProbeError::file(&path, &e))?;
+        self.answers.clear();
+        self.answers.extend(self.asker.paths().map(|path| recorded(&text, path)));
+        Ok(true)
+    }
+}
+
+impl Probe for Df {
+    fn discover(&mut self, host: &Host) -> Result<Vec<ServiceSpec>, ProbeError> {
+        self.file = host.hot_proc("mounts");
+        let text = self.file.text()?.to_owned();
+        self.mounts = self.select(&text);
+        self.text = text;
+        self.asker.watch(self.mounts.iter().map(|m| PathBuf::from(&m.mount_point)));
+        // Each round finds at most one path that hangs.
+        for _ in 0..ROUNDS_MAX {
+            if self.ask(host)? {
+                break;
+            }
+        }
+        let mut taken = HashSet::new();
+        self.watched.clear();
+        let mut paths = Vec::new();
+        for (mount, usage) in self.mounts.iter().zip(&self.answers) {
+            // No blocks: a view of the kernel, not a filesystem. One that did
+            // not answer is watched: that it hangs is worth knowing.
+            if usage.is_some_and(|u| u.blocks == 0) {
+                continue;
+            }
+            self.watched.push(Watched {
+                field: unique(clean_field(mount.naming()), &mut taken),
+                mount_point: mount.mount_point.clone(),
+                has_inodes: usage.is_some_and(|u| u.files > 0),
+            });
+            paths.push(PathBuf::from(&mount.mount_point));
+        }
+        self.asker.watch(paths.into_iter());
+        if self.watched.is_empty() {
+            return Err(ProbeError::NotHere(format!(
+                "{}: lists no filesystem that has blocks",
+                self.file.path().display()
+            )));
+        }
+        let mut services = services(&self.watched);
+        services.retain(|service| !service.fields.is_empty());
+        Ok(services)
+    }
+
+    fn read(&mut self, host: &Host, out: &mut Cells) -> Result<Read, ProbeError> {
+        let text = self.file.text()?;
+        if text != self.text {
+            let text = text.to_owned();
+            if self.select(&text) != self.mounts {
+                return Ok(Read::Changed);
+            }
+            self.text = text;
+        }
+        self.ask(host)?;
+        let float = |v: Option<f64>| v.map_or(Value::Unknown, Value::Float);
+        let int = |v: Option<u64>| v.map_or(Value::Unknown, Value::from);
+        for usage in &self.answers {
+            out.push(float(usage.and_then(|u| u.percent())));
+        }
+        for (watched, usage) in self.watched.iter().zip(&self.answers) {
+            if watched.has_inodes {
+                out.push(float(usage.and_then(|u| u.inode_percent())));
+            }
+        }
+        for usage in &self.answers {
+            out.push(int(usage.map(|u| u.used_bytes())));
+            out.push(int(usage.map(|u| u.size_bytes())));
+        }
+        Ok(Read::Done)
+    }
+}
+
+fn services(watched: &[Watched]) -> Vec<ServiceSpec> {
+    let field = |w: &Watched, what: &str| {
+        FieldSpec::gauge(&w.field, &w.mount_point)
+            .info(&format!("{what} of the filesystem on {}", w.mount_point))
+    };
+    let percent = |name: &str, title: &str| {
+        ServiceSpec::new(name, title, "disk").vlabel("%").args("--upper-limit 100 -l 0").unscaled()
+    };
+    let space = |w: &Watched| {
+        let what = "Space used, in percent of what users other than root can have,";
+        field(w, what).limits("92", "98")
+    };
+    let inodes = |w: &Watched| field(w, "Inodes used, in percent,").limits("92", "98");
+    let bytes = |w: &Watched| {
+        let size = FieldSpec::gauge(&format!("{}_size", w.field), &w.mount_point)
+            .info(&format!("Size in bytes of the filesystem on {}", w.mount_point));
+        [field(w, "Bytes used"), size.hidden()]
+    };
+    vec![
+        percent("df", "Disk usage in percent")
+            .info("How full the filesystems are. A filesystem that does not answer is unknown.")
+            .fields(watched.iter().map(space).collect()),
+        percent("df_inode", "Inode usage in percent")
+            .info(
+                "How many of the inodes, one for each file, are used. Without a free one no \
+                   file can be made, however much space there is.",
+            )
+            .fields(watched.iter().filter(|w| w.has_inodes).map(inodes).collect()),
+        ServiceSpec::new("df_abs", "Disk usage in bytes", "disk")
+            .vlabel("Bytes")
+            .args("--base 1024 -l 0")
+            .info("How many bytes of the filesystems are used.")
+            .fields(watched.iter().flat_map(bytes).collect()),
+    ]
+}
+
+/// A recorded machine's answer.
+fn recorded(text: &[u8], path: &Path) -> Option<Usage> {
+    let of_path = |line: &&[u8]| words(line).next() == Some(path.as_os_str().as_encoded_bytes());
+    let line = lines(text).find(of_path)?;
+    let mut numbers = words(line).skip(1).map(number);
+    let mut next = || numbers.next().flatten();
+    Some(Usage {
+        frsize: next()?,
+        blocks: next()?,
+        bfree: next()?,
+        bavail: next()?,
+        files: next()?,
+        ffree: next()?,
+    })
+}
+
+#[cfg(test)]
+mod tests;
