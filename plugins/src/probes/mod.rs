@@ -10,6 +10,7 @@ mod load;
 mod memory;
 mod netstat;
 mod numa;
+mod numa_maps;
 mod open_files;
 mod processes;
 mod psi;
@@ -37,6 +38,7 @@ pub const PROBES: &[ProbeEntry] = &[
     sockets::ENTRY,
     psi::ENTRY,
     numa::ENTRY,
+    numa_maps::ENTRY,
     uptime::ENTRY,
     processes::ENTRY,
     open_files::ENTRY,
