@@ -1,2 +1,122 @@
-//! x
-fn main() {}
+//! `rookery-agent`: the command line around [`rookery_agent::run`].
+
+use clap::{Parser, Subcommand, ValueEnum};
+use rookery_agent::config::CONFIG_FILE;
+use rookery_agent::{Config, cli};
+use rookery_plugins::probes::PROBES;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+#[derive(Parser)]
+#[command(
+    name = "rookery-agent",
+    version,
+    about = "Watches this host: samples probes and plugins, and ships exact values to a collector",
+    after_help = "Examples:\n  rookery-agent --config /etc/rookery/agent.toml\n  \
+                  rookery-agent --check-config\n  rookery-agent list\n  \
+                  rookery-agent run cpu config\n\n\
+                  Exit codes: 0 stopped or done, 1 an error, 2 a wrong command line."
+)]
+struct Cli {
+    /// The configuration; without it /etc/rookery/agent.toml, if it is there
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// Only say whether the configuration is right
+    #[arg(long)]
+    check_config: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run one plugin or read one probe, as munin-run does
+    #[command(after_help = "Example: rookery-agent run load config")]
+    Run {
+        /// A plugin's file name, a probe, or a probe's service
+        service: String,
+        /// What to ask it for
+        #[arg(value_enum, default_value = "fetch")]
+        verb: Verb,
+    },
+    /// Show all probes and plugins, and what is wrong with them
+    #[command(after_help = "Example: rookery-agent list")]
+    List,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Verb {
+    Config,
+    Fetch,
+    Autoconf,
+    Suggest,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("ROOKERY_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match start(&cli) {
+        Ok(code) => code,
+        Err(e) => {
+            eprintln!("rookery-agent: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(cli: &Cli) -> Result<ExitCode, String> {
+    let file = cli.config.as_deref().unwrap_or(Path::new(CONFIG_FILE));
+    let config = Config::load(file, cli.config.is_some(), PROBES)?;
+    if cli.check_config {
+        let from = if file.exists() { "is right" } else { "is not there: the defaults hold" };
+        println!("{} {from}", file.display());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| format!("no runtime: {e}"))?;
+    runtime.block_on(async {
+        match &cli.command {
+            None => serve(config).await.map(|()| ExitCode::SUCCESS),
+            Some(Command::List) => print(&cli::list(&config, PROBES).await),
+            Some(Command::Run { service, verb }) => {
+                let verb = match verb {
+                    Verb::Config => "config",
+                    Verb::Fetch => "fetch",
+                    Verb::Autoconf => "autoconf",
+                    Verb::Suggest => "suggest",
+                };
+                print(&cli::run_service(&config, PROBES, service, verb).await)
+            }
+        }
+    })
+}
+
+fn print(outcome: &cli::Outcome) -> Result<ExitCode, String> {
+    eprint!("{}", outcome.err);
+    match std::io::stdout().write_all(&outcome.out) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e.to_string()),
+        _ => Ok(ExitCode::from(outcome.code)),
+    }
+}
+
+async fn serve(config: Config) -> Result<(), String> {
+    let (stop, stopped) = watch::channel(false);
+    let mut term = signal(SignalKind::terminate()).map_err(|e| format!("SIGTERM: {e}"))?;
+    let mut int = signal(SignalKind::interrupt()).map_err(|e| format!("SIGINT: {e}"))?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        tracing::info!("stopping");
+        let _ = stop.send(true);
+    });
+    rookery_agent::run(config, stopped, |_| {}).await.map_err(|e| e.to_string())
+}

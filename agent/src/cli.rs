@@ -1,0 +1,170 @@
+//! `rookery-agent run` and `rookery-agent list`: looking at single services.
+
+use crate::config::Config;
+use crate::event::Outlet;
+use crate::plugin::exec::Ran;
+use crate::plugin::find::find;
+use crate::plugin::task::Plugin;
+use crate::plugin::{Context, exec::Ending};
+use crate::sampler::Live;
+use rookery_plugins::munin::{parse, render_config, render_values};
+use rookery_plugins::{Cells, Probe, ProbeEntry, ProbeError, ServiceSpec};
+use std::fmt::Write;
+use std::sync::Arc;
+
+/// What a command prints and exits with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// For standard output.
+    pub out: Vec<u8>,
+    /// For standard error.
+    pub err: String,
+    /// The exit code.
+    pub code: u8,
+}
+
+fn context(config: &Config) -> Context {
+    let (outlet, _) = Outlet::new();
+    Context::new(config, outlet, Arc::new(Live::default()))
+}
+
+/// Runs one plugin, or reads one service of a probe, as munin-run does.
+pub async fn run_service(
+    config: &Config,
+    probes: &[ProbeEntry],
+    name: &str,
+    verb: &str,
+) -> Outcome {
+    if let Some(file) = find(&config.plugin_dirs).remove(name) {
+        let verb = (verb != "fetch").then_some(verb);
+        let ran = Plugin::new(file).run(&context(config), verb).await;
+        let mut err = String::from_utf8_lossy(&ran.stderr).into_owned();
+        if !matches!(ran.ending, Ending::Exit(_)) {
+            let _ = writeln!(err, "rookery-agent: {name}: {}", ran.why());
+        }
+        let code = match ran.ending {
+            Ending::Exit(code) => u8::try_from(code).unwrap_or(1),
+            _ => 1,
+        };
+        return Outcome { out: ran.stdout, err, code };
+    }
+    for (entry, mut probe) in enabled(config, probes) {
+        let Ok(specs) = probe.discover(&config.host()) else { continue };
+        if entry.name == name || specs.iter().any(|s| s.name == name) {
+            return probe_outcome(config, entry.name, probe.as_mut(), &specs, name, verb);
+        }
+    }
+    Outcome {
+        err: format!(
+            "rookery-agent: there is no plugin or service {name:?}; see: rookery-agent list\n"
+        ),
+        code: 1,
+        ..Outcome::default()
+    }
+}
+
+fn enabled<'a>(
+    config: &'a Config,
+    probes: &'a [ProbeEntry],
+) -> impl Iterator<Item = (&'a ProbeEntry, Box<dyn Probe>)> {
+    probes.iter().filter_map(|entry| {
+        let settings = config.probe_settings(entry.name).ok().filter(|s| s.enabled)?;
+        Some((entry, (entry.new)(&settings.rest).ok()?))
+    })
+}
+
+fn probe_outcome(
+    config: &Config,
+    probe_name: &str,
+    probe: &mut dyn Probe,
+    specs: &[ServiceSpec],
+    name: &str,
+    verb: &str,
+) -> Outcome {
+    let mut out = String::new();
+    match verb {
+        "autoconf" => out.push_str("yes\n"),
+        "suggest" => {}
+        _ => {
+            let mut cells = Cells::new();
+            if let Err(e) = probe.read(&config.host(), &mut cells) {
+                let err = format!("rookery-agent: probe {probe_name}: {e}\n");
+                return Outcome { err, code: 1, ..Outcome::default() };
+            }
+            let all = probe_name == name && !specs.iter().any(|s| s.name == name);
+            let mut at = 0;
+            for spec in specs {
+                let first = at;
+                at += spec.fields.len();
+                if !all && spec.name != name {
+                    continue;
+                }
+                if all && specs.len() > 1 {
+                    let _ = writeln!(out, "multigraph {}", spec.name);
+                }
+                if verb == "config" {
+                    render_config(spec, &mut out);
+                } else {
+                    let fields = spec.fields.iter().zip(first..);
+                    let values = fields.filter_map(|(f, i)| Some((f.name.as_str(), cells.get(i)?)));
+                    render_values(values, &mut out);
+                }
+            }
+        }
+    }
+    Outcome { out: out.into_bytes(), ..Outcome::default() }
+}
+
+/// A table of all probes and plugins, with what is wrong with them.
+pub async fn list(config: &Config, probes: &[ProbeEntry]) -> Outcome {
+    let mut out = String::from("KIND    NAME                 SERVICES FIELDS STATE\n");
+    let mut line = |kind: &str, name: &str, services: usize, fields: usize, state: &str| {
+        let _ = writeln!(out, "{kind:<7} {name:<20} {services:>8} {fields:>6} {state}");
+    };
+    for entry in probes {
+        let enabled = config.probe_settings(entry.name).is_ok_and(|s| s.enabled);
+        if !enabled {
+            line("probe", entry.name, 0, 0, "disabled in agent.toml");
+        }
+    }
+    for (entry, mut probe) in enabled(config, probes) {
+        match probe.discover(&config.host()) {
+            Ok(specs) => {
+                let fields = specs.iter().map(|s| s.fields.len()).sum();
+                line("probe", entry.name, specs.len(), fields, "ok");
+            }
+            Err(ProbeError::NotHere(why)) => {
+                line("probe", entry.name, 0, 0, &format!("not here: {why}"))
+            }
+            Err(e) => line("probe", entry.name, 0, 0, &format!("FAILS: {e}")),
+        }
+    }
+    let context = Arc::new(context(config));
+    let mut runs = Vec::new();
+    for (name, file) in find(&config.plugin_dirs) {
+        let context = Arc::clone(&context);
+        let run = tokio::spawn(async move {
+            let plugin = Plugin::new(file);
+            let asked = plugin.run(&context, Some("config")).await;
+            (asked, plugin.run(&context, None).await)
+        });
+        runs.push((name, run));
+    }
+    for (name, run) in runs {
+        let Ok((asked, fetched)) = run.await else { continue };
+        let specs = parse(&name, &asked.stdout).services;
+        let fields = specs.iter().map(|s| s.fields.len()).sum();
+        line("plugin", &name, specs.len(), fields, &plugin_state(&asked, &fetched));
+    }
+    Outcome { out: out.into_bytes(), ..Outcome::default() }
+}
+
+fn plugin_state(asked: &Ran, fetched: &Ran) -> String {
+    for (verb, ran) in [("config", asked), ("fetch", fetched)] {
+        if !ran.ok() {
+            return format!("FAILS: {verb}: {}", ran.why().replace('\n', " | "));
+        }
+    }
+    let took = (asked.took + fetched.took).as_millis();
+    format!("ok ({took} ms for config and fetch)")
+}

@@ -1,0 +1,282 @@
+//! `agent.toml`: every key has a working default.
+
+use crate::clock;
+use rookery_plugins::{Host, ProbeEntry, config as words, names};
+use serde::{Deserialize, Deserializer};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Where the configuration is looked for.
+pub const CONFIG_FILE: &str = "/etc/rookery/agent.toml";
+/// The shortest step that is taken, ms.
+pub const STEP_MS_MIN: u64 = 50;
+/// The smallest spool that is taken, bytes.
+pub const SPOOL_BYTES_MIN: u64 = 64 << 10;
+
+/// A span of time, in TOML `"10s"`, `"500ms"`, or a number of seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Milliseconds.
+    pub ms: u64,
+}
+
+impl Span {
+    /// So many seconds.
+    pub const fn seconds(s: u64) -> Span {
+        Span { ms: s * 1000 }
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(de: D) -> Result<Span, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "a span of time such as \"10s\", or a number of seconds")]
+        enum Form {
+            Seconds(u64),
+            Text(String),
+        }
+        let text = match Form::deserialize(de)? {
+            Form::Seconds(s) => s.to_string(),
+            Form::Text(text) => text,
+        };
+        words::parse_span_ms(&text).map(|ms| Span { ms }).map_err(serde::de::Error::custom)
+    }
+}
+
+/// The agent's configuration. `Config::default()` works as it is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The node's name; empty: the host's name.
+    pub node: String,
+    /// The node's group; empty: by its name.
+    pub group: String,
+    /// The collector's URL.
+    pub collector: String,
+    /// The token that the collector asks for; empty: none.
+    pub token: String,
+    /// A file that holds the token, if `token` is empty.
+    pub token_file: Option<PathBuf>,
+    /// How often probes are read.
+    pub step: Span,
+    /// Where Munin's protocol is served; `none` disables it.
+    pub listen: String,
+    /// Who may ask there: addresses and CIDR blocks.
+    pub allow: Vec<String>,
+    /// The spool's folder.
+    pub spool: PathBuf,
+    /// The most bytes kept there; then the oldest are dropped.
+    pub spool_bytes_max: u64,
+    /// Where /proc is.
+    pub proc: PathBuf,
+    /// Where /sys is.
+    pub sys: PathBuf,
+    /// Folders of plugin executables.
+    pub plugin_dirs: Vec<PathBuf>,
+    /// Folders of Munin's plugin configuration.
+    pub plugin_conf_dirs: Vec<PathBuf>,
+    /// How often plugins are fetched, unless they say otherwise.
+    pub plugin_step: Span,
+    /// After this a plugin and its children are killed.
+    pub plugin_timeout: Span,
+    /// Where plugins keep their state between runs (`MUNIN_PLUGSTATE`).
+    pub plugin_state: PathBuf,
+    /// `[probe.NAME]`: `enabled`, `step`, and what that probe knows itself.
+    pub probe: BTreeMap<String, toml::Table>,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            node: String::new(),
+            group: String::new(),
+            collector: "http://127.0.0.1:4950".to_owned(),
+            token: String::new(),
+            token_file: None,
+            step: Span::seconds(10),
+            listen: "127.0.0.1:4949".to_owned(),
+            allow: vec!["127.0.0.0/8".to_owned(), "::1".to_owned()],
+            spool: "/var/lib/rookery-agent".into(),
+            spool_bytes_max: 1 << 30,
+            proc: "/proc".into(),
+            sys: "/sys".into(),
+            plugin_dirs: vec!["/etc/munin/plugins".into(), "/etc/rookery/plugins".into()],
+            plugin_conf_dirs: vec!["/etc/munin/plugin-conf.d".into()],
+            plugin_step: Span::seconds(60),
+            plugin_timeout: Span::seconds(60),
+            plugin_state: "/var/lib/munin-node/plugin-state".into(),
+            probe: BTreeMap::new(),
+        }
+    }
+}
+
+/// `[probe.NAME]` without the keys that every probe has.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProbeSettings {
+    /// `enabled = false` leaves it out.
+    pub enabled: bool,
+    /// Its own step, ms.
+    pub step_ms: Option<u64>,
+    /// The rest, for the probe itself.
+    pub rest: toml::Table,
+}
+
+impl Config {
+    /// Reads and checks a file. A file that is not there is an error only if
+    /// it was `asked_for`.
+    pub fn load(file: &Path, asked_for: bool, probes: &[ProbeEntry]) -> Result<Config, String> {
+        let text = match std::fs::read_to_string(file) {
+            Ok(text) => text,
+            Err(e) if !asked_for && e.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(e) => return Err(format!("{}: {e}", file.display())),
+        };
+        let name = file.display().to_string();
+        let config: Config = words::from_toml(&name, &text)?;
+        config.check(probes).map_err(|e| format!("{name}: {e}"))?;
+        Ok(config)
+    }
+
+    /// Says what is wrong, and how to put it right.
+    pub fn check(&self, probes: &[ProbeEntry]) -> Result<(), String> {
+        if !names::is_valid(&self.node_name()) {
+            return Err(format!("node = {:?}: a name of 1 to 255 bytes without /", self.node));
+        }
+        let url = reqwest::Url::parse(&self.collector).map_err(|e| {
+            format!("collector = {:?}: {e}; write http://HOST:4950", self.collector)
+        })?;
+        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+            return Err(format!(
+                "collector = {:?}: write http://HOST:4950 or https://HOST",
+                self.collector
+            ));
+        }
+        for (key, span) in [("step", self.step), ("plugin_step", self.plugin_step)] {
+            if span.ms < STEP_MS_MIN {
+                return Err(format!("{key}: at least {STEP_MS_MIN}ms"));
+            }
+        }
+        if self.spool_bytes_max < SPOOL_BYTES_MIN {
+            return Err(format!("spool_bytes_max: at least {SPOOL_BYTES_MIN}"));
+        }
+        self.listen_addr()?;
+        crate::node::AllowList::parse(&self.allow)?;
+        for name in self.probe.keys() {
+            if !probes.iter().any(|p| p.name == name) {
+                let known: Vec<&str> = probes.iter().map(|p| p.name).collect();
+                let hint = words::nearest(name, &known).map_or_else(
+                    || format!("known probes are {}", known.join(", ")),
+                    |near| format!("did you mean [probe.{near}]?"),
+                );
+                return Err(format!("[probe.{name}]: there is no such probe; {hint}"));
+            }
+        }
+        for entry in probes {
+            let settings = self.probe_settings(entry.name)?;
+            if settings.enabled {
+                (entry.new)(&settings.rest).map_err(|e| format!("[probe.{}]: {e}", entry.name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The node's name in use.
+    pub fn node_name(&self) -> String {
+        if self.node.is_empty() { clock::hostname() } else { self.node.clone() }
+    }
+
+    /// The host that probes read.
+    pub fn host(&self) -> Host {
+        Host { proc: self.proc.clone(), sys: self.sys.clone() }
+    }
+
+    /// Where Munin's protocol is served, if at all.
+    pub fn listen_addr(&self) -> Result<Option<SocketAddr>, String> {
+        if matches!(self.listen.as_str(), "none" | "") {
+            return Ok(None);
+        }
+        self.listen.parse().map(Some).map_err(|_| {
+            format!(
+                "listen = {:?}: write ADDRESS:PORT such as 127.0.0.1:4949, or none",
+                self.listen
+            )
+        })
+    }
+
+    /// The token, from `token` or `token_file`.
+    pub fn read_token(&self) -> Result<String, String> {
+        let Some(file) = self.token_file.as_ref().filter(|_| self.token.is_empty()) else {
+            return Ok(self.token.clone());
+        };
+        std::fs::read_to_string(file)
+            .map(|t| t.trim().to_owned())
+            .map_err(|e| format!("token_file {}: {e}", file.display()))
+    }
+
+    /// What `[probe.NAME]` says.
+    pub fn probe_settings(&self, name: &str) -> Result<ProbeSettings, String> {
+        let mut rest = self.probe.get(name).cloned().unwrap_or_default();
+        let enabled = match rest.remove("enabled") {
+            None => true,
+            Some(toml::Value::Boolean(b)) => b,
+            Some(v) => return Err(format!("[probe.{name}]: enabled = {v:?}: write true or false")),
+        };
+        let step_ms = match rest.remove("step") {
+            None => None,
+            Some(v) => {
+                let span: Span = v.try_into().map_err(|e| format!("[probe.{name}]: step: {e}"))?;
+                Some(span.ms.max(STEP_MS_MIN))
+            }
+        };
+        Ok(ProbeSettings { enabled, step_ms, rest })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, String> {
+        let c: Config = words::from_toml("agent.toml", text)?;
+        c.check(&[]).map(|()| c)
+    }
+
+    #[test]
+    fn an_empty_file_works_and_keys_are_read() {
+        let c = load("").expect("defaults");
+        assert_eq!((c.step.ms, c.plugin_step.ms), (10_000, 60_000));
+        let c = load("step = \"500ms\"\nplugin_step = 5\nlisten = \"none\"\n").expect("reads");
+        assert_eq!((c.step.ms, c.plugin_step.ms), (500, 5_000));
+        assert_eq!(c.listen_addr(), Ok(None));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, want) in [
+            ("colector = \"x\"", "agent.toml:1: unknown key \"colector\"; did you mean"),
+            ("\nstep = \"10x\"", "agent.toml:2: "),
+            ("listen = \"here\"", "listen = \"here\": write ADDRESS:PORT"),
+            ("collector = \"ftp://x\"", "collector = \"ftp://x\": write http"),
+            ("allow = [\"10.0.0.0/33\"]", "allow"),
+            ("spool_bytes_max = 5", "spool_bytes_max: at least"),
+            ("[probe.cpuu]\n", "[probe.cpuu]: there is no such probe"),
+            ("step = \"1ms\"", "step: at least 50ms"),
+        ] {
+            let e = load(text).expect_err(text);
+            assert!(e.contains(want), "{text}: {e}");
+        }
+    }
+
+    #[test]
+    fn probe_tables_are_split() {
+        let c = load_unchecked("[probe.df]\nenabled = false\nstep = \"5m\"\nskip = [\"/x\"]\n");
+        let s = c.probe_settings("df").expect("reads");
+        assert_eq!((s.enabled, s.step_ms, s.rest.len()), (false, Some(300_000), 1));
+        let c = load_unchecked("[probe.df]\nenabled = 3\n");
+        assert!(c.probe_settings("df").is_err());
+    }
+
+    fn load_unchecked(text: &str) -> Config {
+        words::from_toml("agent.toml", text).expect("parses")
+    }
+}

@@ -1,0 +1,391 @@
+//! One plugin: `config` now and then, `fetch` at its step, a row each time.
+//!
+//! `config` is run at the start, when the file or plugin-conf.d has changed,
+//! and at the first fetch [`CONFIG_EVERY`] after the last time. A `config` that
+//! carries values (Munin's dirtyconfig) stands for the fetch of that cycle.
+//! A row holds the values of one fetch at the time of its start, and how long
+//! the plugin took and whether it succeeded; values with a time of their own
+//! (`epoch:value`) are rows of that time.
+
+use super::conf::{PluginConf, Settings};
+use super::exec::{Ending, Ran, exec};
+use super::find::{Found, Stamp};
+use super::{Context, env};
+use crate::clock::now_ms;
+use crate::event::{Event, RowOut};
+use crate::sampler::{DURATION, SUCCESS, report_fields, report_specs};
+use crate::schedule::Grid;
+use rookery_plugins::munin::{Parsed, Reading, parse};
+use rookery_plugins::names::clean_field;
+use rookery_plugins::{Cells, FieldKey, FieldSpec, Layout, ServiceSpec, TimeMs, Value};
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// How old a `config` may become, if nothing has changed.
+pub const CONFIG_EVERY: Duration = Duration::from_secs(300);
+/// The second fetch after a start comes this early, so that rates show soon.
+const EARLY: Duration = Duration::from_secs(10);
+/// The most values with times of their own that one fetch may bring.
+const TIMES_MAX: usize = 1000;
+
+/// A plugin and what is known of it.
+#[derive(Debug)]
+pub struct Plugin {
+    /// Its file's name.
+    pub name: String,
+    /// Its path.
+    pub path: PathBuf,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    stamp: Stamp,
+    config: Option<Vec<u8>>,
+    multigraph: bool,
+    dirty: bool,
+    step_ms: u64,
+    fetched: Option<(Instant, Vec<u8>)>,
+    error: Option<String>,
+    configured: bool,
+}
+
+impl Plugin {
+    /// A plugin that has not been run.
+    pub fn new(file: Found) -> Plugin {
+        let state = State {
+            stamp: file.stamp,
+            config: None,
+            multigraph: false,
+            dirty: false,
+            step_ms: 0,
+            fetched: None,
+            error: None,
+            configured: false,
+        };
+        Plugin {
+            name: file.name,
+            path: file.path,
+            state: Mutex::new(state),
+            changed: Notify::new(),
+        }
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
+        f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Tells the task what its file looks like now.
+    pub fn set_stamp(&self, stamp: Stamp) {
+        if self.with(|s| std::mem::replace(&mut s.stamp, stamp.clone()) != stamp) {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Whether its first `config` has ended, well or not.
+    pub fn is_configured(&self) -> bool {
+        self.with(|s| s.configured)
+    }
+
+    /// Whether its `config` printed `multigraph`, and values.
+    pub fn capabilities(&self) -> (bool, bool) {
+        self.with(|s| (s.multigraph, s.dirty))
+    }
+
+    /// The last good `config`.
+    pub fn config_text(&self) -> Option<Vec<u8>> {
+        self.with(|s| s.config.clone())
+    }
+
+    /// The last good `fetch`, if it is younger than the plugin's step.
+    pub fn fresh_fetch(&self) -> Option<Vec<u8>> {
+        self.with(|s| {
+            let (at, text) = s.fetched.as_ref()?;
+            (at.elapsed().as_millis() < u128::from(s.step_ms)).then(|| text.clone())
+        })
+    }
+
+    /// Why it fails, if it does.
+    pub fn error(&self) -> Option<String> {
+        self.with(|s| s.error.clone())
+    }
+
+    /// Runs it once; bounded like every run.
+    pub async fn run(&self, context: &Context, verb: Option<&str>) -> Ran {
+        let settings = context.conf().settings(&self.name);
+        let job = env::job(&context.around, &settings, &self.name, &self.path, verb);
+        let failed = |why| Ran {
+            stdout: vec![],
+            stderr: vec![],
+            ending: Ending::NotStarted(why),
+            took: Duration::ZERO,
+        };
+        match (job, context.running.acquire().await) {
+            (Ok(job), Ok(_permit)) => exec(&job).await,
+            (Err(why), _) => failed(why),
+            (_, Err(_)) => failed("the agent is stopping".to_owned()),
+        }
+    }
+}
+
+/// What the task remembers between cycles.
+struct Task {
+    context: Arc<Context>,
+    plugin: Arc<Plugin>,
+    /// `plugin_NAME` in the agent's own services.
+    own: String,
+    specs: Vec<ServiceSpec>,
+    layout: Option<Arc<Layout>>,
+    index: HashMap<(String, String), usize>,
+    asked: Option<(Instant, Stamp, Arc<PluginConf>)>,
+    n_noise: usize,
+}
+
+/// Runs a plugin at its step; ends only by being aborted.
+pub async fn run(context: Arc<Context>, plugin: Arc<Plugin>) {
+    let own = format!("plugin_{}", clean_field(&plugin.name));
+    let mut task = Task {
+        context,
+        plugin,
+        own,
+        specs: vec![],
+        layout: None,
+        index: HashMap::new(),
+        asked: None,
+        n_noise: 0,
+    };
+    let mut early = true;
+    loop {
+        task.cycle().await;
+        let step_ms = task.plugin.with(|s| s.step_ms).max(1);
+        let name = format!("{}/{}", task.context.around.node, task.plugin.name);
+        let now = now_ms();
+        let due = Grid::spread(step_ms, &name).next(now);
+        let mut wait = Duration::from_millis((due - now).max(1) as u64);
+        if std::mem::take(&mut early) && Duration::from_millis(step_ms) > EARLY {
+            wait = wait.min(EARLY);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = task.plugin.changed.notified() => {}
+        }
+    }
+}
+
+impl Task {
+    async fn cycle(&mut self) {
+        let time_ms = now_ms();
+        let mut values = None;
+        let mut took = Duration::ZERO;
+        if self.config_is_due() {
+            let ran = self.plugin.run(&self.context, Some("config")).await;
+            took = ran.took;
+            values = self.configured(&ran);
+            if ran.ending == Ending::TimedOut {
+                // A fetch would most likely hang as long again.
+                self.emit(time_ms, &[], took, false);
+                return;
+            }
+        }
+        if let Some(parsed) = values {
+            self.take(time_ms, parsed, took);
+            return;
+        }
+        let time_ms = now_ms();
+        let ran = self.plugin.run(&self.context, None).await;
+        if !ran.ok() {
+            self.failed("fetch", &ran);
+            self.emit(time_ms, &[], ran.took, false);
+            return;
+        }
+        if self.plugin.with(|s| s.error.take()).is_some() {
+            tracing::info!(plugin = %self.plugin.name, "the plugin works again");
+        }
+        let parsed = parse(&self.plugin.name, &ran.stdout);
+        self.plugin.with(|s| s.fetched = Some((Instant::now(), ran.stdout)));
+        self.take(time_ms, parsed, ran.took);
+    }
+
+    fn config_is_due(&self) -> bool {
+        let Some((at, stamp, conf)) = &self.asked else { return true };
+        at.elapsed() >= CONFIG_EVERY
+            || self.plugin.with(|s| s.stamp != *stamp)
+            || !Arc::ptr_eq(conf, &self.context.conf())
+    }
+
+    /// Takes in a `config`; its values, if it carries any.
+    fn configured(&mut self, ran: &Ran) -> Option<Parsed> {
+        let conf = self.context.conf();
+        let settings = conf.settings(&self.plugin.name);
+        let stamp = self.plugin.with(|s| s.stamp.clone());
+        self.asked = Some((Instant::now(), stamp, conf));
+        let mut parsed = Parsed::default();
+        if ran.ok() {
+            parsed = parse(&self.plugin.name, &ran.stdout);
+        } else {
+            self.failed("config", ran);
+        }
+        let dirty = !parsed.readings.is_empty();
+        self.plugin.with(|s| {
+            s.configured = true;
+            s.step_ms = step_ms(&settings, &parsed.services, self.context.step_ms);
+            if ran.ok() {
+                s.config = Some(ran.stdout.clone());
+                s.multigraph = parsed.multigraph;
+                s.dirty = dirty;
+            }
+        });
+        if ran.ok() {
+            let specs = std::mem::take(&mut parsed.services);
+            self.set_specs(specs, &settings);
+            self.noise(&parsed);
+        }
+        dirty.then_some(parsed)
+    }
+
+    fn set_specs(&mut self, specs: Vec<ServiceSpec>, settings: &Settings) {
+        let live = &self.context.live;
+        let step_ms = self.plugin.with(|s| s.step_ms);
+        self.specs = specs
+            .into_iter()
+            .filter(|s| !live.has_service(&s.name))
+            .map(|mut s| {
+                s.step_ms = step_ms;
+                s.source = format!("plugin:{}", self.plugin.name);
+                if settings.host_name.is_some() {
+                    s.host_name.clone_from(&settings.host_name);
+                }
+                s
+            })
+            .collect();
+        self.describe();
+    }
+
+    /// Makes the layout anew and announces the services.
+    fn describe(&mut self) {
+        let mut fields = Vec::new();
+        for spec in &self.specs {
+            fields.extend(spec.fields.iter().map(|f| FieldKey::new(&spec.name, &f.name)));
+        }
+        fields.push(FieldKey::new(DURATION, &self.own));
+        fields.push(FieldKey::new(SUCCESS, &self.own));
+        self.index = fields
+            .iter()
+            .enumerate()
+            .map(|(i, f)| ((f.service.clone(), f.field.clone()), i))
+            .collect();
+        self.layout = Some(Arc::new(Layout::new(fields)));
+        let mut specs: Vec<ServiceSpec> =
+            self.specs.iter().filter(|s| !s.fields.is_empty()).cloned().collect();
+        let (mut durations, mut successes) = report_specs();
+        let (duration, success) = report_fields(&self.own, &self.plugin.name);
+        durations.fields.push(duration);
+        successes.fields.push(success);
+        for mut spec in [durations, successes] {
+            spec.step_ms = self.context.step_ms;
+            specs.push(spec);
+        }
+        let source = format!("plugin:{}", self.plugin.name);
+        self.context.outlet.send(Event::Services { source, specs });
+    }
+
+    /// Takes in values.
+    fn take(&mut self, time_ms: TimeMs, parsed: Parsed, took: Duration) {
+        self.noise(&parsed);
+        let mut new = self.layout.is_none();
+        for reading in &parsed.readings {
+            new |= self.add_unknown_field(reading);
+        }
+        if new {
+            self.describe();
+        }
+        self.emit(time_ms, &parsed.readings, took, true);
+    }
+
+    /// A field that `config` did not name is kept all the same.
+    fn add_unknown_field(&mut self, reading: &Reading) -> bool {
+        if self.index.contains_key(&(reading.service.clone(), reading.field.clone())) {
+            return false;
+        }
+        if self.context.live.has_service(&reading.service) {
+            return false;
+        }
+        let field = FieldSpec::gauge(&reading.field, "");
+        match self.specs.iter_mut().find(|s| s.name == reading.service) {
+            Some(spec) if spec.field(&reading.field).is_some() => return false,
+            Some(spec) => spec.fields.push(field),
+            None => {
+                let mut spec = ServiceSpec::new(&reading.service, &reading.service, "other");
+                spec.step_ms = self.plugin.with(|s| s.step_ms);
+                spec.source = format!("plugin:{}", self.plugin.name);
+                self.specs.push(spec.fields(vec![field]));
+            }
+        }
+        true
+    }
+
+    fn emit(&mut self, time_ms: TimeMs, readings: &[Reading], took: Duration, ok: bool) {
+        if self.layout.is_none() {
+            self.describe();
+        }
+        let Some(layout) = self.layout.clone() else { return };
+        let mut rows: BTreeMap<TimeMs, Vec<Option<Value>>> = BTreeMap::new();
+        let mut own = vec![None; layout.len()];
+        own[layout.len() - 2] = Some(Value::Float(took.as_micros() as f64 / 1e6));
+        own[layout.len() - 1] = Some(Value::Int(i64::from(ok)));
+        rows.insert(time_ms, own);
+        for r in readings {
+            let Some(&i) = self.index.get(&(r.service.clone(), r.field.clone())) else { continue };
+            let at = r.time_ms.unwrap_or(time_ms);
+            if rows.len() >= TIMES_MAX && !rows.contains_key(&at) {
+                tracing::warn!(plugin = %self.plugin.name, limit = TIMES_MAX, "too many times");
+                break;
+            }
+            rows.entry(at).or_insert_with(|| vec![None; layout.len()])[i] = Some(r.value);
+        }
+        for (time_ms, values) in rows {
+            let mut cells = Cells::new();
+            for value in values {
+                match value {
+                    Some(value) => cells.push(value),
+                    None => cells.push_absent(),
+                }
+            }
+            let row = RowOut { layout: Arc::clone(&layout), time_ms, cells: Arc::new(cells) };
+            self.context.outlet.send(Event::Row(row));
+        }
+    }
+
+    /// Logs a failure once, until it is another one or has passed.
+    fn failed(&self, verb: &str, ran: &Ran) {
+        let why = format!("{verb}: {}", ran.why());
+        let new = self.plugin.with(|s| s.error.replace(why.clone()) != Some(why.clone()));
+        if new {
+            tracing::warn!(
+                plugin = %self.plugin.name, %why,
+                "the plugin failed; try: rookery-agent run {} {verb}", self.plugin.name
+            );
+        }
+    }
+
+    fn noise(&mut self, parsed: &Parsed) {
+        if parsed.n_noise > 0 && self.n_noise == 0 {
+            tracing::warn!(
+                plugin = %self.plugin.name, lines = parsed.n_noise,
+                "the plugin prints lines that are not Munin's; they are skipped"
+            );
+        }
+        self.n_noise = self.n_noise.saturating_add(parsed.n_noise);
+    }
+}
+
+/// plugin-conf.d's `update_rate`, the plugin's own, or the agent's.
+fn step_ms(settings: &Settings, specs: &[ServiceSpec], default_ms: u64) -> u64 {
+    let own = specs.iter().find_map(|s| s.extra.get("update_rate"));
+    let own = own.and_then(|t| rookery_plugins::config::parse_span_ms(t.split(' ').next()?).ok());
+    settings.update_rate_s.map(|s| s.saturating_mul(1000)).or(own).unwrap_or(default_ms).max(1)
+}

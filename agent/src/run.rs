@@ -1,0 +1,250 @@
+//! The front door: wires samplers, plugins, shipper and server together.
+
+use crate::config::Config;
+use crate::event::Outlet;
+use crate::node::{self, AllowList, Node};
+use crate::plugin::{self, Context, Plugins};
+use crate::sampler::{Common, Live, Sampler, Slot};
+use crate::ship::{ClientError, Shipper, Stats, Target};
+use crate::spool::{Spool, SpoolError};
+use rookery_plugins::ProbeEntry;
+use rookery_plugins::probes::PROBES;
+use std::collections::BTreeSet;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+
+/// What was found is told at the latest after this.
+pub const READY_MAX: Duration = Duration::from_secs(5);
+const READY_POLL: Duration = Duration::from_millis(50);
+
+/// Why the agent does not run; each is one line that names the remedy.
+#[derive(Debug, Error)]
+pub enum AgentError {
+    /// The configuration, or a port that is taken.
+    #[error("{0}")]
+    Config(String),
+    /// The spool cannot be used.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// There is no client for this collector.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A thread could not be started.
+    #[error("no thread for the probes: {0}")]
+    Thread(std::io::Error),
+}
+
+/// What the agent found on the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Services, of probes and plugins.
+    pub services: usize,
+    /// Fields of them.
+    pub fields: usize,
+    /// Probes that have something to read.
+    pub probes: usize,
+    /// Plugin executables.
+    pub plugins: usize,
+}
+
+/// Runs the agent with the built-in probes until `shutdown` turns true.
+/// `on_ready` is called once, after the first readings.
+///
+/// Wants a tokio runtime with everything enabled; a current-thread one will do.
+pub async fn run(
+    config: Config,
+    shutdown: watch::Receiver<bool>,
+    on_ready: impl FnOnce(Found) + Send + 'static,
+) -> Result<(), AgentError> {
+    run_with(config, PROBES, shutdown, on_ready).await
+}
+
+/// [`run`] with a table of probes of one's own.
+pub async fn run_with(
+    config: Config,
+    probes: &'static [ProbeEntry],
+    shutdown: watch::Receiver<bool>,
+    on_ready: impl FnOnce(Found) + Send + 'static,
+) -> Result<(), AgentError> {
+    config.check(probes).map_err(AgentError::Config)?;
+    let node = config.node_name();
+    let listener = match config.listen_addr().map_err(AgentError::Config)? {
+        Some(addr) => Some(node::bind(addr).await.map_err(AgentError::Config)?),
+        None => None,
+    };
+    let spool = Spool::open(&config.spool, config.spool_bytes_max)?;
+    let target = Target {
+        node: node.clone(),
+        group: config.group.clone(),
+        collector: config.collector.clone(),
+        token: config.read_token().map_err(AgentError::Config)?,
+    };
+    let stats = Arc::new(Stats::default());
+    let shipper = Shipper::new(target, spool, Arc::clone(&stats))?;
+    let (outlet, events) = Outlet::new();
+    let live = Arc::new(Live::default());
+    let common = Common {
+        host: config.host(),
+        node: node.clone(),
+        step_ms: config.step.ms,
+        outlet: outlet.clone(),
+        live: Arc::clone(&live),
+        stats,
+    };
+    let mut samplers = Samplers::start(&common, slots(&config, probes)?)?;
+    drop(common);
+    // The shipper stops last: when no one can send any more, or is told to.
+    let (stop_shipping, shipping_stopped) = watch::channel(false);
+    let shipping = tokio::spawn(shipper.run(events, shipping_stopped));
+    let context = Arc::new(Context::new(&config, outlet, Arc::clone(&live)));
+    let plugins = Arc::new(Plugins::default());
+    let serving = listener.map(|listener| {
+        // `check` has parsed the list before.
+        let node = Node {
+            name: node,
+            allow: AllowList::parse(&config.allow).unwrap_or_default(),
+            live: Arc::clone(&live),
+            plugins: Arc::clone(&plugins),
+            context: Arc::clone(&context),
+        };
+        tokio::spawn(node::serve(listener, Arc::new(node), shutdown.clone()))
+    });
+    samplers.first_readings().await;
+    let (counted, count) = oneshot::channel();
+    let running = tokio::spawn(plugin::run(
+        config,
+        Arc::clone(&context),
+        Arc::clone(&plugins),
+        counted,
+        shutdown.clone(),
+    ));
+    tell_found(&live, &plugins, count, &shutdown, on_ready).await;
+    wait_for_stop(shutdown).await;
+    samplers.stop();
+    let _ = running.await;
+    if let Some(serving) = serving {
+        let _ = serving.await;
+    }
+    let _ = stop_shipping.send(true);
+    let _ = shipping.await;
+    Ok(())
+}
+
+async fn wait_for_stop(mut shutdown: watch::Receiver<bool>) {
+    // An error says that who could stop us is gone: that is a stop, too.
+    let _ = shutdown.wait_for(|stop| *stop).await;
+}
+
+/// The enabled probes: the cheap ones, and those with a shortest step.
+fn slots(
+    config: &Config,
+    probes: &'static [ProbeEntry],
+) -> Result<(Vec<Slot>, Vec<Slot>), AgentError> {
+    let (mut cheap, mut dear) = (vec![], vec![]);
+    for entry in probes {
+        let settings = config.probe_settings(entry.name).map_err(AgentError::Config)?;
+        if !settings.enabled {
+            continue;
+        }
+        let probe = (entry.new)(&settings.rest)
+            .map_err(|e| AgentError::Config(format!("[probe.{}]: {e}", entry.name)))?;
+        let is_dear = probe.step_min().is_some();
+        let slot = Slot::new(entry.name, probe, settings.step_ms);
+        if is_dear { dear.push(slot) } else { cheap.push(slot) }
+    }
+    Ok((cheap, dear))
+}
+
+/// The two threads that read probes. Dropping it stops them.
+struct Samplers {
+    threads: Vec<(mpsc::Sender<()>, JoinHandle<()>)>,
+    ready: Vec<oneshot::Receiver<()>>,
+}
+
+impl Samplers {
+    fn start(common: &Common, slots: (Vec<Slot>, Vec<Slot>)) -> Result<Samplers, AgentError> {
+        let mut samplers = Samplers { threads: vec![], ready: vec![] };
+        for (label, slots) in [("fast", slots.0), ("slow", slots.1)] {
+            let fast = label == "fast";
+            if slots.is_empty() && !fast {
+                continue;
+            }
+            let (stop, stopped) = mpsc::channel();
+            let (ready, is_ready) = oneshot::channel();
+            let sampler = Sampler::new(common.clone(), label, slots, fast);
+            let thread = std::thread::Builder::new()
+                .name(format!("probes-{label}"))
+                .stack_size(512 << 10)
+                .spawn(move || sampler.run(&stopped, ready))
+                .map_err(AgentError::Thread)?;
+            samplers.threads.push((stop, thread));
+            samplers.ready.push(is_ready);
+        }
+        Ok(samplers)
+    }
+
+    async fn first_readings(&mut self) {
+        for ready in self.ready.drain(..) {
+            let _ = timeout(READY_MAX, ready).await;
+        }
+    }
+
+    fn stop(self) {
+        for (stop, thread) in self.threads {
+            drop(stop);
+            // A probe that hangs in the kernel must not hold up the stop.
+            if thread.is_finished() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+/// Counts what is there, once every plugin has been asked, and tells it.
+async fn tell_found(
+    live: &Live,
+    plugins: &Plugins,
+    count: oneshot::Receiver<usize>,
+    shutdown: &watch::Receiver<bool>,
+    on_ready: impl FnOnce(Found),
+) {
+    let _ = timeout(READY_MAX, async {
+        let _ = count.await;
+        while !*shutdown.borrow() && !plugins.all().iter().all(|p| p.is_configured()) {
+            tokio::time::sleep(READY_POLL).await;
+        }
+    })
+    .await;
+    let (mut services, mut fields, mut probes) = (BTreeSet::new(), 0, BTreeSet::new());
+    live.with(|groups| {
+        for spec in groups.values().flat_map(|g| &g.specs) {
+            services.insert(spec.name.clone());
+            fields += spec.fields.len();
+            if spec.source.starts_with("probe:") {
+                probes.insert(spec.source.clone());
+            }
+        }
+    });
+    let all = plugins.all();
+    for plugin in &all {
+        let text = plugin.config_text().unwrap_or_default();
+        for spec in rookery_plugins::munin::parse(&plugin.name, &text).services {
+            fields += spec.fields.len();
+            services.insert(spec.name);
+        }
+    }
+    let found =
+        Found { services: services.len(), fields, probes: probes.len(), plugins: all.len() };
+    tracing::info!(
+        services = found.services,
+        fields = found.fields,
+        probes = found.probes,
+        plugins = found.plugins,
+        "watching"
+    );
+    on_ready(found);
+}

@@ -1,0 +1,388 @@
+//! Shipping: batches in order, one in flight, each kept until it is durable.
+//!
+//! A batch is POSTed from memory. As soon as one attempt fails it goes to the
+//! [`spool`](crate::spool), and so does every later one until the spool is
+//! empty again; it is replayed in order with a back-off of at most
+//! [`BACKOFF_MAX`]. A batch whose answer was lost is sent again with the same
+//! boot and sequence, which the collector recognises.
+//!
+//! What a kill -9 can cost: what was neither acknowledged nor spooled, that is
+//! the rows of the last [`LINGER`], or of the last [`REQUEST_TIMEOUT`] while a
+//! collector has accepted a connection and does not answer.
+
+mod http;
+
+use crate::catalog::{Catalog, Snapshot, announce_changes};
+use crate::clock::now_ms;
+use crate::event::{Event, RowOut};
+use crate::outbox::{Batch, Explain};
+use crate::spool::Spool;
+use http::{Answer, Client};
+use rookery_plugins::LayoutId;
+use rookery_plugins::wire::FrameWriter;
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+pub use http::{ClientError, install_crypto};
+
+/// Rows that come within this go in one batch.
+pub const LINGER: Duration = Duration::from_millis(25);
+/// The longest wait for an answer.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest wait between two attempts.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// The wait after the collector refused the token.
+pub const BACKOFF_REFUSED: Duration = Duration::from_secs(10);
+/// How long a stopping agent waits for the last answer.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// A batch is closed at about this size, bytes of cells.
+pub const BATCH_BYTES: usize = 1 << 20;
+/// The most batches kept in memory when the spool cannot be written; then the
+/// oldest are dropped, counted and logged.
+pub const BACKLOG_BATCHES_MAX: usize = 256;
+
+const BACKOFF_MIN: Duration = Duration::from_millis(250);
+const EVENTS_AT_ONCE: usize = 256;
+/// So many answers "unknown layout" to one fully explained frame are enough.
+const EXPLAIN_TRIES_MAX: u32 = 3;
+
+/// Counters that the agent reports of itself; all since its start.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// Batches that the collector has acknowledged.
+    pub batches_sent: AtomicU64,
+    /// Batches that were refused or dropped.
+    pub batches_dropped: AtomicU64,
+    /// Attempts that failed.
+    pub attempts_failed: AtomicU64,
+    /// Bytes in the spool now.
+    pub spool_bytes: AtomicU64,
+    /// Bytes dropped from the spool because it was full.
+    pub spool_bytes_dropped: AtomicU64,
+    /// Ticks that were skipped because the host slept or was too busy.
+    pub ticks_missed: AtomicU64,
+    /// Events dropped on their way to the shipper.
+    pub events_dropped: AtomicU64,
+}
+
+/// Whose batches these are, and where they go.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The node's name.
+    pub node: String,
+    /// Its group; empty: by its name.
+    pub group: String,
+    /// The collector's URL.
+    pub collector: String,
+    /// The token; empty: none.
+    pub token: String,
+}
+
+/// The shipper: owns the catalog, the sequence and the spool.
+#[derive(Debug)]
+pub struct Shipper {
+    target: Target,
+    client: Client,
+    spool: Spool,
+    stats: Arc<Stats>,
+    boot: u64,
+    sequence: u64,
+    catalog: Catalog,
+    /// The services as the last batch announced them.
+    announced: Snapshot,
+    /// Layouts that stood in acknowledged frames of this life.
+    known: HashSet<LayoutId>,
+    backlog: VecDeque<Batch>,
+    frame: FrameWriter,
+    /// The head was answered "unknown layouts" so many times.
+    explain_tries: u32,
+    away: Option<Away>,
+    spool_failed: bool,
+}
+
+/// The collector does not take batches at the moment.
+#[derive(Debug)]
+struct Away {
+    retry_at: Instant,
+    backoff: Duration,
+    refused: bool,
+}
+
+impl Shipper {
+    /// Ready to run. Its life is named by now, or by later than any life that
+    /// wrote the spool.
+    pub fn new(target: Target, spool: Spool, stats: Arc<Stats>) -> Result<Shipper, ClientError> {
+        let client = Client::new(&target.collector, &target.token)?;
+        let now = u64::try_from(now_ms()).unwrap_or(0);
+        let boot = now.max(spool.boot_max() + 1);
+        Ok(Shipper {
+            target,
+            client,
+            spool,
+            stats,
+            boot,
+            sequence: 0,
+            catalog: Catalog::default(),
+            announced: Snapshot::default(),
+            known: HashSet::new(),
+            backlog: VecDeque::new(),
+            frame: FrameWriter::default(),
+            explain_tries: 0,
+            away: None,
+            spool_failed: false,
+        })
+    }
+
+    /// Ships until `shutdown`, then puts what is left into the spool.
+    pub async fn run(mut self, mut rx: mpsc::Receiver<Event>, mut shutdown: watch::Receiver<bool>) {
+        let mut events = Vec::with_capacity(EVENTS_AT_ONCE);
+        while !*shutdown.borrow() {
+            let ready = self.nothing_to_send() || self.away.is_some();
+            let retry_at = self.away.as_ref().filter(|_| !self.nothing_to_send());
+            let retry_at = retry_at.map(|a| a.retry_at);
+            if ready {
+                tokio::select! {
+                    n = rx.recv_many(&mut events, EVENTS_AT_ONCE) => {
+                        if n == 0 {
+                            break;
+                        }
+                        sleep(LINGER).await;
+                    }
+                    () = wait_until(retry_at) => {}
+                    _ = shutdown.changed() => break,
+                }
+            }
+            while events.len() < EVENTS_AT_ONCE {
+                let Ok(event) = rx.try_recv() else { break };
+                events.push(event);
+            }
+            self.absorb(events.drain(..));
+            if self.away.is_some() || !self.spool.is_empty() {
+                self.spill();
+            }
+            let due = self.away.as_ref().is_none_or(|a| a.retry_at <= Instant::now());
+            if due && !self.nothing_to_send() {
+                self.attempt(&mut shutdown).await;
+            }
+            self.report();
+        }
+        self.stop(&mut rx).await;
+    }
+
+    fn nothing_to_send(&self) -> bool {
+        self.spool.is_empty() && self.backlog.is_empty()
+    }
+
+    /// Turns events into batches.
+    fn absorb(&mut self, events: impl Iterator<Item = Event>) {
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        for event in events {
+            match event {
+                Event::Services { source, specs } => {
+                    self.catalog.set(&source, specs);
+                }
+                Event::Row(row) => {
+                    bytes += row.cells.len() * 8;
+                    rows.push(row);
+                    if bytes >= BATCH_BYTES {
+                        self.close_batch(std::mem::take(&mut rows));
+                        bytes = 0;
+                    }
+                }
+            }
+        }
+        self.close_batch(rows);
+    }
+
+    fn close_batch(&mut self, rows: Vec<RowOut>) {
+        let services = self.catalog.snapshot();
+        let changes = announce_changes(&self.announced, &services, &self.target.group);
+        if rows.is_empty() && changes.is_none() {
+            return;
+        }
+        self.sequence += 1;
+        self.announced = Arc::clone(&services);
+        self.backlog.push_back(Batch {
+            boot: self.boot,
+            sequence: self.sequence,
+            services,
+            changes,
+            rows,
+        });
+    }
+
+    /// Moves the batches in memory to the spool.
+    fn spill(&mut self) {
+        while let Some(batch) = self.backlog.front() {
+            let Target { node, group, .. } = &self.target;
+            if let Err(error) = self.spool.append(batch, node, group, &mut self.frame) {
+                if !self.spool_failed {
+                    tracing::error!(%error, "the spool cannot be written; batches stay in memory");
+                }
+                self.spool_failed = true;
+                break;
+            }
+            self.spool_failed = false;
+            self.backlog.pop_front();
+            self.explain_tries = 0;
+        }
+        while self.backlog.len() > BACKLOG_BATCHES_MAX {
+            self.backlog.pop_front();
+            let n = self.stats.batches_dropped.fetch_add(1, Ordering::Relaxed);
+            if n.is_power_of_two() || n == 0 {
+                tracing::error!(
+                    limit = BACKLOG_BATCHES_MAX,
+                    "no collector and no spool: the oldest batches are dropped"
+                );
+            }
+        }
+    }
+
+    /// The bytes of the oldest batch, and how long it is in the spool.
+    fn head(&mut self) -> Option<(Vec<u8>, Option<usize>)> {
+        match self.spool.peek() {
+            Ok(Some(bytes)) => {
+                let len = bytes.len();
+                if self.explain_tries == 0 {
+                    return Some((bytes, Some(len)));
+                }
+                let full = self.spool.explain(&bytes, &mut self.frame).unwrap_or(bytes);
+                return Some((full, Some(len)));
+            }
+            Ok(None) => {}
+            Err(error) => {
+                // Not to be overtaken by what is in memory: it is retried.
+                tracing::error!(%error, "the spool cannot be read");
+                return None;
+            }
+        }
+        let batch = self.backlog.front()?;
+        let explain = match self.explain_tries {
+            0 => Explain::Known(&self.known),
+            _ => Explain::All,
+        };
+        let Target { node, group, .. } = &self.target;
+        Some((batch.encode(node, group, explain, &mut self.frame).to_vec(), None))
+    }
+
+    async fn attempt(&mut self, shutdown: &mut watch::Receiver<bool>) {
+        let Some((bytes, in_spool)) = self.head() else {
+            self.back_off("the spool cannot be read", false);
+            return;
+        };
+        let mut post = std::pin::pin!(self.client.post(bytes));
+        let answer = tokio::select! {
+            answer = &mut post => answer,
+            _ = shutdown.changed() => match timeout(STOP_TIMEOUT, &mut post).await {
+                Ok(answer) => answer,
+                Err(_) => return,
+            },
+        };
+        self.take(answer, in_spool);
+    }
+
+    fn take(&mut self, answer: Answer, in_spool: Option<usize>) {
+        match answer {
+            Answer::Durable => {
+                if self.away.take().is_some() {
+                    tracing::info!(collector = %self.target.collector, "the collector answers again");
+                }
+                self.stats.batches_sent.fetch_add(1, Ordering::Relaxed);
+                self.pop(in_spool, true);
+            }
+            Answer::UnknownLayouts if self.explain_tries < EXPLAIN_TRIES_MAX => {
+                self.explain_tries += 1;
+            }
+            Answer::UnknownLayouts => self.drop_head("409 to a frame that explains all", in_spool),
+            Answer::Bad(why) => self.drop_head(&why, in_spool),
+            Answer::Refused => self.back_off("", true),
+            Answer::Away(why) => self.back_off(&why, false),
+        }
+    }
+
+    fn drop_head(&mut self, why: &str, in_spool: Option<usize>) {
+        tracing::error!(
+            collector = %self.target.collector, %why,
+            "the collector refuses a batch: it is dropped"
+        );
+        self.stats.batches_dropped.fetch_add(1, Ordering::Relaxed);
+        self.pop(in_spool, false);
+        // What it announced is told again.
+        self.announced = Snapshot::default();
+        self.known.clear();
+    }
+
+    fn pop(&mut self, in_spool: Option<usize>, durable: bool) {
+        self.explain_tries = 0;
+        match in_spool {
+            Some(len) => self.spool.ack(len),
+            None => {
+                let batch = self.backlog.pop_front();
+                if durable && let Some(batch) = batch {
+                    self.known.extend(batch.layouts().iter().map(|l| l.id()));
+                }
+            }
+        }
+    }
+
+    fn back_off(&mut self, why: &str, refused: bool) {
+        self.stats.attempts_failed.fetch_add(1, Ordering::Relaxed);
+        self.explain_tries = 0;
+        let before = self.away.as_ref();
+        let collector = &self.target.collector;
+        if refused && !before.is_some_and(|a| a.refused) {
+            tracing::error!(
+                %collector,
+                "the collector refuses this agent's token (401): set `token` in agent.toml to the \
+                 collector's; samples wait in the spool"
+            );
+        } else if !refused && before.is_none_or(|a| a.refused) {
+            tracing::warn!(%collector, %why, "the collector is away; samples go to the spool");
+        }
+        let backoff = match before {
+            _ if refused => BACKOFF_REFUSED,
+            Some(a) if !a.refused => (a.backoff * 2).min(BACKOFF_MAX),
+            _ => BACKOFF_MIN,
+        };
+        self.away = Some(Away { retry_at: Instant::now() + backoff, backoff, refused });
+        self.spill();
+    }
+
+    fn report(&self) {
+        self.stats.spool_bytes.store(self.spool.bytes(), Ordering::Relaxed);
+        self.stats.spool_bytes_dropped.store(self.spool.bytes_dropped(), Ordering::Relaxed);
+    }
+
+    /// Sends what is left if that is quick, and spools the rest.
+    async fn stop(mut self, rx: &mut mpsc::Receiver<Event>) {
+        let mut events = Vec::new();
+        while let Ok(event) = rx.try_recv() {
+            events.push(event);
+        }
+        self.absorb(events.into_iter());
+        let deadline = Instant::now() + STOP_TIMEOUT;
+        while self.away.is_none() && self.spool.is_empty() {
+            let Some((bytes, in_spool)) = self.head() else { break };
+            let Ok(answer) = tokio::time::timeout_at(deadline, self.client.post(bytes)).await
+            else {
+                break;
+            };
+            self.take(answer, in_spool);
+        }
+        self.spill();
+        if !self.backlog.is_empty() {
+            tracing::error!(batches = self.backlog.len(), "lost: neither collector nor spool");
+        }
+    }
+}
+
+async fn wait_until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
