@@ -19,6 +19,8 @@ mod support;
 mod swap;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod uptime;
 
 use crate::ProbeEntry;

@@ -1,0 +1,82 @@
+//! What the system probes cost: CPU time a cycle, in all and by probe.
+//!
+//! `cargo run --release -p rookery-plugins --example probe_cost -- [CYCLES] [INTERVAL_MS]`
+//!
+//! An interval of 0 reads in a loop with warm caches; 1000 is the honest one.
+//! Probes that ask for a longer step than ten seconds are timed apart.
+
+use rookery_plugins::{Cells, Host, Probe, Read, probes::PROBES};
+use rustix::time::{ClockId, clock_gettime};
+use std::time::Duration;
+
+/// A probe, how many fields it has, and the CPU time it took so far, in µs.
+struct Timed {
+    name: &'static str,
+    probe: Box<dyn Probe>,
+    fields: usize,
+    cpu_us: f64,
+}
+
+/// CPU time of this process so far, helper threads included, in µs.
+fn cpu_us() -> f64 {
+    let t = clock_gettime(ClockId::ProcessCPUTime);
+    t.tv_sec as f64 * 1e6 + t.tv_nsec as f64 / 1e3
+}
+
+fn main() {
+    let mut args = std::env::args().skip(1).map(|a| a.parse::<u64>().unwrap_or_default());
+    let cycles = args.next().unwrap_or(1000).max(1);
+    let interval = Duration::from_millis(args.next().unwrap_or(0));
+    let host = Host::default();
+    let (mut hot, mut slow) = (Vec::new(), Vec::new());
+    for entry in PROBES {
+        let Ok(mut probe) = (entry.new)(&Default::default()) else { continue };
+        match probe.discover(&host) {
+            Ok(services) => {
+                let fields = services.iter().map(|s| s.fields.len()).sum();
+                let dear = probe.step_min().is_some_and(|s| s > Duration::from_secs(10));
+                let timed = Timed { name: entry.name, probe, fields, cpu_us: 0.0 };
+                if dear { slow.push(timed) } else { hot.push(timed) }
+            }
+            Err(why) => println!("{:12} {why}", entry.name),
+        }
+    }
+    let mut out = Cells::new();
+    cycle(&host, &mut hot, &mut out);
+    cycle(&host, &mut slow, &mut out);
+    hot.iter_mut().chain(&mut slow).for_each(|t| t.cpu_us = 0.0);
+
+    let mut total = 0.0;
+    for _ in 0..cycles {
+        std::thread::sleep(interval);
+        let before = cpu_us();
+        cycle(&host, &mut hot, &mut out);
+        total += cpu_us() - before;
+    }
+    for _ in 0..cycles.min(30) {
+        cycle(&host, &mut slow, &mut out);
+    }
+    let n = cycles as f64;
+    let fields: usize = hot.iter().map(|t| t.fields).sum();
+    hot.iter().for_each(|t| print(t, n));
+    println!("-- slow ones, per reading");
+    slow.iter().for_each(|t| print(t, n.min(30.0)));
+    println!("hot probes: {fields} fields, {:.0} us CPU a cycle", total / n);
+}
+
+fn print(t: &Timed, n: f64) {
+    println!("{:12} {:5} fields {:8.1} us", t.name, t.fields, t.cpu_us / n);
+}
+
+fn cycle(host: &Host, probes: &mut [Timed], out: &mut Cells) {
+    out.clear();
+    for timed in probes {
+        let before = cpu_us();
+        match timed.probe.read(host, out) {
+            Ok(Read::Done) => {}
+            Ok(Read::Changed) => println!("{} changed", timed.name),
+            Err(error) => println!("{}: {error}", timed.name),
+        }
+        timed.cpu_us += cpu_us() - before;
+    }
+}
