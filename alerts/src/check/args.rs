@@ -6,8 +6,11 @@ use clap::Parser;
 use rookery_plugins::{Range, State};
 use std::ffi::OsString;
 
-/// How long to wait for an answer unless `-t` says otherwise, s.
+/// How long to wait for a collector unless `-t` says otherwise, s.
 pub const TIMEOUT_S: f64 = 10.0;
+/// How long to wait for a node: a rookery-agent has a new value, and so a
+/// counter's rate, only once a step.
+pub const NODE_TIMEOUT_S: f64 = 15.0;
 /// The most seconds that `-t` and `-a` take.
 const SECONDS_MAX: f64 = 1e9;
 
@@ -57,7 +60,7 @@ struct Line {
     /// Data older than this is UNKNOWN [default: 3 steps, at least 60]
     #[arg(short, long, value_name = "SECONDS")]
     age: Option<String>,
-    /// How long to wait for an answer [default: 10]
+    /// How long to wait for an answer [default: 10, without -u 15]
     #[arg(short, long, value_name = "SECONDS")]
     timeout: Option<String>,
     /// The collector's token; or set ROOKERY_TOKEN, which `ps` does not show
@@ -125,12 +128,13 @@ impl Args {
             }
         }
         let env = || std::env::var("ROOKERY_TOKEN").ok().filter(|t| !t.is_empty());
+        let timeout_s = if line.url.is_some() { TIMEOUT_S } else { NODE_TIMEOUT_S };
         Ok(Args {
             url: line.url,
             host,
             token: line.token.or_else(env),
             list: line.list,
-            timeout_s: seconds("-t", line.timeout)?.unwrap_or(TIMEOUT_S),
+            timeout_s: seconds("-t", line.timeout)?.unwrap_or(timeout_s),
             wish,
         })
     }

@@ -146,9 +146,10 @@ impl Collector {
         &self,
         node: &str,
         age_s: Option<f64>,
-        now_ms: TimeMs,
+        now_ms: fn() -> TimeMs,
     ) -> Result<Answer, String> {
         let all: Vec<NodeAnswer> = self.get("/api/v1/nodes").await?;
+        let now_ms = now_ms();
         let Some(found) = all.iter().find(|n| n.node == node) else {
             return Err(format!("no node {node:?} at {}; it knows {}", self.base, all.len()));
         };

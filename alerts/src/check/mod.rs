@@ -74,7 +74,7 @@ async fn ask(args: &Args) -> Result<Answer, String> {
                 return collector.list(&args.host).await;
             }
             if service.is_empty() {
-                return collector.node(&args.host, args.wish.age_s, now_ms()).await;
+                return collector.node(&args.host, args.wish.age_s, now_ms).await;
             }
             let reading = collector.reading(&args.host, service).await?;
             Ok(judge(&reading, &args.wish, now_ms()))

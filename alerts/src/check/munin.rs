@@ -92,7 +92,7 @@ pub(super) fn values(lines: &[String]) -> Vec<(String, Value, Option<TimeMs>)> {
         let Some((field, "value", text)) = attribute(line) else { continue };
         let text = text.split_whitespace().next().unwrap_or_default();
         let (time, text) = match text.split_once(':') {
-            Some((epoch, v)) => (epoch.parse::<i64>().ok().and_then(|s| s.checked_mul(1000)), v),
+            Some((epoch, v)) => (epoch_ms(epoch), v),
             None => (None, text),
         };
         if let Some(value) = Value::parse(text) {
@@ -100,6 +100,12 @@ pub(super) fn values(lines: &[String]) -> Vec<(String, Value, Option<TimeMs>)> {
         }
     }
     all
+}
+
+/// Seconds since the epoch, with a fraction where the node gives `times`.
+fn epoch_ms(text: &str) -> Option<TimeMs> {
+    let ms = text.parse::<f64>().ok()? * 1000.0;
+    (ms.abs() < 1e15).then_some(ms.round() as TimeMs)
 }
 
 /// `field.attribute value`; `None` for `graph_…` and what is no such line.
@@ -134,9 +140,9 @@ mod tests {
         let plain = sections(&lines("x.warning 5%\n"));
         let e = fields(&section(plain, "p", "p").expect("there")).expect_err("bad limit");
         assert_eq!(e, "x: limit \"5%\" is not a number");
-        let v = values(&lines("x.value 5\ny.value 1700000000:U\nz.value hello\nx.label 3\n"));
+        let v = values(&lines("x.value 5\ny.value 1700000000.25:U\nz.value hello\nx.label 3\n"));
         assert_eq!(v.len(), 2);
-        assert_eq!(v[1], ("y".to_owned(), Value::Unknown, Some(1_700_000_000_000)));
+        assert_eq!(v[1], ("y".to_owned(), Value::Unknown, Some(1_700_000_000_250)));
     }
 
     proptest! {

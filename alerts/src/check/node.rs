@@ -1,4 +1,11 @@
 //! Asking a munin-node (or a rookery-agent) itself.
+//!
+//! A munin-node runs the plugin for each `fetch`, so that two of them a second
+//! apart make a counter's rate. A rookery-agent answers with the newest values
+//! of its own schedule; to make a rate of those, their time is needed. So the
+//! check says `cap … times`, and a node that knows this word answers with
+//! `field.value EPOCH:VALUE`, the time in seconds with a fraction. Others
+//! ignore it, as they do every unknown word of `cap`.
 
 use super::Answer;
 use super::collector::no_such_service;
@@ -91,7 +98,7 @@ impl NodeClient {
     }
 
     async fn services(&mut self) -> Result<Vec<String>, String> {
-        self.say("cap multigraph dirtyconfig").await?;
+        self.say("cap multigraph dirtyconfig times").await?;
         self.line().await?;
         self.say("list").await?;
         Ok(self.line().await?.split_whitespace().map(str::to_owned).collect())
