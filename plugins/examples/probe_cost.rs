@@ -1,4 +1,4 @@
-//! What the system probes cost: CPU time a cycle, in all and by probe.
+//! What the system probes cost: CPU time and allocations a cycle.
 //!
 //! `cargo run --release -p rookery-plugins --example probe_cost -- [CYCLES] [INTERVAL_MS]`
 //!
@@ -7,7 +7,37 @@
 
 use rookery_plugins::{Cells, Host, Probe, Read, probes::PROBES};
 use rustix::time::{ClockId, clock_gettime};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+/// The system's allocator, with a count of its calls.
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call is handed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: `ptr` came from `System` with this layout.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: `ptr` came from `System` with this layout.
+        unsafe { System.realloc(ptr, layout, size) }
+    }
+}
+
+#[global_allocator]
+static GLOBAL: Counting = Counting;
 
 /// A probe, how many fields it has, and the CPU time it took so far, in µs.
 struct Timed {
@@ -47,12 +77,14 @@ fn main() {
     hot.iter_mut().chain(&mut slow).for_each(|t| t.cpu_us = 0.0);
 
     let mut total = 0.0;
+    let allocations = ALLOCATIONS.load(Ordering::Relaxed);
     for _ in 0..cycles {
         std::thread::sleep(interval);
         let before = cpu_us();
         cycle(&host, &mut hot, &mut out);
         total += cpu_us() - before;
     }
+    let allocations = ALLOCATIONS.load(Ordering::Relaxed) - allocations;
     for _ in 0..cycles.min(30) {
         cycle(&host, &mut slow, &mut out);
     }
@@ -61,7 +93,11 @@ fn main() {
     hot.iter().for_each(|t| print(t, n));
     println!("-- slow ones, per reading");
     slow.iter().for_each(|t| print(t, n.min(30.0)));
-    println!("hot probes: {fields} fields, {:.0} us CPU a cycle", total / n);
+    println!(
+        "hot probes: {fields} fields, {:.0} us CPU a cycle, {:.2} allocations",
+        total / n,
+        allocations as f64 / n
+    );
 }
 
 fn print(t: &Timed, n: f64) {

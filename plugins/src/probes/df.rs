@@ -5,7 +5,8 @@
 //! device, or by mount point where the device says nothing (tmpfs). `df_abs`
 //! has the same in bytes. `remote = true` in `[probe.df]` adds NFS and its
 //! like: a server that hangs costs [`DEADLINE`] once, and is unknown until it
-//! answers.
+//! answers (see `df/asker.rs`). Types that always answer at once are asked
+//! directly, which costs a third.
 //!
 //! A recorded machine cannot be asked; it brings `proc/statvfs`, with lines of
 //! `mount-point frsize blocks bfree bavail files ffree`.
@@ -101,7 +102,12 @@ struct Df {
     text: Vec<u8>,
     mounts: Vec<Mount>,
     watched: Vec<Watched>,
+    /// The mount points that are asked, and whether they answer at once.
+    targets: Vec<(PathBuf, bool)>,
+    /// Asks those that do not.
     asker: Asker,
+    asked: Vec<Option<Usage>>,
+    /// One for each target.
     answers: Vec<Option<Usage>>,
 }
 
@@ -117,16 +123,29 @@ impl Df {
         mounts
     }
 
-    /// Fills `answers`, one for each path that the asker has; whether all
-    /// were asked in time.
+    /// From now on these are asked.
+    fn aim(&mut self, targets: Vec<(PathBuf, bool)>) {
+        let slow = targets.iter().filter(|(_, quick)| !quick);
+        self.asker.watch(slow.map(|(path, _)| path.clone()));
+        self.targets = targets;
+    }
+
+    /// Fills `answers`; whether all were asked in time.
     fn ask(&mut self, host: &Host) -> Result<bool, ProbeError> {
         if host.is_live() {
-            return Ok(self.asker.ask(DEADLINE, &mut self.answers));
+            let in_time = self.asker.ask(DEADLINE, &mut self.asked);
+            let mut asked = self.asked.iter();
+            self.answers.clear();
+            self.answers.extend(self.targets.iter().map(|(path, quick)| match quick {
+                true => asker::statvfs(path),
+                false => asked.next().copied().flatten(),
+            }));
+            return Ok(in_time);
         }
         let path = host.proc("statvfs");
         let text = std::fs::read(&path).map_err(|e| ProbeError::file(&path, &e))?;
         self.answers.clear();
-        self.answers.extend(self.asker.paths().map(|path| recorded(&text, path)));
+        self.answers.extend(self.targets.iter().map(|(path, _)| recorded(&text, path)));
         Ok(true)
     }
 }
@@ -137,7 +156,8 @@ impl Probe for Df {
         let text = self.file.text()?.to_owned();
         self.mounts = self.select(&text);
         self.text = text;
-        self.asker.watch(self.mounts.iter().map(|m| PathBuf::from(&m.mount_point)));
+        let target = |m: &Mount| (PathBuf::from(&m.mount_point), m.quick);
+        self.aim(self.mounts.iter().map(target).collect());
         // Each round finds at most one path that hangs.
         for _ in 0..ROUNDS_MAX {
             if self.ask(host)? {
@@ -146,7 +166,7 @@ impl Probe for Df {
         }
         let mut taken = HashSet::new();
         self.watched.clear();
-        let mut paths = Vec::new();
+        let mut targets = Vec::new();
         for (mount, usage) in self.mounts.iter().zip(&self.answers) {
             // No blocks: a view of the kernel, not a filesystem. One that did
             // not answer is watched: that it hangs is worth knowing.
@@ -158,9 +178,9 @@ impl Probe for Df {
                 mount_point: mount.mount_point.clone(),
                 has_inodes: usage.is_some_and(|u| u.files > 0),
             });
-            paths.push(PathBuf::from(&mount.mount_point));
+            targets.push(target(mount));
         }
-        self.asker.watch(paths.into_iter());
+        self.aim(targets);
         if self.watched.is_empty() {
             return Err(ProbeError::NotHere(format!(
                 "{}: lists no filesystem that has blocks",

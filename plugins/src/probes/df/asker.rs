@@ -16,7 +16,7 @@ use std::time::Duration;
 pub(super) type Ask = fn(&Path) -> Option<Usage>;
 
 /// The kernel's answer, if it gives one.
-fn statvfs(path: &Path) -> Option<Usage> {
+pub(super) fn statvfs(path: &Path) -> Option<Usage> {
     let s = rustix::fs::statvfs(path).ok()?;
     Some(Usage {
         frsize: s.f_frsize,
@@ -96,15 +96,13 @@ impl Asker {
         self.targets = Arc::new(paths.map(target).collect());
     }
 
-    /// The paths, in the order of the answers.
-    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.targets.iter().map(|t| t.path.as_path())
-    }
-
     /// Asks all paths; `None` for each that failed or did not answer in time.
     /// Whether all were asked, but for those known as stuck.
     pub(super) fn ask(&mut self, deadline: Duration, answers: &mut Vec<Option<Usage>>) -> bool {
         answers.clear();
+        if self.targets.is_empty() {
+            return true;
+        }
         let desk = match self.desk.take() {
             Some(desk) => desk,
             None => match self.hire() {

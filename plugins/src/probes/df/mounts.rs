@@ -62,6 +62,9 @@ const REMOTE: [&str; 16] = [
     "virtiofs",
 ];
 
+/// Types that keep what statvfs asks for in memory and need no disk for it.
+const QUICK: [&str; 7] = ["ext2", "ext3", "ext4", "f2fs", "tmpfs", "vfat", "xfs"];
+
 /// Devices that say nothing: the mount point names the field.
 const NAMED_BY_MOUNT: [&str; 4] = ["tmpfs", "none", "udev", "simfs"];
 
@@ -71,6 +74,9 @@ pub(super) struct Mount {
     pub(super) device: String,
     pub(super) mount_point: String,
     pub(super) kind: String,
+    /// It answers at once: the kernel has the numbers at hand, and the way to
+    /// the mount point leads over no filesystem that may hang.
+    pub(super) quick: bool,
 }
 
 impl Mount {
@@ -93,6 +99,15 @@ impl Mount {
             || self.device.starts_with("//")
     }
 
+    /// Whether a look at it, or at anything below it, may wait for ever.
+    fn may_hang(&self) -> bool {
+        self.is_remote() || self.kind.starts_with("fuse") || self.kind == "autofs"
+    }
+
+    fn is_below(&self, other: &str) -> bool {
+        self.mount_point.strip_prefix(other).is_some_and(|rest| rest.starts_with('/'))
+    }
+
     /// The layers of containers come and go with them; only where the machine
     /// itself stands on one does it count.
     fn is_layer(&self) -> bool {
@@ -105,7 +120,11 @@ impl Mount {
 /// the others.
 pub(super) fn select(text: &[u8], remote: bool) -> Vec<Mount> {
     let mut mounts: Vec<Mount> = Vec::new();
+    let mut hanging = Vec::new();
     for mount in lines(text).filter_map(parse) {
+        if mount.may_hang() {
+            hanging.push(mount.mount_point.clone());
+        }
         let not_ours = mount.is_layer() || (mount.is_remote() && !remote);
         if NOT_DISKS.contains(&mount.kind.as_str()) || not_ours {
             continue;
@@ -120,13 +139,18 @@ pub(super) fn select(text: &[u8], remote: bool) -> Vec<Mount> {
     }
     let mut seen = HashSet::new();
     mounts.retain(|m| seen.insert(m.mount_point.clone()));
+    for mount in &mut mounts {
+        let behind = hanging.iter().any(|other| mount.is_below(other));
+        mount.quick = QUICK.contains(&mount.kind.as_str()) && !behind;
+    }
     mounts
 }
 
 /// `/dev/vda / ext4 rw,relatime 0 0`
 fn parse(line: &[u8]) -> Option<Mount> {
     let mut words = words(line).map(unescape);
-    Some(Mount { device: words.next()?, mount_point: words.next()?, kind: words.next()? })
+    let (device, mount_point, kind) = (words.next()?, words.next()?, words.next()?);
+    Some(Mount { device, mount_point, kind, quick: false })
 }
 
 /// The kernel writes blanks, tabs, newlines and backslashes as `\040`.
@@ -175,6 +199,15 @@ mod tests {
         };
         assert_eq!(names(false), ["/", "/dev/shm"]);
         assert_eq!(names(true), ["/", "/dev/shm", "/home", "/mnt/with blank"]);
+    }
+
+    #[test]
+    fn what_lies_behind_a_network_filesystem_is_not_quick() {
+        let text = b"/dev/vda / ext4 rw 0 0\nsrv:/x /net nfs rw 0 0\n\
+            /dev/vdb /net/disk ext4 rw 0 0\n/dev/vdc /network ext4 rw 0 0\n\
+            /dev/vdd /b btrfs rw 0 0\n";
+        let quick: Vec<_> = select(text, true).iter().map(|m| m.quick).collect();
+        assert_eq!(quick, [true, false, false, true, false]);
     }
 
     #[test]
