@@ -176,6 +176,9 @@ pub enum RecordState {
     Host {
         /// The node's name.
         node: String,
+        /// Its group.
+        #[serde(default)]
+        group: String,
         /// UP or DOWN.
         state: HostState,
         /// Since when, ms.

@@ -21,7 +21,9 @@
 //!
 //! Every rule that matches is applied, key by key; later ones win, and all win
 //! over the plugin's own `warning` and `critical`. Files are read in the order
-//! of their names. Mind that Nagios' `10` also alerts below 0; write `~:10`
+//! of their names. A rule that names neither service nor field also holds for
+//! the node itself: its contacts are told that it is DOWN, and
+//! `enabled = false` silences that too. Mind that Nagios' `10` also alerts below 0; write `~:10`
 //! for an upper limit only. A service is as patient as the least patient of
 //! its fields with limits, and is told to the contacts of all of them.
 
@@ -134,6 +136,18 @@ impl Rules {
     /// checked against its `[[contact]]` tables.
     pub fn contacts(&self) -> impl Iterator<Item = &str> {
         self.rules.iter().flat_map(|r| r.contacts.iter().flatten()).map(String::as_str)
+    }
+
+    /// The rules for a node itself: those that name neither service nor field.
+    pub fn node_terms(&self, node: &str, group: &str) -> Terms {
+        let mut terms = Terms { enabled: true, ..Terms::default() };
+        for rule in &self.rules {
+            let whole = rule.service.0.is_empty() && rule.field.0.is_empty();
+            if whole && rule.matches(node, group, "", "") {
+                rule.apply(&mut terms);
+            }
+        }
+        terms
     }
 
     /// The plugin's limits and the rules, put together for one field.

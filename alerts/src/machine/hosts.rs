@@ -3,7 +3,6 @@
 use super::{Machine, NEVER, Node, Plan, Slot, incident_id};
 use crate::output::{Incident, Notice, NoticeKind, Output, Status, Transition, TransitionKind};
 use rookery_plugins::{HostState, TimeMs};
-use std::collections::BTreeMap;
 
 /// A pause between two ticks after which watching begins anew, ms: the
 /// collector slept or its clock jumped, so that silence proves nothing.
@@ -75,8 +74,12 @@ impl Machine {
         let node = &mut self.nodes[i];
         let since = node.last_seen_ms.max(started);
         let text = format!("no data for {} s", now_ms.saturating_sub(since) / 1000);
-        node.incident =
-            Some(Incident { id: incident_id(&node.name, "", since), sequence: 0, since_ms: since });
+        // Without an incident nobody is told, neither of this nor of its end.
+        node.incident = (!node.silenced).then(|| Incident {
+            id: incident_id(&node.name, "", since),
+            sequence: 0,
+            since_ms: since,
+        });
         self.turn(i, HostState::Down, since, now_ms, &text, out);
     }
 
@@ -113,8 +116,8 @@ impl Machine {
                 time_ms: now,
                 values: Vec::new(),
                 text: text.to_owned(),
-                contacts: Vec::new(),
-                labels: BTreeMap::new(),
+                contacts: node.contacts.clone(),
+                labels: node.labels.clone(),
             }
         });
         if to == HostState::Up {
@@ -162,6 +165,9 @@ impl Machine {
         let (down_steps, down_ms) = (self.settings.down_after_steps, self.settings.down_after_ms);
         let i = plan.node as usize;
         let node = &mut self.nodes[i];
+        if node.gone {
+            return None;
+        }
         node.last_seen_ms = node.last_seen_ms.max(now_ms);
         for slot in &mut node.slots {
             let limit = slot.step_ms.saturating_mul(i64::from(down_steps)).max(ms(down_ms));

@@ -66,6 +66,10 @@ struct Node {
     /// The fastest step of before a restart, until plans say better; ms.
     step_ms: u64,
     incident: Option<Incident>,
+    contacts: Vec<String>,
+    labels: BTreeMap<String, String>,
+    /// A rule wants nobody to be told that it is DOWN.
+    silenced: bool,
     skewed: bool,
     /// The record in the store is not this.
     dirty: bool,
@@ -164,12 +168,24 @@ impl Machine {
             last_seen_ms: NEVER,
             step_ms: 0,
             incident: None,
+            contacts: Vec::new(),
+            labels: BTreeMap::new(),
+            silenced: false,
             skewed: false,
             dirty: true,
             gone: false,
         });
         self.by_name.insert(name.to_owned(), idx);
         idx
+    }
+
+    /// Notes a node's group and what the rules say of the node itself.
+    fn settle_node(&mut self, idx: u32, group: &str) {
+        let node = &mut self.nodes[idx as usize];
+        group.clone_into(&mut node.group);
+        let terms = self.rules.node_terms(&node.name, group);
+        node.silenced = !terms.enabled;
+        (node.contacts, node.labels) = (terms.contacts, terms.labels);
     }
 
     fn service_idx(&mut self, node: u32, name: &str) -> u32 {

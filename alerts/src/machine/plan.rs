@@ -47,7 +47,7 @@ impl Machine {
         layout: &Layout,
     ) -> Plan {
         let node_idx = self.node_idx(node);
-        group.clone_into(&mut self.nodes[node_idx as usize].group);
+        self.settle_node(node_idx, group);
         let mut by_service: BTreeMap<&str, Vec<(u32, &str)>> = BTreeMap::new();
         for (i, key) in layout.fields().iter().enumerate() {
             by_service.entry(&key.service).or_default().push((i as u32, &key.field));

@@ -11,8 +11,9 @@ impl Machine {
     pub fn restore(&mut self, records: &[StateRecord]) {
         for record in records {
             match &record.state {
-                RecordState::Host { node, state, since_ms, step_ms, incident } => {
+                RecordState::Host { node, group, state, since_ms, step_ms, incident } => {
                     let idx = self.node_idx(node);
+                    self.settle_node(idx, group);
                     let node = &mut self.nodes[idx as usize];
                     (node.state, node.since_ms, node.step_ms) = (*state, *since_ms, *step_ms);
                     node.incident.clone_from(incident);
@@ -76,7 +77,7 @@ impl Machine {
     }
 
     /// Forgets a node and its services, without telling anyone. Rows of its
-    /// plans are no longer to be observed.
+    /// old plans say nothing any more; a new plan makes it known again.
     pub fn forget_node(&mut self, node: &str, out: &mut Vec<Output>) {
         let Some(idx) = self.by_name.remove(node) else { return };
         let node = &mut self.nodes[idx as usize];
@@ -96,6 +97,7 @@ impl Machine {
             key: format!("host/{}", node.name),
             state: RecordState::Host {
                 node: node.name.clone(),
+                group: node.group.clone(),
                 state: node.state,
                 since_ms: node.since_ms,
                 step_ms,
