@@ -265,7 +265,8 @@ fn service(name: &str, nodes: &[u64]) -> ServiceSpec {
         .args("--base 1024 -l 0")
         .info(&format!(
             "On which node the memory of {name} lies. All on one node that is full, with another \
-             one free, means swapping without need: interleave its memory (numactl --interleave=all)."
+             one free, means swapping without need: interleave its memory (numactl \
+             --interleave=all)."
         ))
         .fields(fields)
 }

@@ -137,6 +137,25 @@ fn the_live_machine() {
     assert!(on_nodes > 100_000.0, "{on_nodes} bytes resident");
 }
 
+/// Process 1 is another user's, or guarded from root too: what is refused says
+/// what helps, and what is not refused is read.
+#[test]
+fn a_refusal_names_the_remedy() {
+    let host = Host::default();
+    let refused = std::fs::read("/proc/1/numa_maps")
+        .is_err_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied);
+    let in_group = cgroup::own(&host, &[1], &[0]).is_some();
+    match placement(&host, &[1], &[0]) {
+        Err(error) => {
+            assert!(refused && !in_group);
+            let text = error.to_string();
+            assert!(text.starts_with("/proc/1/numa_maps: "), "{text}");
+            assert!(text.contains("CAP_SYS_PTRACE"), "{text}");
+        }
+        Ok(_) => assert!(!refused || in_group || !host.proc("1/numa_maps").exists()),
+    }
+}
+
 proptest! {
     #[test]
     fn garbage_never_panics(line: Vec<u8>, count: u64, kib: u64) {
