@@ -222,3 +222,34 @@ pub enum RecordState {
     /// Forgotten: the record can be deleted.
     Gone,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::tests::sample;
+
+    #[test]
+    fn what_is_said_survives_json() {
+        let up = Status::Host(HostState::Down);
+        let transition = Transition {
+            kind: TransitionKind::ClockSkew,
+            node: "n".to_owned(),
+            service: None,
+            from: up,
+            to: up,
+            hard: true,
+            attempt: 1,
+            time_ms: -1,
+            stale: false,
+            text: "x".to_owned(),
+        };
+        for output in [
+            Output::Notice(sample(NoticeKind::Problem, 0)),
+            Output::Transition(transition),
+            Output::StateChanged(StateRecord { key: "k".to_owned(), state: RecordState::Gone }),
+        ] {
+            let json = serde_json::to_string(&output).expect("writes");
+            assert_eq!(serde_json::from_str::<Output>(&json).expect(&json), output);
+        }
+    }
+}

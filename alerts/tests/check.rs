@@ -199,7 +199,7 @@ fn munin_node() -> String {
                     .to_owned(),
                 "fetch net" => format!("down.value {count}\n.\n"),
                 "config disk" => {
-                    "multigraph disk_iops\nr.label r\nmultigraph disk_iops.sda\nr.label r\n\
+                    "multigraph disk_iops\nr.label r\nmultigraph disk_all\nmultigraph disk_iops.sda\nr.label r\n\
                      r.warning 1:\n.\n"
                         .to_owned()
                 }
@@ -245,7 +245,8 @@ fn a_munin_node_is_asked_itself() {
         (1, "DISK_IOPS.SDA WARNING - r is 0 (outside 1:) | 'r'=0;1:")
     );
     for (args, want) in [
-        ("-s disk", "ask for one: disk_iops, disk_iops.sda"),
+        ("-s disk", "ask for one: disk_iops, disk_all, disk_iops.sda"),
+        ("-s disk_all", "ask for one of disk_iops, disk_iops.sda"),
         ("-s loat", "did you mean \"load\"?"),
         ("-s bad", "plugin bad: Bad exit"),
         ("-s load -f x", "no field \"x\"; there are load"),

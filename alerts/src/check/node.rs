@@ -160,9 +160,17 @@ impl NodeClient {
     async fn fetch(&mut self, plugin: &str, service: &str) -> Result<(Fetched, Instant), String> {
         let lines = self.answer(&format!("fetch {plugin}")).await?;
         let at = Instant::now();
-        let section = munin::section(munin::sections(&lines), service, plugin);
-        match section.map(|lines| munin::values(&lines)).filter(|v| !v.is_empty()) {
+        let all = munin::sections(&lines);
+        let parts: Vec<String> = all.iter().map(|(n, _)| n.clone()).collect();
+        match munin::section(all, service, plugin)
+            .map(|l| munin::values(&l))
+            .filter(|v| !v.is_empty())
+        {
             Some(values) => Ok((values, at)),
+            None if parts.iter().any(|p| !p.is_empty()) => Err(format!(
+                "{service} has no values of its own; ask for one of {}",
+                parts.join(", ")
+            )),
             None => {
                 let said = lines.first().map_or("nothing", String::as_str);
                 Err(format!("node {}: fetch {plugin} answers {said:?}", self.host))
