@@ -16,6 +16,9 @@ const UNKNOWN_COMMAND: &str =
     "# Unknown command. Try cap, list, nodes, config, fetch, version or quit\n";
 const UNKNOWN_SERVICE: &str = "# Unknown service\n.\n";
 
+/// A service and the newest value of each of its fields.
+type Served = (ServiceSpec, Vec<Option<Value>>);
+
 /// What the client has said it understands.
 #[derive(Clone, Copy, Debug, Default)]
 struct Caps {
@@ -55,8 +58,8 @@ async fn reply(line: &str, node: &Node, caps: &mut Caps) -> Option<Vec<u8>> {
         return None;
     } else if lower.starts_with("list") {
         list(rest("list"), node, *caps)
-    } else if lower.starts_with("cap") {
-        let words: Vec<&str> = lower["cap".len()..].split_whitespace().collect();
+    } else if let Some(words) = lower.strip_prefix("cap") {
+        let words: Vec<&str> = words.split_whitespace().collect();
         caps.multigraph = words.contains(&"multigraph");
         caps.dirtyconfig = words.contains(&"dirtyconfig");
         "cap multigraph dirtyconfig\n".to_owned()
@@ -75,8 +78,8 @@ async fn reply(line: &str, node: &Node, caps: &mut Caps) -> Option<Vec<u8>> {
 }
 
 /// Services of probes, those with a nested name below their root.
-fn probe_services(node: &Node) -> BTreeMap<String, Vec<(ServiceSpec, Vec<Option<Value>>)>> {
-    let mut merged: BTreeMap<String, (ServiceSpec, Vec<Option<Value>>)> = BTreeMap::new();
+fn probe_services(node: &Node) -> BTreeMap<String, Vec<Served>> {
+    let mut merged: BTreeMap<String, Served> = BTreeMap::new();
     node.live.with(|groups| {
         for group in groups.values() {
             for (spec, values) in with_values(group) {
@@ -93,7 +96,7 @@ fn probe_services(node: &Node) -> BTreeMap<String, Vec<(ServiceSpec, Vec<Option<
         }
     });
     let names: Vec<String> = merged.keys().cloned().collect();
-    let mut roots: BTreeMap<String, Vec<(ServiceSpec, Vec<Option<Value>>)>> = BTreeMap::new();
+    let mut roots: BTreeMap<String, Vec<Served>> = BTreeMap::new();
     for (name, entry) in merged {
         let parent = name.match_indices('.').map(|(at, _)| &name[..at]);
         let root = parent.into_iter().find(|p| names.iter().any(|n| n == p));
@@ -168,7 +171,7 @@ fn failure(ran: &Ran) -> Option<&'static str> {
     }
 }
 
-fn probe_text(services: &[(ServiceSpec, Vec<Option<Value>>)], config: bool) -> String {
+fn probe_text(services: &[Served], config: bool) -> String {
     let mut out = String::new();
     for (spec, values) in services {
         if services.len() > 1 {

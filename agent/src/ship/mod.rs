@@ -1,14 +1,16 @@
 //! Shipping: batches in order, one in flight, each kept until it is durable.
 //!
 //! A batch is POSTed from memory. As soon as one attempt fails it goes to the
-//! [`spool`](crate::spool), and so does every later one until the spool is
-//! empty again; it is replayed in order with a back-off of at most
-//! [`BACKOFF_MAX`]. A batch whose answer was lost is sent again with the same
+//! [`spool`](crate::spool), and so does every later one while the collector is
+//! away, tried again with a back-off of at most [`BACKOFF_MAX`]. Then the spool
+//! is replayed in order; what is read meanwhile waits in memory for at most
+//! [`SPILL_AFTER`] and then goes to the spool's end. A batch whose answer was lost is sent again with the same
 //! boot and sequence, which the collector recognises.
 //!
 //! What a kill -9 can cost: what was neither acknowledged nor spooled, that is
-//! the rows of the last [`LINGER`], or of the last [`REQUEST_TIMEOUT`] while a
-//! collector has accepted a connection and does not answer.
+//! the rows of the last [`LINGER`]; of the last [`SPILL_AFTER`] during a replay;
+//! of the last [`REQUEST_TIMEOUT`] while a collector has accepted a connection
+//! and does not answer.
 
 mod http;
 
@@ -37,6 +39,9 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 pub const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// The wait after the collector refused the token.
 pub const BACKOFF_REFUSED: Duration = Duration::from_secs(10);
+/// During a replay, batches younger than this stay in memory: so that waiting
+/// for the disk does not take longer than shipping.
+pub const SPILL_AFTER: Duration = Duration::from_secs(1);
 /// How long a stopping agent waits for the last answer.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// A batch is closed at about this size, bytes of cells.
@@ -97,6 +102,8 @@ pub struct Shipper {
     /// Layouts that stood in acknowledged frames of this life.
     known: HashSet<LayoutId>,
     backlog: VecDeque<Batch>,
+    /// When the oldest of them came.
+    backlog_since: Option<Instant>,
     frame: FrameWriter,
     /// The head was answered "unknown layouts" so many times.
     explain_tries: u32,
@@ -130,6 +137,7 @@ impl Shipper {
             announced: Snapshot::default(),
             known: HashSet::new(),
             backlog: VecDeque::new(),
+            backlog_since: None,
             frame: FrameWriter::default(),
             explain_tries: 0,
             away: None,
@@ -161,7 +169,8 @@ impl Shipper {
                 events.push(event);
             }
             self.absorb(events.drain(..));
-            if self.away.is_some() || !self.spool.is_empty() {
+            let old = self.backlog_since.is_some_and(|t| t.elapsed() >= SPILL_AFTER);
+            if self.away.is_some() || (old && !self.spool.is_empty()) {
                 self.spill();
             }
             let due = self.away.as_ref().is_none_or(|a| a.retry_at <= Instant::now());
@@ -206,6 +215,7 @@ impl Shipper {
         }
         self.sequence += 1;
         self.announced = Arc::clone(&services);
+        self.backlog_since.get_or_insert_with(Instant::now);
         self.backlog.push_back(Batch {
             boot: self.boot,
             sequence: self.sequence,
@@ -217,18 +227,33 @@ impl Shipper {
 
     /// Moves the batches in memory to the spool.
     fn spill(&mut self) {
-        while let Some(batch) = self.backlog.front() {
-            let Target { node, group, .. } = &self.target;
-            if let Err(error) = self.spool.append(batch, node, group, &mut self.frame) {
-                if !self.spool_failed {
-                    tracing::error!(%error, "the spool cannot be written; batches stay in memory");
-                }
-                self.spool_failed = true;
+        let Target { node, group, .. } = &self.target;
+        let mut kept = 0;
+        let mut result = Ok(());
+        for batch in &self.backlog {
+            result = self.spool.append(batch, node, group, &mut self.frame);
+            if result.is_err() {
                 break;
             }
-            self.spool_failed = false;
-            self.backlog.pop_front();
+            kept += 1;
+        }
+        // What is written is not taken back if the disk then fails to say that
+        // it is durable: a second copy would not help.
+        result = result.and(self.spool.sync());
+        if kept > 0 {
+            self.backlog.drain(..kept);
             self.explain_tries = 0;
+        }
+        match result {
+            Ok(()) => self.spool_failed = false,
+            Err(error) if !self.spool_failed => {
+                tracing::error!(%error, "the spool cannot be written; batches stay in memory");
+                self.spool_failed = true;
+            }
+            Err(_) => {}
+        }
+        if self.backlog.is_empty() {
+            self.backlog_since = None;
         }
         while self.backlog.len() > BACKLOG_BATCHES_MAX {
             self.backlog.pop_front();
@@ -322,6 +347,7 @@ impl Shipper {
             Some(len) => self.spool.ack(len),
             None => {
                 let batch = self.backlog.pop_front();
+                self.backlog_since = (!self.backlog.is_empty()).then(Instant::now);
                 if durable && let Some(batch) = batch {
                     self.known.extend(batch.layouts().iter().map(|l| l.id()));
                 }
@@ -365,7 +391,7 @@ impl Shipper {
         }
         self.absorb(events.into_iter());
         let deadline = Instant::now() + STOP_TIMEOUT;
-        while self.away.is_none() && self.spool.is_empty() {
+        while self.away.is_none() && Instant::now() < deadline {
             let Some((bytes, in_spool)) = self.head() else { break };
             let Ok(answer) = tokio::time::timeout_at(deadline, self.client.post(bytes)).await
             else {

@@ -9,8 +9,9 @@
 //!
 //! Who writes: the shipper's task alone. A batch comes here as soon as one
 //! attempt to ship it has failed, and at a stop; while the collector answers
-//! nothing is written. Each record is `write`n and `fdatasync`ed before
-//! [`Spool::append`] returns: it outlives a kill -9 and a power cut.
+//! nothing is written. [`Spool::append`] `write`s a record: it outlives a kill
+//! -9. [`Spool::sync`] `fdatasync`s all that were written since the last one:
+//! then they outlive a power cut too.
 //!
 //! Each segment explains itself: its first frame announces every service and
 //! every layout used later is defined in it before, so that a collector that
@@ -198,7 +199,7 @@ impl Spool {
         self.boot_max
     }
 
-    /// Keeps a batch. When this returns `Ok` it is on disk.
+    /// Keeps a batch; on disk for sure after the next [`Spool::sync`].
     pub fn append(
         &mut self,
         batch: &Batch,
@@ -207,6 +208,7 @@ impl Spool {
         frame: &mut FrameWriter,
     ) -> io::Result<()> {
         if self.segments.back().is_some_and(|s| s.bytes >= self.segment_bytes) {
+            self.sync()?;
             self.writer = None;
         }
         let known = self.writer.as_ref().map(|w| Explain::Known(&w.layouts));
@@ -221,7 +223,7 @@ impl Spool {
         let mut record = Vec::with_capacity(bytes.len() + 4);
         record.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
         record.extend_from_slice(bytes);
-        match writer.file.write_all(&record).and_then(|()| writer.file.sync_data()) {
+        match writer.file.write_all(&record) {
             Ok(()) => {
                 segment.bytes += record.len() as u64;
                 writer.layouts.extend(batch.layouts().iter().map(|l| l.id()));
@@ -237,6 +239,11 @@ impl Spool {
                 Err(error)
             }
         }
+    }
+
+    /// Waits until all that was appended is on disk.
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.writer.as_ref().map_or(Ok(()), |w| w.file.sync_data())
     }
 
     fn begin_segment(&mut self) -> io::Result<()> {

@@ -1,0 +1,154 @@
+//! Munin's protocol on a real port, as a master speaks it.
+
+use crate::collector::Collector;
+use crate::support::{Agent, COUNTING, Home};
+use std::process::Command;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+
+/// A port of the loopback that nobody has now.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+    listener.local_addr().expect("address").port()
+}
+
+struct Client {
+    socket: BufReader<TcpStream>,
+}
+
+impl Client {
+    async fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.socket.read_line(&mut line).await.expect("reads");
+        line
+    }
+
+    async fn ask(&mut self, command: &str) -> String {
+        self.socket.write_all(format!("{command}\n").as_bytes()).await.expect("writes");
+        self.line().await
+    }
+
+    /// An answer that ends with a dot.
+    async fn text(&mut self, command: &str) -> String {
+        let mut text = self.ask(command).await;
+        while !text.ends_with(".\n") || (text.len() > 2 && !text.ends_with("\n.\n")) {
+            let line = self.line().await;
+            assert!(!line.is_empty(), "ends early: {text}");
+            text.push_str(&line);
+        }
+        text
+    }
+}
+
+#[tokio::test]
+async fn the_dialogue_of_a_master() {
+    let (home, collector) = (Home::new(), Collector::start().await);
+    home.plugin(
+        "plain",
+        "[ \"$1\" = config ] && echo graph_title P && echo a.label a && exit
+echo a.value 18446744073709551615",
+    );
+    home.plugin(
+        "multi",
+        "[ \"$1\" = config ] && echo multigraph m && echo a.label a && exit
+echo multigraph m; echo a.value 1",
+    );
+    home.plugin("fails", "echo a.label a; exit 1");
+    let mut config = home.config(&collector);
+    let port = free_port();
+    config.listen = format!("127.0.0.1:{port}");
+    let mut agent = Agent::start(config, COUNTING);
+    let found = (&mut agent.found).await.expect("ready");
+    assert_eq!((found.plugins, found.probes), (3, 2));
+
+    let socket = TcpStream::connect(("127.0.0.1", port)).await.expect("connects");
+    let mut c = Client { socket: BufReader::new(socket) };
+    assert_eq!(c.line().await, "# munin node at test.example\n");
+    let names = "counting failing fails plain rookery_agent rookery_duration rookery_success\n";
+    assert_eq!(c.ask("list").await, names);
+    assert_eq!(c.ask("cap multigraph dirtyconfig").await, "cap multigraph dirtyconfig\n");
+    assert!(c.ask("list TEST.example extra").await.contains(" multi plain "));
+    assert_eq!(c.ask("list nosuch").await, "\n");
+    assert_eq!(c.ask("listx").await, "\n");
+    assert_eq!(c.text("nodes").await, "test.example\n.\n");
+    assert!(c.ask("version\r").await.starts_with("munins node on test.example version: "));
+    let unknown = "# Unknown command. Try cap, list, nodes, config, fetch, version or quit\n";
+    for command in ["help", "", "spoolfetch 0", "starttls"] {
+        assert_eq!(c.ask(command).await, unknown, "{command}");
+    }
+    for command in ["fetch", "fetch nosuch", "config ../../etc/passwd"] {
+        assert_eq!(c.text(command).await, "# Unknown service\n.\n", "{command}");
+    }
+    assert_eq!(c.text("fetch plain").await, "a.value 18446744073709551615\n.\n");
+    assert_eq!(c.text("FETCHplain extra").await, "a.value 18446744073709551615\n.\n");
+    assert_eq!(c.text("config plain\r").await, "graph_title P\na.label a\n.\n");
+    assert_eq!(c.text("fetch multi").await, "multigraph m\na.value 1\n.\n");
+    assert_eq!(c.text("fetch fails").await, "# Bad exit\n.\n");
+    let text = c.text("config counting").await;
+    assert!(text.starts_with("graph_title Counting\ngraph_category test\n"), "{text}");
+    let text = c.text("fetch counting").await;
+    let n: u64 = text
+        .lines()
+        .find_map(|l| l.strip_prefix("n.value "))
+        .and_then(|v| v.parse().ok())
+        .expect("an exact integer");
+    assert!(n > 1 << 53, "{n}");
+    assert!(c.text("fetch rookery_success").await.contains("probe_counting.value 1\n"));
+
+    assert_eq!(c.ask("quit").await, "", "the connection is closed");
+    let socket = TcpStream::connect(("127.0.0.1", port)).await.expect("connects");
+    let mut c = Client { socket: BufReader::new(socket) };
+    c.line().await;
+    assert_eq!(c.ask(&"x".repeat(5000)).await, "", "a line without end");
+    agent.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn strangers_hear_nothing_and_a_taken_port_is_said() {
+    let (home, collector) = (Home::new(), Collector::start().await);
+    let mut config = home.config(&collector);
+    let port = free_port();
+    config.listen = format!("127.0.0.1:{port}");
+    config.allow = vec!["10.0.0.0/8".to_owned()];
+    let mut agent = Agent::start(config.clone(), COUNTING);
+    (&mut agent.found).await.expect("ready");
+    let socket = TcpStream::connect(("127.0.0.1", port)).await.expect("connects");
+    let mut c = Client { socket: BufReader::new(socket) };
+    assert_eq!(c.line().await, "");
+
+    config.spool = home.dir.path().join("other");
+    let e = Agent::start(config.clone(), COUNTING).stop().await.expect_err("taken").to_string();
+    assert!(e.contains("the port is taken") && !e.contains('\n'), "{e}");
+    config.listen = "none".to_owned();
+    config.spool = home.spool();
+    let e = Agent::start(config, COUNTING).stop().await.expect_err("busy").to_string();
+    assert!(e.contains("another agent uses it") && !e.contains('\n'), "{e}");
+    agent.stop().await.expect("stops");
+}
+
+#[test]
+fn the_command_line_says_what_is_wrong() {
+    let dir = tempfile::tempdir().expect("tmp");
+    let file = dir.path().join("agent.toml");
+    let run = |text: &str, args: &[&str]| {
+        std::fs::write(&file, text).expect("writes");
+        let out = Command::new(env!("CARGO_BIN_EXE_rookery-agent"))
+            .args(["--config", file.to_str().expect("UTF-8")])
+            .args(args)
+            .output()
+            .expect("runs");
+        let err = String::from_utf8_lossy(&out.stderr).into_owned();
+        (out.status.code(), String::from_utf8_lossy(&out.stdout).into_owned(), err)
+    };
+    let (code, out, _) = run("", &["--check-config"]);
+    assert!(code == Some(0) && out.contains("is right"), "{out}");
+    let (code, _, err) = run("\nstepp = \"1s\"\n", &["--check-config"]);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("agent.toml:2: unknown key \"stepp\"; did you mean \"step\"?"), "{err}");
+    let (code, _, err) = run("plugin_dirs = []", &["run", "nosuch"]);
+    assert!(code == Some(1) && err.contains("no plugin or service \"nosuch\""), "{err}");
+    let (code, out, _) = run("plugin_dirs = []", &["list"]);
+    assert!(code == Some(0) && out.starts_with("KIND"), "{out}");
+    let (code, out, _) = run("", &["--help"]);
+    assert!(code == Some(0) && out.contains("Examples:"), "{out}");
+}
