@@ -1,7 +1,8 @@
 //! What the system probes cost: CPU time and allocations a cycle.
 //!
-//! `cargo run --release -p rookery-plugins --example probe_cost -- [CYCLES] [INTERVAL_MS]`
+//! `cargo run --release -p rookery-plugins --example probe_cost -- [CYCLES] [INTERVAL_MS] [ROOT]`
 //!
+//! ROOT is a recorded machine (a folder with `proc` and `sys`) instead of this one.
 //! An interval of 0 reads in a loop with warm caches; 1000 is the honest one.
 //! Probes that ask for a longer step than ten seconds are timed apart.
 
@@ -54,10 +55,13 @@ fn cpu_us() -> f64 {
 }
 
 fn main() {
-    let mut args = std::env::args().skip(1).map(|a| a.parse::<u64>().unwrap_or_default());
-    let cycles = args.next().unwrap_or(1000).max(1);
-    let interval = Duration::from_millis(args.next().unwrap_or(0));
-    let host = Host::default();
+    let mut args = std::env::args().skip(1);
+    let mut number = |or| args.next().and_then(|a| a.parse::<u64>().ok()).unwrap_or(or);
+    let (cycles, interval) = (number(1000).max(1), Duration::from_millis(number(0)));
+    let host = args.next().map_or_else(Host::default, |root| {
+        let root = std::path::PathBuf::from(root);
+        Host { proc: root.join("proc"), sys: root.join("sys") }
+    });
     let (mut hot, mut slow) = (Vec::new(), Vec::new());
     for entry in PROBES {
         let Ok(mut probe) = (entry.new)(&Default::default()) else { continue };
