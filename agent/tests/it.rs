@@ -2,6 +2,8 @@
 
 #[path = "it/collector.rs"]
 mod collector;
+#[path = "it/crash.rs"]
+mod crash;
 #[path = "it/munin_node.rs"]
 mod munin_node;
 #[path = "it/plugins.rs"]

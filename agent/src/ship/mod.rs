@@ -4,8 +4,9 @@
 //! [`spool`](crate::spool), and so does every later one while the collector is
 //! away, tried again with a back-off of at most [`BACKOFF_MAX`]. Then the spool
 //! is replayed in order; what is read meanwhile waits in memory for at most
-//! [`SPILL_AFTER`] and then goes to the spool's end. A batch whose answer was lost is sent again with the same
-//! boot and sequence, which the collector recognises.
+//! [`SPILL_AFTER`] and then goes to the spool's end. A batch whose answer was
+//! lost is sent again with the same boot and sequence, which the collector
+//! recognises.
 //!
 //! What a kill -9 can cost: what was neither acknowledged nor spooled, that is
 //! the rows of the last [`LINGER`]; of the last [`SPILL_AFTER`] during a replay;
@@ -314,7 +315,8 @@ impl Shipper {
         match answer {
             Answer::Durable => {
                 if self.away.take().is_some() {
-                    tracing::info!(collector = %self.target.collector, "the collector answers again");
+                    let collector = &self.target.collector;
+                    tracing::info!(%collector, "the collector answers again");
                 }
                 self.stats.batches_sent.fetch_add(1, Ordering::Relaxed);
                 self.pop(in_spool, true);

@@ -194,10 +194,7 @@ async fn connection(socket: TcpStream, kept: Arc<Mutex<Kept>>, news: Arc<Notify>
             return;
         }
         let text = "{\"unknown_layouts\":[]}";
-        let answer = format!(
-            "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nContent-Type: application/json\r\n\r\n{text}",
-            text.len()
-        );
+        let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{text}", text.len());
         if socket.write_all(answer.as_bytes()).await.is_err() {
             return;
         }

@@ -55,7 +55,7 @@ impl Probe for Failing {
     fn read(&mut self, _: &Host, out: &mut Cells) -> Result<Read, ProbeError> {
         self.0 += 1;
         out.push(self.0);
-        if self.0 % 3 == 0 {
+        if self.0.is_multiple_of(3) {
             return Err(ProbeError::Failed("third time unlucky".to_owned()));
         }
         out.push(0.5);

@@ -329,7 +329,9 @@ mod tests {
         }
 
         #[test]
-        fn no_text_panics(text in "([a-z_.]{1,6}[ .]{0,2}(value|label|graph_x|multigraph)? ?[0-9:.UNe+-]{0,9}\n){0,9}") {
+        fn no_text_panics(text in
+            "([a-z_.]{1,6}[ .]{0,2}(value|label|graph_x|multigraph)? ?[0-9:.UNe+-]{0,9}\n){0,9}")
+        {
             parse("x", text.as_bytes());
         }
 
