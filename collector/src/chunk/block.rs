@@ -1,0 +1,368 @@
+//! Reading a block: its head at once, its columns as they are asked for.
+
+use super::bytes::{Cursor, Flaw};
+use super::column::ColumnHead;
+use super::error::{ChunkError, Section};
+use super::ints::IntsHead;
+use super::summary::{self, Summary};
+use super::{
+    COLS_MAX, MAGIC, PART_BYTES_MAX, PREFIX_BYTES, ROWS_MAX, SUMMARIES_BYTES_MAX, VERSION,
+};
+use rookery_plugins::TimeMs;
+use std::cell::RefCell;
+use std::ops::Range;
+
+/// So much is read at first; most heads fit.
+const FIRST_READ: usize = 2048;
+
+/// Where a block's bytes are.
+pub trait ReadAt {
+    /// How many there are.
+    fn len(&self) -> usize;
+
+    /// Fills `buf` from `offset`; everything asked for is within `len`.
+    fn read_at(&self, offset: usize, buf: &mut [u8]) -> Result<(), ChunkError>;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl ReadAt for &[u8] {
+    fn len(&self) -> usize {
+        <[u8]>::len(self)
+    }
+
+    fn read_at(&self, offset: usize, buf: &mut [u8]) -> Result<(), ChunkError> {
+        let end = offset.saturating_add(buf.len());
+        let from = self.get(offset..end).ok_or(ChunkError::Truncated(Section::Head))?;
+        buf.copy_from_slice(from);
+        Ok(())
+    }
+}
+
+/// One column, decoded. The buffers are kept from one to the next.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ColumnBuf {
+    /// Kind of each row's cell.
+    pub kinds: Vec<u8>,
+    /// Bits of each row's cell.
+    pub bits: Vec<u64>,
+    whole: Vec<i64>,
+}
+
+/// A piece of a block that cannot be read, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The columns that it concerns.
+    pub cols: Range<usize>,
+    /// Which piece, and what is wrong with it.
+    pub error: ChunkError,
+}
+
+/// A piece of the block's bytes.
+#[derive(Clone, Debug)]
+struct Piece {
+    offset: usize,
+    packed_len: usize,
+    raw_len: usize,
+    crc: u32,
+}
+
+#[derive(Clone, Debug)]
+struct PartEntry {
+    cols: Range<usize>,
+    data: Piece,
+    summaries: Piece,
+}
+
+/// A part, decompressed.
+struct OpenPart {
+    idx: usize,
+    raw: Vec<u8>,
+    heads: Vec<ColumnHead>,
+    /// Where each column's planes begin.
+    planes: Vec<usize>,
+}
+
+/// A sealed block.
+pub struct Block<R: ReadAt> {
+    reader: R,
+    n_rows: usize,
+    cols: Range<usize>,
+    parts: Vec<PartEntry>,
+    /// The coded times, until they are asked for.
+    times_raw: Vec<u8>,
+    times: Vec<TimeMs>,
+    part: Option<OpenPart>,
+    /// The summaries of one part, and its index.
+    summaries: Option<(usize, Vec<u8>)>,
+}
+
+fn malformed(section: Section) -> impl Fn(Flaw) -> ChunkError {
+    move |why| ChunkError::Malformed(section.clone(), why)
+}
+
+impl<R: ReadAt> Block<R> {
+    /// Reads and checks the head.
+    pub fn open(reader: R) -> Result<Block<R>, ChunkError> {
+        let head = read_head(&reader)?;
+        parse_head(reader, &head)
+    }
+
+    /// How many rows it has.
+    pub fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    /// The columns of the layout that it holds.
+    pub fn cols(&self) -> Range<usize> {
+        self.cols.clone()
+    }
+
+    /// Time of each row, ms, strictly ascending.
+    pub fn times(&mut self) -> Result<&[TimeMs], ChunkError> {
+        if self.times.is_empty() {
+            self.times =
+                decode_times(&self.times_raw, self.n_rows).map_err(malformed(Section::Times))?;
+        }
+        Ok(&self.times)
+    }
+
+    /// Decodes one column.
+    pub fn column(&mut self, col: usize, out: &mut ColumnBuf) -> Result<(), ChunkError> {
+        let idx = self.part_of(col)?;
+        self.open_part(idx)?;
+        let cols = &self.parts[idx].cols;
+        let Some(part) = &self.part else { return Err(ChunkError::NotABlock) };
+        let (i, n) = (col - cols.start, self.n_rows);
+        let head = &part.heads[i];
+        let planes = &part.raw[part.planes[i]..part.planes[i] + head.planes_len(n)];
+        head.decode(&part.raw, planes, n, &mut out.whole, &mut out.kinds, &mut out.bits)
+            .map_err(malformed(Section::Data(cols.clone())))
+    }
+
+    /// A column's summaries, one for each [`super::SUMMARY_ROWS`] rows, without
+    /// reading its samples.
+    pub fn summaries(&mut self, col: usize) -> Result<Vec<Summary>, ChunkError> {
+        let idx = self.part_of(col)?;
+        self.times()?;
+        let entry = &self.parts[idx];
+        let section = Section::Summaries(entry.cols.clone());
+        if self.summaries.as_ref().is_none_or(|s| s.0 != idx) {
+            let raw = self.unpack(&entry.summaries, &section)?;
+            self.summaries = Some((idx, raw));
+        }
+        let Some((_, raw)) = &self.summaries else { return Err(ChunkError::NotABlock) };
+        let mut out = Vec::new();
+        let mut cursor = Cursor::new(raw);
+        let mut read = |out| summary::read(&mut cursor, &self.times, out);
+        let before = (entry.cols.start..col).try_for_each(|_| read(None));
+        before.and_then(|()| read(Some(&mut out))).map_err(malformed(section))?;
+        Ok(out)
+    }
+
+    /// Reads and decodes everything; what is damaged.
+    pub fn verify(&mut self) -> Vec<Damage> {
+        let mut found = Vec::new();
+        if let Err(error) = self.times().map(drop) {
+            return vec![Damage { cols: self.cols(), error }];
+        }
+        let mut buf = ColumnBuf::default();
+        for idx in 0..self.parts.len() {
+            let cols = self.parts[idx].cols.clone();
+            let data = cols.clone().try_for_each(|col| self.column(col, &mut buf));
+            let summaries = cols.clone().try_for_each(|col| self.summaries(col).map(drop));
+            let errors = [data, summaries].into_iter().filter_map(Result::err);
+            found.extend(errors.map(|error| Damage { cols: cols.clone(), error }));
+        }
+        found
+    }
+
+    fn part_of(&self, col: usize) -> Result<usize, ChunkError> {
+        if !self.cols.contains(&col) {
+            return Err(ChunkError::NoColumn { col, cols: self.cols() });
+        }
+        Ok(self.parts.partition_point(|p| p.cols.end <= col))
+    }
+
+    fn open_part(&mut self, idx: usize) -> Result<(), ChunkError> {
+        if self.part.as_ref().is_some_and(|p| p.idx == idx) {
+            return Ok(());
+        }
+        let entry = &self.parts[idx];
+        let section = Section::Data(entry.cols.clone());
+        let raw = self.unpack(&entry.data, &section)?;
+        let (heads, planes) =
+            parse_part(&raw, entry.cols.len(), self.n_rows).map_err(malformed(section))?;
+        self.part = Some(OpenPart { idx, raw, heads, planes });
+        Ok(())
+    }
+
+    fn unpack(&self, piece: &Piece, section: &Section) -> Result<Vec<u8>, ChunkError> {
+        let end = piece.offset.saturating_add(piece.packed_len);
+        if end > self.reader.len() {
+            return Err(ChunkError::Truncated(section.clone()));
+        }
+        let mut packed = vec![0; piece.packed_len];
+        self.reader.read_at(piece.offset, &mut packed)?;
+        if crc32fast::hash(&packed) != piece.crc {
+            return Err(ChunkError::Checksum(section.clone()));
+        }
+        decompress(packed, piece.raw_len).map_err(malformed(section.clone()))
+    }
+}
+
+fn parse_part(
+    raw: &[u8],
+    n_cols: usize,
+    n_rows: usize,
+) -> Result<(Vec<ColumnHead>, Vec<usize>), Flaw> {
+    let mut cursor = Cursor::new(raw);
+    let heads = (0..n_cols)
+        .map(|_| ColumnHead::read(&mut cursor, n_rows))
+        .collect::<Result<Vec<ColumnHead>, Flaw>>()?;
+    let mut at = cursor.position();
+    let mut planes = Vec::with_capacity(n_cols);
+    for head in &heads {
+        planes.push(at);
+        at += head.planes_len(n_rows);
+    }
+    if at != raw.len() {
+        return Err("its columns do not fill it");
+    }
+    Ok((heads, planes))
+}
+
+fn read_head<R: ReadAt>(reader: &R) -> Result<Vec<u8>, ChunkError> {
+    let truncated = || ChunkError::Truncated(Section::Head);
+    let mut head = vec![0; reader.len().min(FIRST_READ)];
+    reader.read_at(0, &mut head)?;
+    let (magic, version) = head.split_at_checked(3).ok_or_else(truncated)?;
+    if magic != MAGIC {
+        return Err(ChunkError::NotABlock);
+    }
+    match version.first() {
+        None => return Err(truncated()),
+        Some(&VERSION) => {}
+        Some(newer) if *newer > VERSION => return Err(ChunkError::Version(*newer)),
+        Some(_) => return Err(ChunkError::NotABlock),
+    }
+    let mut cursor = Cursor::new(&head[4..]);
+    let crc = cursor.u32().map_err(|_| truncated())?;
+    let len = cursor.u32().map_err(|_| truncated())? as usize;
+    if len < PREFIX_BYTES {
+        return Err(ChunkError::Checksum(Section::Head));
+    }
+    if len > reader.len() {
+        return Err(truncated());
+    }
+    let had = head.len().min(len);
+    head.resize(len, 0);
+    if had < len {
+        reader.read_at(had, &mut head[had..])?;
+    }
+    if crc32fast::hash(&head[8..]) != crc {
+        return Err(ChunkError::Checksum(Section::Head));
+    }
+    Ok(head)
+}
+
+fn parse_head<R: ReadAt>(reader: R, head: &[u8]) -> Result<Block<R>, ChunkError> {
+    let err = malformed(Section::Head);
+    let mut cursor = Cursor::new(&head[PREFIX_BYTES..]);
+    let mut sizes = [0; 6];
+    let limits = [ROWS_MAX, COLS_MAX, COLS_MAX, COLS_MAX, ROWS_MAX * 8 + 64, head.len()];
+    for (size, limit) in sizes.iter_mut().zip(limits) {
+        *size = cursor.size(limit).map_err(&err)?;
+    }
+    let [n_rows, col_from, n_cols, n_parts, times_raw_len, times_packed_len] = sizes;
+    if n_rows == 0 || n_cols == 0 || n_parts > n_cols {
+        return Err(err("no rows, no columns or too many parts"));
+    }
+    let mut parts = Vec::with_capacity(n_parts);
+    let mut col = col_from;
+    for _ in 0..n_parts {
+        let entry = read_entry(&mut cursor, col).map_err(&err)?;
+        col = entry.cols.end;
+        parts.push(entry);
+    }
+    if col != col_from + n_cols {
+        return Err(err("its parts do not hold its columns"));
+    }
+    let times = cursor.take(times_packed_len).map_err(&err)?;
+    if cursor.position() + PREFIX_BYTES != head.len() {
+        return Err(err("more bytes than it needs"));
+    }
+    let times_raw = decompress(times.to_vec(), times_raw_len).map_err(malformed(Section::Times))?;
+    let mut offset = head.len();
+    for entry in &mut parts {
+        entry.summaries.offset = offset;
+        offset += entry.summaries.packed_len;
+    }
+    for entry in &mut parts {
+        entry.data.offset = offset;
+        offset += entry.data.packed_len;
+    }
+    Ok(Block {
+        reader,
+        n_rows,
+        cols: col_from..col,
+        parts,
+        times_raw,
+        times: Vec::new(),
+        part: None,
+        summaries: None,
+    })
+}
+
+fn read_entry(cursor: &mut Cursor<'_>, col: usize) -> Result<PartEntry, Flaw> {
+    let n_cols = cursor.size(COLS_MAX)?;
+    if n_cols == 0 {
+        return Err("a part without columns");
+    }
+    let mut piece = |max| {
+        let raw_len = cursor.size(max)?;
+        let packed_len = cursor.size(raw_len)?;
+        Ok::<_, Flaw>(Piece { offset: 0, packed_len, raw_len, crc: cursor.u32()? })
+    };
+    let data = piece(PART_BYTES_MAX)?;
+    let summaries = piece(SUMMARIES_BYTES_MAX)?;
+    Ok(PartEntry { cols: col..col + n_cols, data, summaries })
+}
+
+fn decode_times(raw: &[u8], n_rows: usize) -> Result<Vec<TimeMs>, Flaw> {
+    let mut cursor = Cursor::new(raw);
+    let ints = IntsHead::read(&mut cursor)?;
+    let planes = cursor.take(ints.planes_len(n_rows))?;
+    let mut times = Vec::new();
+    ints.decode(planes, n_rows, &mut times);
+    if !times.is_sorted_by(|a, b| a < b) {
+        return Err("they do not ascend");
+    }
+    Ok(times)
+}
+
+thread_local! {
+    /// To make one is dearer than to use it.
+    static ZSTD: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const {
+        RefCell::new(None)
+    };
+}
+
+/// The bytes before compression; as long as before: they were not compressed.
+fn decompress(packed: Vec<u8>, raw_len: usize) -> Result<Vec<u8>, Flaw> {
+    if packed.len() == raw_len {
+        return Ok(packed);
+    }
+    ZSTD.with_borrow_mut(|zstd| {
+        if zstd.is_none() {
+            *zstd = zstd::bulk::Decompressor::new().ok();
+        }
+        let zstd = zstd.as_mut().ok_or("no memory to decompress it")?;
+        let mut raw = Vec::with_capacity(raw_len);
+        let len = zstd.decompress_to_buffer(&packed, &mut raw).map_err(|_| "zstd refuses it")?;
+        if len == raw_len { Ok(raw) } else { Err("it has another length than it should") }
+    })
+}

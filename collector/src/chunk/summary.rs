@@ -1,0 +1,593 @@
+//! What is known of a run of samples without decoding it.
+
+use super::SUMMARY_ROWS;
+use super::bytes::{Cursor, Flaw, put_signed, put_varint};
+use super::column::{AUTO, Coded, Kinds};
+use super::decimal::Form;
+use rookery_plugins::{Kind, TimeMs, Value};
+use std::ops::Range;
+
+/// What one column says in [`SUMMARY_ROWS`] rows. `NaN` counts as unknown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// The rows of the block that it speaks of.
+    pub rows: Range<usize>,
+    /// How many values are known.
+    pub count: usize,
+    /// How many were read, but unknown.
+    pub unknown: usize,
+    /// Row and value of the oldest known one.
+    pub first: Option<(usize, Value)>,
+    /// Row and value of the newest known one.
+    pub last: Option<(usize, Value)>,
+    /// The least, the first of equal ones; infinity when none is known.
+    pub min: f64,
+    /// The greatest, the first of equal ones; minus infinity when none is known.
+    pub max: f64,
+    /// The sum: rounded once for integers and decimals that were coded as
+    /// whole numbers, else after each addition.
+    pub sum: f64,
+    /// The least and the greatest [`rate`] between neighbouring samples, where
+    /// there are two, none is unknown and none is less than the one before it.
+    pub rates: Option<(f64, f64)>,
+}
+
+/// By how much a value grows per second from time `t0` to `t1`, ms; integers
+/// are subtracted exactly. `None`: unknown, not a number, or no time between.
+pub fn rate(t0: TimeMs, v0: Value, t1: TimeMs, v1: Value) -> Option<f64> {
+    if t1 <= t0 {
+        return None;
+    }
+    per_second(t1.wrapping_sub(t0) as u64, v0, v1)
+}
+
+fn per_second(dt_ms: u64, v0: Value, v1: Value) -> Option<f64> {
+    let per_second = growth(v0, v1)? / (dt_ms as f64 / 1000.0);
+    (!per_second.is_nan()).then_some(per_second)
+}
+
+fn growth(v0: Value, v1: Value) -> Option<f64> {
+    if let (Some(a), Some(b)) = (integer(v0), integer(v1)) {
+        return Some((b - a) as f64);
+    }
+    Some(v1.as_f64()? - v0.as_f64()?)
+}
+
+fn integer(v: Value) -> Option<i128> {
+    match v {
+        Value::Int(v) => Some(i128::from(v)),
+        Value::Uint(v) => Some(i128::from(v)),
+        Value::Float(_) | Value::Unknown => None,
+    }
+}
+
+/// The summary of some rows, from their samples. Stored summaries equal it,
+/// but for the last bits of a sum of doubles.
+pub fn summarise(times_ms: &[TimeMs], kinds: &[u8], bits: &[u64], rows: Range<usize>) -> Summary {
+    Run::of(times_ms, Kinds::Each(kinds), bits, rows).summary
+}
+
+/// Two neighbouring samples.
+#[derive(Clone, Copy)]
+struct Pair {
+    dt_ms: u64,
+    v0: Value,
+    v1: Value,
+}
+
+/// A summary and the samples that it came from.
+struct Run {
+    summary: Summary,
+    min: Value,
+    max: Value,
+    /// Of the least and the greatest rate.
+    pairs: Option<[Pair; 2]>,
+    is_constant: bool,
+    is_monotone: bool,
+}
+
+impl Run {
+    fn of(times_ms: &[TimeMs], kinds: Kinds<'_>, bits: &[u64], rows: Range<usize>) -> Run {
+        let mut run = Run::empty(rows.clone());
+        let mut all_integers = true;
+        let mut total = 0i128;
+        let mut rates = Some((f64::INFINITY, f64::NEG_INFINITY));
+        for i in rows {
+            let kind = Kind::from_u8(kinds.get(i)).unwrap_or(Kind::Absent);
+            let Some(value) = Value::from_bits(kind, bits[i]) else { continue };
+            let Some(double) = value.as_f64() else {
+                run.summary.unknown += 1;
+                continue;
+            };
+            let s = &mut run.summary;
+            match integer(value) {
+                Some(v) => total += v,
+                None => all_integers = false,
+            }
+            s.sum += double;
+            if s.count == 0 || double < s.min {
+                (s.min, run.min) = (double, value);
+            }
+            if s.count == 0 || double > s.max {
+                (s.max, run.max) = (double, value);
+            }
+            if let Some((j, v0)) = s.last {
+                run.is_constant &= v0 == value;
+                let dt_ms = times_ms[i].wrapping_sub(times_ms[j]) as u64;
+                let pair = Pair { dt_ms, v0, v1: value };
+                run.is_monotone &= growth(v0, value).is_some_and(|g| g >= 0.0);
+                rates = rates.zip(per_second(dt_ms, v0, value)).map(|((lo, hi), rate)| {
+                    let [least, most] = run.pairs.get_or_insert([pair, pair]);
+                    if rate < lo {
+                        *least = pair;
+                    }
+                    if rate > hi {
+                        *most = pair;
+                    }
+                    (lo.min(rate), hi.max(rate))
+                });
+            }
+            s.count += 1;
+            s.first = s.first.or(Some((i, value)));
+            s.last = Some((i, value));
+        }
+        if all_integers {
+            run.summary.sum = total as f64;
+        }
+        let whole = run.is_monotone && run.summary.unknown == 0;
+        run.pairs = run.pairs.filter(|_| whole && rates.is_some());
+        run.summary.rates = run.pairs.and(rates);
+        run
+    }
+
+    fn empty(rows: Range<usize>) -> Run {
+        let summary = Summary {
+            rows,
+            count: 0,
+            unknown: 0,
+            first: None,
+            last: None,
+            min: f64::INFINITY,
+            max: f64::NEG_INFINITY,
+            sum: 0.0,
+            rates: None,
+        };
+        let (min, max) = (Value::Unknown, Value::Unknown);
+        Run { summary, min, max, pairs: None, is_constant: true, is_monotone: true }
+    }
+}
+
+const CONSTANT: u8 = 1;
+const MONOTONE: u8 = 2;
+const OTHER: u8 = 3;
+/// Count, unknown, first and last row follow; else all rows are known.
+const GAPS: u8 = 4;
+/// Values follow as kind and bits; else as whole numbers.
+const RAW: u8 = 8;
+const RATES: u8 = 16;
+/// The sum follows as a double; else as a whole number.
+const SUM_DOUBLE: u8 = 32;
+
+/// What all summaries of a block share.
+pub struct Clock<'a> {
+    /// Time of each row.
+    pub times_ms: &'a [TimeMs],
+    /// Seconds from each row to the next.
+    seconds: Vec<f64>,
+    /// From the first row to the second, ms.
+    step_ms: u64,
+}
+
+impl<'a> Clock<'a> {
+    /// For rows at these times, ascending.
+    pub fn new(times_ms: &'a [TimeMs]) -> Clock<'a> {
+        let dt = |w: &[TimeMs]| w[1].wrapping_sub(w[0]) as u64;
+        Clock {
+            times_ms,
+            seconds: times_ms.windows(2).map(|w| dt(w) as f64 / 1000.0).collect(),
+            step_ms: step_of(times_ms),
+        }
+    }
+}
+
+fn step_of(times_ms: &[TimeMs]) -> u64 {
+    times_ms.get(1).map_or(0, |t| t.wrapping_sub(times_ms[0]) as u64)
+}
+
+/// The runs of a block of `n` rows.
+pub fn runs(n: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..n).step_by(SUMMARY_ROWS).map(move |from| from..(from + SUMMARY_ROWS).min(n))
+}
+
+/// The whole numbers of a summary.
+#[derive(Clone, Copy, Default)]
+struct Whole {
+    first: i64,
+    last: i64,
+    min: i64,
+    max: i64,
+    /// Sum of what each exceeds `min` by; `None`: a double instead.
+    sum: Option<u64>,
+    /// Time between less the block's first step, value before, value after.
+    pairs: Option<[(u64, i64, i64); 2]>,
+}
+
+/// Writes a column's summaries, one for each run of rows.
+pub fn write(
+    clock: &Clock<'_>,
+    kinds: Kinds<'_>,
+    bits: &[u64],
+    coded: &Coded,
+    whole: &[i64],
+    out: &mut Vec<u8>,
+) {
+    let mut before = 0;
+    // Beyond 2^53 integers among doubles must be subtracted as integers.
+    let is_big = |m: &i64| m.unsigned_abs() >= 1 << 53;
+    let is_fast = coded.is_plain
+        && coded.known != 0
+        && coded.form != Form::Bits
+        && !(coded.known == AUTO && whole.iter().any(is_big));
+    for rows in runs(bits.len()) {
+        if !is_fast {
+            let run = Run::of(clock.times_ms, kinds, bits, rows);
+            write_slow(&run, clock.step_ms, coded, &mut before, out);
+            continue;
+        }
+        // Fast path: from the whole numbers alone.
+        let m = if coded.is_constant { &whole[..1] } else { &whole[rows.clone()] };
+        let is_constant = m.iter().all(|v| *v == m[0]);
+        let is_monotone = m.windows(2).all(|w| w[0] <= w[1]);
+        let shape = match (is_constant, is_monotone) {
+            (true, _) => CONSTANT,
+            (_, true) => MONOTONE,
+            _ => OTHER,
+        };
+        let mut w = Whole { first: m[0], last: m[m.len() - 1], ..Whole::default() };
+        if shape != CONSTANT {
+            w.min = m.iter().copied().min().unwrap_or(0);
+            w.max = m.iter().copied().max().unwrap_or(0);
+            w.sum = sum_above(m, w.min, w.max);
+        }
+        if shape == MONOTONE {
+            w.pairs = extreme_pairs(clock, coded, m, rows.clone());
+        }
+        let has_rates = w.pairs.is_some() || shape == CONSTANT && rows.len() > 1;
+        let sum = || Run::of(clock.times_ms, kinds, bits, rows.clone()).summary.sum;
+        let sum_double = if shape == CONSTANT || w.sum.is_some() { None } else { Some(sum()) };
+        let flags = shape | if has_rates { RATES } else { 0 };
+        Writer { flags, gaps: None, sum_double, coded }.whole(&w, &mut before, out);
+    }
+}
+
+fn sum_above(m: &[i64], min: i64, max: i64) -> Option<u64> {
+    let over = |v: &i64| v.wrapping_sub(min) as u64;
+    // Fast path: no sum of a run can overflow.
+    if over(&max) < 1 << 54 {
+        return Some(m.iter().map(over).sum());
+    }
+    m.iter().try_fold(0u64, |sum, v| sum.checked_add(over(v)))
+}
+
+/// The pairs with the least and the greatest rate, in a column that is known
+/// throughout and never falls.
+fn extreme_pairs(
+    clock: &Clock<'_>,
+    coded: &Coded,
+    m: &[i64],
+    rows: Range<usize>,
+) -> Option<[(u64, i64, i64); 2]> {
+    let seconds = &clock.seconds[rows.start..rows.end - 1];
+    let whole = coded.known == Kind::Int as u8;
+    let (mut lo, mut hi) = ((f64::INFINITY, 0), (f64::NEG_INFINITY, 0));
+    let mut v0 = coded.form.double(m[0]);
+    for (i, s) in seconds.iter().enumerate() {
+        let rate = if whole {
+            m[i + 1].wrapping_sub(m[i]) as u64 as f64 / s
+        } else {
+            let v1 = coded.form.double(m[i + 1]);
+            let grown = v1 - v0;
+            v0 = v1;
+            grown / s
+        };
+        if rate < lo.0 {
+            lo = (rate, i);
+        }
+        if rate > hi.0 {
+            hi = (rate, i);
+        }
+    }
+    let t = &clock.times_ms[rows];
+    let pair = |i: usize| (t[i + 1].wrapping_sub(t[i]) as u64, m[i], m[i + 1]);
+    Some([pair(lo.1), pair(hi.1)].map(|(dt, a, b)| (dt.wrapping_sub(clock.step_ms), a, b)))
+}
+
+/// Writes one summary.
+struct Writer<'a> {
+    flags: u8,
+    /// Count, unknown, rows before the first, rows after the last.
+    gaps: Option<[usize; 4]>,
+    sum_double: Option<f64>,
+    coded: &'a Coded,
+}
+
+impl Writer<'_> {
+    fn flags(&self, more: u8, out: &mut Vec<u8>) {
+        let gaps = if self.gaps.is_some() { GAPS } else { 0 };
+        out.push(self.flags | gaps | more);
+        for n in self.gaps.into_iter().flatten() {
+            put_varint(out, n as u64);
+        }
+    }
+
+    fn whole(&self, w: &Whole, before: &mut i64, out: &mut Vec<u8>) {
+        self.flags(if self.sum_double.is_some() { SUM_DOUBLE } else { 0 }, out);
+        let times = u8::from(matches!(self.coded.form, Form::Times(_)));
+        out.push(self.coded.known | times << 3 | self.coded.form.decimals() << 4);
+        put_signed(out, w.first.wrapping_sub(*before));
+        *before = w.last;
+        let shape = self.flags & 3;
+        if shape == CONSTANT {
+            return;
+        }
+        let above = |out: &mut Vec<u8>, v: i64, base: i64| {
+            put_varint(out, v.wrapping_sub(base) as u64);
+        };
+        if shape == MONOTONE {
+            above(out, w.last, w.first);
+        } else {
+            put_signed(out, w.last.wrapping_sub(w.first));
+            above(out, w.first, w.min);
+            above(out, w.max, w.first);
+        }
+        match self.sum_double {
+            Some(sum) => out.extend(sum.to_bits().to_le_bytes()),
+            None => put_varint(out, w.sum.unwrap_or(0)),
+        }
+        for (dt, v0, v1) in w.pairs.into_iter().flatten() {
+            put_signed(out, dt as i64);
+            if self.coded.known != Kind::Int as u8 {
+                above(out, v0, w.first);
+            }
+            above(out, v1, v0);
+        }
+    }
+
+    fn raw(&self, run: &Run, step_ms: u64, out: &mut Vec<u8>) {
+        self.flags(RAW, out);
+        let value = |out: &mut Vec<u8>, v: Value| {
+            out.push(v.kind() as u8);
+            out.extend(v.bits().to_le_bytes());
+        };
+        let s = &run.summary;
+        value(out, s.first.map_or(Value::Unknown, |f| f.1));
+        if !run.is_constant {
+            value(out, s.last.map_or(Value::Unknown, |l| l.1));
+            value(out, run.min);
+            value(out, run.max);
+        }
+        out.extend(s.sum.to_bits().to_le_bytes());
+        if run.is_constant {
+            return;
+        }
+        for pair in run.pairs.iter().flatten() {
+            put_signed(out, pair.dt_ms.wrapping_sub(step_ms) as i64);
+            value(out, pair.v0);
+            value(out, pair.v1);
+        }
+    }
+}
+
+/// A column with gaps, corrections or mixed kinds.
+fn write_slow(run: &Run, step_ms: u64, coded: &Coded, before: &mut i64, out: &mut Vec<u8>) {
+    let s = &run.summary;
+    let (Some(first), Some(last)) = (s.first, s.last) else {
+        out.push(GAPS);
+        put_varint(out, 0);
+        put_varint(out, s.unknown as u64);
+        return;
+    };
+    let n = s.rows.len();
+    let gaps = [s.count, s.unknown, first.0 - s.rows.start, s.rows.end - 1 - last.0];
+    let gaps = (gaps != [n, 0, 0, 0]).then_some(gaps);
+    let shape = match (run.is_constant, run.is_monotone) {
+        (true, _) => CONSTANT,
+        (_, true) => MONOTONE,
+        _ => OTHER,
+    };
+    let flags = shape | if s.rates.is_some() { RATES } else { 0 };
+    let sum_double = (shape != CONSTANT).then_some(s.sum);
+    let writer = Writer { flags, gaps, sum_double, coded };
+    match whole_of(run, step_ms, coded) {
+        Some(w) => writer.whole(&w, before, out),
+        None => writer.raw(run, step_ms, out),
+    }
+}
+
+/// The whole numbers that stand for exactly these values, if there are.
+fn whole_of(run: &Run, step_ms: u64, coded: &Coded) -> Option<Whole> {
+    if coded.known < Kind::Int as u8 || coded.form == Form::Bits {
+        return None;
+    }
+    let of = |v: Value| {
+        let m = coded.form.exact(v.kind() as u8, v.bits())?;
+        (value_of(coded.form, coded.known, m) == v).then_some(m)
+    };
+    let pairs = match run.pairs {
+        None => None,
+        Some([a, b]) => {
+            let whole = |p: Pair| Some((p.dt_ms.wrapping_sub(step_ms), of(p.v0)?, of(p.v1)?));
+            Some([whole(a)?, whole(b)?])
+        }
+    };
+    Some(Whole {
+        first: of(run.summary.first?.1)?,
+        last: of(run.summary.last?.1)?,
+        min: of(run.min)?,
+        max: of(run.max)?,
+        sum: None,
+        pairs,
+    })
+}
+
+fn value_of(form: Form, known: u8, m: i64) -> Value {
+    let kind = match known {
+        AUTO if form.is_whole(m) => Kind::Int,
+        k if k == Kind::Int as u8 => Kind::Int,
+        _ => Kind::Float,
+    };
+    Value::from_bits(kind, form.bits(m, kind as u8)).unwrap_or(Value::Unknown)
+}
+
+/// Reads a column's summaries, one for each run of rows; `out` is not touched
+/// where it is `None`.
+pub fn read(
+    cursor: &mut Cursor<'_>,
+    times_ms: &[TimeMs],
+    mut out: Option<&mut Vec<Summary>>,
+) -> Result<(), Flaw> {
+    let step_ms = step_of(times_ms);
+    let mut before = 0;
+    for rows in runs(times_ms.len()) {
+        let summary = read_one(cursor, rows, step_ms, &mut before)?;
+        if let Some(out) = &mut out {
+            out.push(summary);
+        }
+    }
+    Ok(())
+}
+
+fn read_one(
+    cursor: &mut Cursor<'_>,
+    rows: Range<usize>,
+    step_ms: u64,
+    before: &mut i64,
+) -> Result<Summary, Flaw> {
+    let flags = cursor.byte()?;
+    if flags >= 64 {
+        return Err("an unknown kind of summary");
+    }
+    let mut s = Run::empty(rows.clone()).summary;
+    s.count = rows.len();
+    let (mut first, mut last) = (rows.start, rows.end - 1);
+    if flags & GAPS != 0 {
+        s.count = cursor.size(rows.len())?;
+        s.unknown = cursor.size(rows.len())?;
+        if flags & 3 != 0 {
+            first += cursor.size(rows.len() - 1)?;
+            last -= cursor.size(rows.len() - 1)?;
+        }
+    }
+    if (flags & 3 == 0) != (s.count == 0) || first > last {
+        return Err("a summary that contradicts itself");
+    }
+    if s.count == 0 {
+        return Ok(s);
+    }
+    let body = if flags & RAW != 0 {
+        read_raw(cursor, flags, step_ms)?
+    } else {
+        read_whole(cursor, flags, step_ms, s.count, before)?
+    };
+    s.first = Some((first, body.first));
+    s.last = Some((last, body.last));
+    s.min = body.min.as_f64().ok_or("a least value that is no number")?;
+    s.max = body.max.as_f64().ok_or("a greatest value that is no number")?;
+    s.sum = body.sum;
+    s.rates = match body.pairs {
+        _ if flags & RATES == 0 => None,
+        None => Some((0.0, 0.0)),
+        Some(pairs) => {
+            let [lo, hi] = pairs.map(|p| per_second(p.dt_ms, p.v0, p.v1));
+            Some(lo.zip(hi).ok_or("a rate that is no number")?)
+        }
+    };
+    Ok(s)
+}
+
+/// The values of a stored summary.
+struct Body {
+    first: Value,
+    last: Value,
+    min: Value,
+    max: Value,
+    sum: f64,
+    pairs: Option<[Pair; 2]>,
+}
+
+fn read_whole(
+    cursor: &mut Cursor<'_>,
+    flags: u8,
+    step_ms: u64,
+    count: usize,
+    before: &mut i64,
+) -> Result<Body, Flaw> {
+    let code = cursor.byte()?;
+    let (known, d) = (code & 7, code >> 4);
+    if !(Kind::Int as u8..=AUTO).contains(&known) || known == Kind::Uint as u8 {
+        return Err("an unknown kind");
+    }
+    let form = if code & 8 != 0 { Form::Times(d) } else { Form::Divided(d) };
+    let mut w = Whole { first: before.wrapping_add(cursor.signed()?), ..Whole::default() };
+    (w.last, w.min, w.max) = (w.first, w.first, w.first);
+    let shape = flags & 3;
+    if shape == MONOTONE {
+        w.last = w.first.wrapping_add(cursor.varint()? as i64);
+        w.max = w.last;
+    } else if shape == OTHER {
+        w.last = w.first.wrapping_add(cursor.signed()?);
+        w.min = w.first.wrapping_sub(cursor.varint()? as i64);
+        w.max = w.first.wrapping_add(cursor.varint()? as i64);
+    }
+    *before = w.last;
+    let mut over = 0;
+    let mut sum = None;
+    if flags & SUM_DOUBLE != 0 {
+        sum = Some(f64::from_bits(cursor.u64()?));
+    } else if shape != CONSTANT {
+        over = cursor.varint()?;
+    }
+    let total = i128::from(over) + i128::from(w.min) * count as i128;
+    let mut pairs = None;
+    if flags & RATES != 0 && shape != CONSTANT {
+        let mut pair = || {
+            let dt_ms = step_ms.wrapping_add(cursor.signed()? as u64);
+            if known == Kind::Int as u8 {
+                let v1 = Value::from(cursor.varint()?);
+                return Ok::<_, Flaw>(Pair { dt_ms, v0: Value::Int(0), v1 });
+            }
+            let v0 = w.first.wrapping_add(cursor.varint()? as i64);
+            let v1 = v0.wrapping_add(cursor.varint()? as i64);
+            let [v0, v1] = [v0, v1].map(|m| value_of(form, known, m));
+            Ok(Pair { dt_ms, v0, v1 })
+        };
+        pairs = Some([pair()?, pair()?]);
+    }
+    let of = |m| value_of(form, known, m);
+    let sum = sum.unwrap_or_else(|| form.double_of_sum(total));
+    Ok(Body { first: of(w.first), last: of(w.last), min: of(w.min), max: of(w.max), sum, pairs })
+}
+
+fn read_raw(cursor: &mut Cursor<'_>, flags: u8, step_ms: u64) -> Result<Body, Flaw> {
+    let value = |cursor: &mut Cursor<'_>| {
+        let kind = Kind::from_u8(cursor.byte()?);
+        let bits = cursor.u64()?;
+        kind.and_then(|k| Value::from_bits(k, bits)).ok_or("an unknown kind")
+    };
+    let first = value(cursor)?;
+    let is_constant = flags & 3 == CONSTANT;
+    let (mut last, mut min, mut max) = (first, first, first);
+    if !is_constant {
+        (last, min, max) = (value(cursor)?, value(cursor)?, value(cursor)?);
+    }
+    let sum = f64::from_bits(cursor.u64()?);
+    let mut pairs = None;
+    if flags & RATES != 0 && !is_constant {
+        let mut pair = || {
+            let dt_ms = step_ms.wrapping_add(cursor.signed()? as u64);
+            Ok::<_, Flaw>(Pair { dt_ms, v0: value(cursor)?, v1: value(cursor)? })
+        };
+        pairs = Some([pair()?, pair()?]);
+    }
+    Ok(Body { first, last, min, max, sum, pairs })
+}
