@@ -3,7 +3,7 @@
 use super::bytes::{Cursor, Flaw};
 use super::column::ColumnHead;
 use super::error::{ChunkError, Section};
-use super::ints::IntsHead;
+use super::ints::{IntsHead, Lens};
 use super::summary::{self, Summary};
 use super::{
     COLS_MAX, MAGIC, PART_BYTES_MAX, PREFIX_BYTES, ROWS_MAX, SUMMARIES_BYTES_MAX, VERSION,
@@ -49,7 +49,8 @@ pub struct ColumnBuf {
     pub kinds: Vec<u8>,
     /// Bits of each row's cell.
     pub bits: Vec<u64>,
-    whole: Vec<i64>,
+    pub(super) whole: Vec<i64>,
+    pub(super) corrections: Vec<i64>,
 }
 
 /// A piece of a block that cannot be read, and why.
@@ -67,6 +68,8 @@ struct Piece {
     offset: usize,
     packed_len: usize,
     raw_len: usize,
+    /// So many bytes follow that are not compressed.
+    noise_len: usize,
     crc: u32,
 }
 
@@ -80,10 +83,12 @@ struct PartEntry {
 /// A part, decompressed.
 struct OpenPart {
     idx: usize,
+    /// Heads and planes of its columns.
     raw: Vec<u8>,
+    noise: Vec<u8>,
     heads: Vec<ColumnHead>,
-    /// Where each column's planes begin.
-    planes: Vec<usize>,
+    /// Where each column's planes and noise begin.
+    starts: Vec<Lens>,
 }
 
 /// A sealed block.
@@ -121,6 +126,24 @@ impl<R: ReadAt> Block<R> {
         self.cols.clone()
     }
 
+    /// TMP
+    pub fn tmp(&self) -> Vec<usize> {
+        vec![
+            self.parts.len(),
+            self.parts.iter().map(|p| p.summaries.packed_len).sum(),
+            self.parts.iter().map(|p| p.summaries.raw_len).sum(),
+            self.parts.iter().map(|p| p.data.packed_len).sum(),
+            self.parts.iter().map(|p| p.data.raw_len).sum(),
+            self.parts.iter().map(|p| p.data.noise_len).sum(),
+            self.reader.len(),
+        ]
+    }
+
+    /// How many of its bytes are summaries.
+    pub fn summary_bytes(&self) -> usize {
+        self.parts.iter().map(|p| p.summaries.packed_len).sum()
+    }
+
     /// Time of each row, ms, strictly ascending.
     pub fn times(&mut self) -> Result<&[TimeMs], ChunkError> {
         if self.times.is_empty() {
@@ -138,8 +161,10 @@ impl<R: ReadAt> Block<R> {
         let Some(part) = &self.part else { return Err(ChunkError::NotABlock) };
         let (i, n) = (col - cols.start, self.n_rows);
         let head = &part.heads[i];
-        let planes = &part.raw[part.planes[i]..part.planes[i] + head.planes_len(n)];
-        head.decode(&part.raw, planes, n, &mut out.whole, &mut out.kinds, &mut out.bits)
+        let (start, len) = (part.starts[i], head.lens(n));
+        let planes = &part.raw[start.planes..start.planes + len.planes];
+        let noise = &part.noise[start.noise..start.noise + len.noise];
+        head.decode(&part.raw, (planes, noise), n, out)
             .map_err(malformed(Section::Data(cols.clone())))
     }
 
@@ -151,7 +176,7 @@ impl<R: ReadAt> Block<R> {
         let entry = &self.parts[idx];
         let section = Section::Summaries(entry.cols.clone());
         if self.summaries.as_ref().is_none_or(|s| s.0 != idx) {
-            let raw = self.unpack(&entry.summaries, &section)?;
+            let (raw, _) = self.unpack(&entry.summaries, &section)?;
             self.summaries = Some((idx, raw));
         }
         let Some((_, raw)) = &self.summaries else { return Err(ChunkError::NotABlock) };
@@ -193,46 +218,52 @@ impl<R: ReadAt> Block<R> {
         }
         let entry = &self.parts[idx];
         let section = Section::Data(entry.cols.clone());
-        let raw = self.unpack(&entry.data, &section)?;
-        let (heads, planes) =
-            parse_part(&raw, entry.cols.len(), self.n_rows).map_err(malformed(section))?;
-        self.part = Some(OpenPart { idx, raw, heads, planes });
+        let (raw, noise) = self.unpack(&entry.data, &section)?;
+        let (heads, starts) = parse_part(&raw, noise.len(), entry.cols.len(), self.n_rows)
+            .map_err(malformed(section))?;
+        self.part = Some(OpenPart { idx, raw, noise, heads, starts });
         Ok(())
     }
 
-    fn unpack(&self, piece: &Piece, section: &Section) -> Result<Vec<u8>, ChunkError> {
-        let end = piece.offset.saturating_add(piece.packed_len);
+    /// A piece's bytes before compression, and those that never were.
+    fn unpack(&self, piece: &Piece, section: &Section) -> Result<(Vec<u8>, Vec<u8>), ChunkError> {
+        let len = piece.packed_len + piece.noise_len;
+        let end = piece.offset.saturating_add(len);
         if end > self.reader.len() {
             return Err(ChunkError::Truncated(section.clone()));
         }
-        let mut packed = vec![0; piece.packed_len];
+        let mut packed = vec![0; len];
         self.reader.read_at(piece.offset, &mut packed)?;
         if crc32fast::hash(&packed) != piece.crc {
             return Err(ChunkError::Checksum(section.clone()));
         }
-        decompress(packed, piece.raw_len).map_err(malformed(section.clone()))
+        let noise = packed.split_off(piece.packed_len);
+        let raw = decompress(packed, piece.raw_len).map_err(malformed(section.clone()))?;
+        Ok((raw, noise))
     }
 }
 
 fn parse_part(
     raw: &[u8],
+    noise_len: usize,
     n_cols: usize,
     n_rows: usize,
-) -> Result<(Vec<ColumnHead>, Vec<usize>), Flaw> {
+) -> Result<(Vec<ColumnHead>, Vec<Lens>), Flaw> {
     let mut cursor = Cursor::new(raw);
     let heads = (0..n_cols)
         .map(|_| ColumnHead::read(&mut cursor, n_rows))
         .collect::<Result<Vec<ColumnHead>, Flaw>>()?;
-    let mut at = cursor.position();
-    let mut planes = Vec::with_capacity(n_cols);
+    let mut at = Lens { planes: cursor.position(), noise: 0 };
+    let mut starts = Vec::with_capacity(n_cols);
     for head in &heads {
-        planes.push(at);
-        at += head.planes_len(n_rows);
+        starts.push(at);
+        let len = head.lens(n_rows);
+        at = Lens { planes: at.planes + len.planes, noise: at.noise + len.noise };
     }
-    if at != raw.len() {
+    if at != (Lens { planes: raw.len(), noise: noise_len }) {
         return Err("its columns do not fill it");
     }
-    Ok((heads, planes))
+    Ok((heads, starts))
 }
 
 fn read_head<R: ReadAt>(reader: &R) -> Result<Vec<u8>, ChunkError> {
@@ -303,7 +334,7 @@ fn parse_head<R: ReadAt>(reader: R, head: &[u8]) -> Result<Block<R>, ChunkError>
     }
     for entry in &mut parts {
         entry.data.offset = offset;
-        offset += entry.data.packed_len;
+        offset += entry.data.packed_len + entry.data.noise_len;
     }
     Ok(Block {
         reader,
@@ -322,22 +353,24 @@ fn read_entry(cursor: &mut Cursor<'_>, col: usize) -> Result<PartEntry, Flaw> {
     if n_cols == 0 {
         return Err("a part without columns");
     }
-    let mut piece = |max| {
+    let mut piece = |max, max_noise| {
         let raw_len = cursor.size(max)?;
         let packed_len = cursor.size(raw_len)?;
-        Ok::<_, Flaw>(Piece { offset: 0, packed_len, raw_len, crc: cursor.u32()? })
+        let noise_len = if max_noise > 0 { cursor.size(max_noise)? } else { 0 };
+        Ok::<_, Flaw>(Piece { offset: 0, packed_len, raw_len, noise_len, crc: cursor.u32()? })
     };
-    let data = piece(PART_BYTES_MAX)?;
-    let summaries = piece(SUMMARIES_BYTES_MAX)?;
+    let data = piece(PART_BYTES_MAX, PART_BYTES_MAX)?;
+    let summaries = piece(SUMMARIES_BYTES_MAX, 0)?;
     Ok(PartEntry { cols: col..col + n_cols, data, summaries })
 }
 
 fn decode_times(raw: &[u8], n_rows: usize) -> Result<Vec<TimeMs>, Flaw> {
     let mut cursor = Cursor::new(raw);
     let ints = IntsHead::read(&mut cursor)?;
-    let planes = cursor.take(ints.planes_len(n_rows))?;
+    let len = ints.lens(n_rows);
+    let (planes, noise) = (cursor.take(len.planes)?, cursor.take(len.noise)?);
     let mut times = Vec::new();
-    ints.decode(planes, n_rows, &mut times);
+    ints.decode(planes, noise, n_rows, &mut times);
     if !times.is_sorted_by(|a, b| a < b) {
         return Err("they do not ascend");
     }

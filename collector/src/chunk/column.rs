@@ -4,9 +4,10 @@
 //! integers) and its byte planes are written apart: a part holds the heads of
 //! all its columns, then the planes of all its columns.
 
-use super::bytes::{Cursor, Flaw, put_signed, put_varint, unzigzag, zigzag};
+use super::block::ColumnBuf;
+use super::bytes::{Cursor, Flaw, put_signed, put_varint, zigzag};
 use super::decimal::{self, Form, Scaled};
-use super::ints::{self, IntsHead, IntsScratch};
+use super::ints::{self, IntsHead, IntsScratch, Lens, Streams};
 use rookery_plugins::Kind;
 use std::ops::Range;
 
@@ -18,6 +19,9 @@ const FLOAT: u8 = Kind::Float as u8;
 pub const AUTO: u8 = 5;
 /// In place of a kind: runs of kinds follow.
 const RUNS: u8 = 7;
+
+/// Added to the number of decimals of [`Form::Summed`].
+const SUMMED: u8 = 16;
 
 /// In place of a number of corrections: a plane of them.
 const SPARSE: u8 = 1;
@@ -72,23 +76,17 @@ impl ColumnCoder {
     }
 
     /// Codes a column of at least one cell.
-    pub fn encode(
-        &mut self,
-        kinds: Kinds<'_>,
-        bits: &[u64],
-        head: &mut Vec<u8>,
-        planes: &mut Vec<u8>,
-    ) -> Coded {
+    pub fn encode(&mut self, kinds: Kinds<'_>, bits: &[u64], out: &mut Streams) -> Coded {
         if let Kinds::All(kind) = kinds
             && (kind <= UNKNOWN || bits.iter().all(|b| *b == bits[0]))
         {
-            return self.encode_constant(kind, bits[0], head);
+            return self.encode_constant(kind, bits[0], out);
         }
         let form = match kinds {
             Kinds::All(FLOAT) => {
                 self.values.clear();
                 self.values.extend(bits.iter().map(|b| f64::from_bits(*b)));
-                self.scale_doubles()
+                self.scale_doubles(true)
             }
             Kinds::All(_) => {
                 self.take_bits(|b| b as i64, bits);
@@ -97,12 +95,9 @@ impl ColumnCoder {
             Kinds::Each(kinds) => self.scale_mixed(kinds, bits),
         };
         let known = self.known_symbol(kinds, form);
-        let n_corrected = self.scaled.n_corrected;
-        let max = self.scaled.corrections.iter().fold(0, |a, e| a | zigzag(*e));
-        let n_planes = (64 - max.leading_zeros()).div_ceil(8) as usize;
-        let corrections = match n_corrected {
+        let corrections = match self.scaled.n_corrected {
             0 => 0,
-            n if n * 2 > bits.len() * n_planes => DENSE,
+            n if n * 8 > bits.len() => DENSE,
             _ => SPARSE,
         };
         let symbol = match kinds {
@@ -110,27 +105,22 @@ impl ColumnCoder {
             Kinds::Each(k) if known == AUTO && k.iter().all(|k| *k > UNKNOWN) => AUTO,
             Kinds::Each(_) => RUNS,
         };
-        put_form(head, form, corrections, symbol);
+        put_form(&mut out.heads, form, corrections, symbol);
         if let (RUNS, Kinds::Each(kinds)) = (symbol, kinds) {
-            put_runs(head, kinds, known);
+            put_runs(&mut out.heads, kinds, known);
         }
         match corrections {
-            SPARSE => self.put_sparse(head),
-            DENSE => head.push(n_planes as u8),
+            SPARSE => self.put_sparse(&mut out.heads),
+            DENSE => ints::encode(&self.scaled.corrections, &mut self.ints, out),
             _ => {}
         }
-        ints::encode(&self.scaled.whole, &mut self.ints, head, planes);
-        if corrections == DENSE {
-            for plane in 0..n_planes {
-                let zigzags = self.scaled.corrections.iter().map(|e| zigzag(*e));
-                planes.extend(zigzags.map(|u| (u >> (8 * plane)) as u8));
-            }
-        }
-        let is_plain = corrections == 0 && symbol != RUNS;
+        ints::encode(&self.scaled.whole, &mut self.ints, out);
+        let is_sum = matches!(form, Form::Summed(_));
+        let is_plain = corrections == 0 && symbol != RUNS && !is_sum;
         Coded { form, known, is_plain, is_constant: false }
     }
 
-    fn encode_constant(&mut self, kind: u8, bits: u64, head: &mut Vec<u8>) -> Coded {
+    fn encode_constant(&mut self, kind: u8, bits: u64, out: &mut Streams) -> Coded {
         let bits = if kind <= UNKNOWN { 0 } else { bits };
         let mut form = Form::Divided(0);
         let mut whole = bits as i64;
@@ -141,8 +131,8 @@ impl ColumnCoder {
             // Bits are always exact.
             (form, whole) = exact.unwrap_or((Form::Bits, 0));
         }
-        put_form(head, form, 0, kind);
-        ints::encode(&[whole], &mut self.ints, head, &mut Vec::new());
+        put_form(&mut out.heads, form, 0, kind);
+        ints::encode(&[whole], &mut self.ints, out);
         self.scaled.whole.clear();
         self.scaled.whole.push(whole);
         let known = if kind == UINT { 0 } else { kind };
@@ -157,7 +147,7 @@ impl ColumnCoder {
     }
 
     /// Scales `self.values` in the way that leaves the least over.
-    fn scale_doubles(&mut self) -> Form {
+    fn scale_doubles(&mut self, may_sum: bool) -> Form {
         let n = self.values.len();
         let mut form = decimal::guess(&self.values);
         if form == Form::Bits {
@@ -175,6 +165,15 @@ impl ColumnCoder {
         {
             form = self.try_form(form, Form::Divided(d));
             form = self.try_form(form, Form::Times(d));
+        }
+        if may_sum && self.scaled.n_corrected > n / 16 {
+            let (d, whole) = (form.decimals(), &self.scaled.whole);
+            let more = decimal::sum_up(&self.values, whole, d, &mut self.other.corrections);
+            if more * 4 < self.scaled.n_corrected * 3 {
+                std::mem::swap(&mut self.scaled.corrections, &mut self.other.corrections);
+                self.scaled.n_corrected = more;
+                return Form::Summed(d);
+            }
         }
         if self.scaled.n_corrected > n / 4 {
             let bits = self.values.iter().map(|v| whole_bits(v.to_bits()));
@@ -225,7 +224,16 @@ impl ColumnCoder {
             }
             self.values.push(last);
         }
-        let form = self.scale_doubles();
+        let sums_up = |(k, v): (&u8, &f64)| match *k {
+            INT => decimal::is_whole_double(*v),
+            FLOAT => !decimal::is_whole_double(*v),
+            _ => false,
+        };
+        let may_sum = kinds.iter().zip(&self.values).all(sums_up);
+        let form = self.scale_doubles(may_sum);
+        if let Form::Summed(_) = form {
+            return form;
+        }
         self.scaled.corrections.resize(bits.len(), 0);
         for i in 0..bits.len() {
             // Integers that a double does not hold need a look of their own.
@@ -268,9 +276,11 @@ impl ColumnCoder {
             Kinds::Each(kinds) => kinds,
         };
         let has = |kind| kinds.contains(&kind);
+        let is_sum = matches!(form, Form::Summed(_));
         match (has(INT), has(UINT), has(FLOAT)) {
             (true, false, false) => return INT,
             (false, false, true) => return FLOAT,
+            (true, false, true) if is_sum => return AUTO,
             (true, false, true) if form != Form::Bits => {}
             _ => return 0,
         }
@@ -313,16 +323,32 @@ fn as_double(kind: u8, bits: u64) -> f64 {
     }
 }
 
+/// Gives the doubles of [`Form::Summed`] their kinds.
+fn resolve_sums(kinds: &mut [u8], bits: &mut [u64]) {
+    for (kind, bits) in kinds.iter_mut().zip(bits) {
+        let double = f64::from_bits(*bits);
+        if *kind == AUTO {
+            *kind = if decimal::is_whole_double(double) { INT } else { FLOAT };
+        }
+        match *kind {
+            FLOAT => {}
+            INT | UINT => *bits = double as i64 as u64,
+            _ => *bits = 0,
+        }
+    }
+}
+
 fn put_form(head: &mut Vec<u8>, form: Form, corrections: u8, symbol: u8) {
     let code = match form {
         Form::Divided(0) => 0,
-        Form::Divided(_) => 1,
+        Form::Divided(_) | Form::Summed(_) => 1,
         Form::Times(_) => 2,
         Form::Bits => 3,
     };
     head.push(code | corrections << 2 | symbol << 4);
     if let 1 | 2 = code {
-        head.push(form.decimals());
+        let sum = if let Form::Summed(_) = form { SUMMED } else { 0 };
+        head.push(form.decimals() | sum);
     }
 }
 
@@ -352,8 +378,8 @@ enum Corrections {
     None,
     /// So many, in these of the part's bytes.
     Sparse(usize, Range<usize>),
-    /// So many planes.
-    Dense(usize),
+    /// A run of integers, before that of the values.
+    Dense(IntsHead),
 }
 
 impl ColumnHead {
@@ -363,10 +389,11 @@ impl ColumnHead {
         let form = match flags & 3 {
             0 => Form::Divided(0),
             3 => Form::Bits,
-            code => match cursor.byte()? {
-                d if d > 15 => return Err("too many decimals"),
-                d if code == 1 => Form::Divided(d),
-                d => Form::Times(d),
+            code => match (code, cursor.byte()?) {
+                (1, d @ 0..SUMMED) => Form::Divided(d),
+                (1, d @ SUMMED..32) => Form::Summed(d - SUMMED),
+                (2, d @ 0..SUMMED) => Form::Times(d),
+                _ => return Err("too many decimals"),
             },
         };
         let symbol = flags >> 4;
@@ -403,35 +430,40 @@ impl ColumnHead {
                 }
                 Corrections::Sparse(count, from..cursor.position())
             }
-            DENSE => match cursor.byte()? {
-                planes @ 1..=8 => Corrections::Dense(usize::from(planes)),
-                _ => return Err("too many planes of corrections"),
-            },
+            DENSE => Corrections::Dense(IntsHead::read(cursor)?),
             _ => return Err("an unknown kind of corrections"),
         };
         let ints = IntsHead::read(cursor)?;
         Ok(ColumnHead { form, symbol, runs, corrections, ints })
     }
 
-    /// How many bytes of planes a column of `n` cells has.
-    pub fn planes_len(&self, n: usize) -> usize {
-        let dense = if let Corrections::Dense(planes) = self.corrections { planes } else { 0 };
-        self.ints.planes_len(n) + dense * n
+    /// How many bytes of planes and noise a column of `n` cells has.
+    pub fn lens(&self, n: usize) -> Lens {
+        let (own, more) = (self.ints.lens(n), self.dense_lens(n));
+        Lens { planes: own.planes + more.planes, noise: own.noise + more.noise }
     }
 
-    /// The cells of a column of `n` cells, out of its part's bytes and its own
-    /// `planes`.
+    fn dense_lens(&self, n: usize) -> Lens {
+        match &self.corrections {
+            Corrections::Dense(ints) => ints.lens(n),
+            _ => Lens::default(),
+        }
+    }
+
+    /// The cells of a column of `n` cells, out of its part's heads and its own
+    /// planes and noise.
     pub fn decode(
         &self,
-        part: &[u8],
-        planes: &[u8],
+        heads: &[u8],
+        (planes, noise): (&[u8], &[u8]),
         n: usize,
-        whole: &mut Vec<i64>,
-        kinds: &mut Vec<u8>,
-        bits: &mut Vec<u64>,
+        out: &mut ColumnBuf,
     ) -> Result<(), Flaw> {
-        let (planes, dense) = planes.split_at(self.ints.planes_len(n));
-        self.ints.decode(planes, n, whole);
+        let ColumnBuf { kinds, bits, whole, corrections } = out;
+        let dense = self.dense_lens(n);
+        let (more_planes, planes) = planes.split_at(dense.planes);
+        let (more_noise, noise) = noise.split_at(dense.noise);
+        self.ints.decode(planes, noise, n, whole);
         kinds.clear();
         bits.clear();
         // Fast path: integers.
@@ -442,9 +474,24 @@ impl ColumnHead {
             bits.extend(whole.iter().map(|m| *m as u64));
             return Ok(());
         }
-        self.put_symbols(part, n, kinds)?;
+        if let Corrections::Dense(ints) = &self.corrections {
+            ints.decode(more_planes, more_noise, n, corrections);
+        }
+        self.put_symbols(heads, n, kinds)?;
+        if let Form::Summed(d) = self.form {
+            if let Corrections::Sparse(..) = self.corrections {
+                let mut sparse = vec![0; n];
+                self.each_correction(heads, &[], |i, e| sparse[i] = e)?;
+                *corrections = sparse;
+            } else if let Corrections::None = self.corrections {
+                corrections.clear();
+            }
+            decimal::undo_sum(whole, corrections, d, bits);
+            resolve_sums(kinds, bits);
+            return Ok(());
+        }
         if kinds.contains(&AUTO) {
-            self.each_correction(part, dense, n, |i, _| {
+            self.each_correction(heads, corrections, |i, _| {
                 if kinds[i] == AUTO {
                     kinds[i] = FLOAT;
                 }
@@ -456,16 +503,17 @@ impl ColumnHead {
             });
         }
         self.form.all_bits(whole, kinds, bits);
-        self.each_correction(part, dense, n, |i, e| bits[i] = bits[i].wrapping_add(e as u64))?;
-        Ok(())
+        self.each_correction(heads, corrections, |i, e| {
+            bits[i] = bits[i].wrapping_add(e as u64);
+        })
     }
 
-    fn put_symbols(&self, part: &[u8], n: usize, kinds: &mut Vec<u8>) -> Result<(), Flaw> {
+    fn put_symbols(&self, heads: &[u8], n: usize, kinds: &mut Vec<u8>) -> Result<(), Flaw> {
         if self.symbol != RUNS {
             kinds.resize(n, self.symbol);
             return Ok(());
         }
-        let mut cursor = Cursor::new(&part[self.runs.1.clone()]);
+        let mut cursor = Cursor::new(&heads[self.runs.1.clone()]);
         for _ in 0..self.runs.0 {
             let kind = cursor.byte()?;
             let len = cursor.size(n - kinds.len())?;
@@ -477,30 +525,24 @@ impl ColumnHead {
     /// Calls `f` with the row and the value of each correction that is not 0.
     fn each_correction(
         &self,
-        part: &[u8],
-        dense: &[u8],
-        n: usize,
+        heads: &[u8],
+        dense: &[i64],
         mut f: impl FnMut(usize, i64),
     ) -> Result<(), Flaw> {
         match &self.corrections {
             Corrections::None => {}
             Corrections::Sparse(count, range) => {
-                let mut cursor = Cursor::new(&part[range.clone()]);
+                let mut cursor = Cursor::new(&heads[range.clone()]);
                 let mut next = 0;
                 for _ in 0..*count {
-                    let i = next + cursor.size(n)?;
+                    let i = next + cursor.varint()? as usize;
                     f(i, cursor.signed()?);
                     next = i + 1;
                 }
             }
-            Corrections::Dense(planes) => {
-                for i in 0..n {
-                    let bytes = (0..*planes).map(|p| u64::from(dense[p * n + i]) << (8 * p));
-                    let e = unzigzag(bytes.fold(0, |a, b| a | b));
-                    if e != 0 {
-                        f(i, e);
-                    }
-                }
+            Corrections::Dense(_) => {
+                let each = dense.iter().enumerate().filter(|(_, e)| **e != 0);
+                each.for_each(|(i, e)| f(i, *e));
             }
         }
         Ok(())

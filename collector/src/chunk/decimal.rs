@@ -28,8 +28,16 @@ const INT_POW: [i64; 16] = {
 
 /// The most decimals that are tried.
 const DECIMALS_MAX: u8 = 12;
-/// A value that far off its decimal, in ulps, is called no decimal.
-const NEAR_ULPS: u64 = 2;
+/// A value that far off its decimal, in ulps, is a decimal still: daemons that
+/// add up doubles drift. The fewer digits it has, the less that is by chance.
+fn near_ulps(scaled: f64) -> u64 {
+    match scaled.abs() {
+        m if m < 4_294_967_296.0 => 1 << 16,
+        m if m < 17_592_186_044_416.0 => 1 << 8,
+        _ => 2,
+    }
+}
+
 /// How many values are looked at to guess the number of decimals.
 const LOOK_AT: usize = 24;
 /// Adding it to a double below 2^51 rounds that to a whole number, which then
@@ -45,6 +53,9 @@ pub enum Form {
     Divided(u8),
     /// `m * 10^-d`.
     Times(u8),
+    /// `m / 10^d` at first; then the double before it plus the difference of the
+    /// `m`, `/ 10^d`: a daemon that adds up doubles.
+    Summed(u8),
     /// The bits themselves, negative doubles turned round so that whole numbers
     /// and doubles have one order.
     Bits,
@@ -54,7 +65,7 @@ impl Form {
     /// Decimals: `d`.
     pub fn decimals(self) -> u8 {
         match self {
-            Form::Divided(d) | Form::Times(d) => d,
+            Form::Divided(d) | Form::Times(d) | Form::Summed(d) => d,
             Form::Bits => 0,
         }
     }
@@ -72,7 +83,7 @@ impl Form {
     #[inline]
     pub fn double(self, m: i64) -> f64 {
         match self {
-            Form::Divided(d) => m as f64 / POW[usize::from(d)],
+            Form::Divided(d) | Form::Summed(d) => m as f64 / POW[usize::from(d)],
             Form::Times(d) => m as f64 * NEG_POW[usize::from(d)],
             Form::Bits => f64::from_bits(ordered(m as u64) as u64),
         }
@@ -120,7 +131,7 @@ impl Form {
         // Fast path: doubles in a loop without branches, then the others.
         match self {
             Form::Bits => out.extend(whole.iter().map(|m| ordered(*m as u64) as u64)),
-            Form::Divided(d) => {
+            Form::Divided(d) | Form::Summed(d) => {
                 let pow = POW[usize::from(d)];
                 out.extend(whole.iter().map(|m| (*m as f64 / pow).to_bits()));
             }
@@ -229,7 +240,7 @@ fn is_near(v: f64, d: u8) -> bool {
         return false;
     }
     let back = scaled.round_ties_even() / POW[usize::from(d)];
-    back.to_bits().abs_diff(v.to_bits()) <= NEAR_ULPS
+    back.to_bits().abs_diff(v.to_bits()) <= near_ulps(scaled)
 }
 
 /// Scales doubles by a decimal form. Values that have not so few decimals get
@@ -266,18 +277,53 @@ pub fn scale(values: &[f64], form: Form, out: &mut Scaled) {
         return;
     }
     for (i, v) in values.iter().enumerate() {
-        let is_sound = (v * pow).abs() < ROUND_LIMIT;
-        if !is_sound || out.corrections[i].unsigned_abs() > NEAR_ULPS {
+        let scaled = v * pow;
+        let is_sound = scaled.abs() < ROUND_LIMIT;
+        if !is_sound || out.corrections[i].unsigned_abs() > near_ulps(scaled) {
             let before = if i > 0 { out.whole[i - 1] } else { 0 };
             let near = form
                 .nearest(Kind::Float as u8, v.to_bits())
-                .filter(|m| form.double(*m).to_bits().abs_diff(v.to_bits()) <= NEAR_ULPS);
+                .filter(|m| form.double(*m).to_bits().abs_diff(v.to_bits()) <= near_ulps(scaled));
             out.whole[i] = near.unwrap_or(before);
             let back = form.double(out.whole[i]).to_bits();
             out.corrections[i] = v.to_bits().wrapping_sub(back) as i64;
         }
         out.n_corrected += usize::from(out.corrections[i] != 0);
     }
+}
+
+/// Corrections of [`Form::Summed`], from the whole numbers of
+/// [`Form::Divided`]: how many there are.
+pub fn sum_up(values: &[f64], whole: &[i64], d: u8, corrections: &mut Vec<i64>) -> usize {
+    let pow = POW[usize::from(d)];
+    let off = |v: &f64, guess: f64| v.to_bits().wrapping_sub(guess.to_bits()) as i64;
+    let pairs = values.windows(2).zip(whole.windows(2));
+    let later = pairs.map(|(v, m)| off(&v[1], v[0] + m[1].wrapping_sub(m[0]) as f64 / pow));
+    let first = off(&values[0], whole[0] as f64 / pow);
+    corrections.clear();
+    corrections.push(first);
+    corrections.extend(later);
+    corrections.iter().filter(|e| **e != 0).count()
+}
+
+/// The bits of a column of [`Form::Summed`].
+pub fn undo_sum(whole: &[i64], corrections: &[i64], d: u8, out: &mut Vec<u64>) {
+    let pow = POW[usize::from(d)];
+    let mut before = 0;
+    let mut sum = 0.0;
+    for (i, m) in whole.iter().enumerate() {
+        let step = m.wrapping_sub(before) as f64 / pow;
+        let guess = if i == 0 { step } else { sum + step };
+        let e = corrections.get(i).copied().unwrap_or(0);
+        sum = f64::from_bits(guess.to_bits().wrapping_add(e as u64));
+        before = *m;
+        out.push(sum.to_bits());
+    }
+}
+
+/// Whether a double is a whole number that an agent reads as an integer.
+pub fn is_whole_double(v: f64) -> bool {
+    v == v.trunc() && v.abs() < TWO_53 && v.to_bits() != (-0.0f64).to_bits()
 }
 
 #[cfg(test)]

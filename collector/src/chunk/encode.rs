@@ -2,7 +2,7 @@
 
 use super::bytes::put_varint;
 use super::column::{ColumnCoder, Kinds};
-use super::ints::{self, IntsScratch};
+use super::ints::{self, IntsScratch, Streams};
 use super::summary::{self, Clock};
 use super::{COLS_MAX, MAGIC, PREFIX_BYTES, ROWS_MAX, VERSION};
 use rookery_plugins::TimeMs;
@@ -10,7 +10,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// A part ends when it has this many bytes before compression, …
-const PART_BYTES: usize = 8 << 10;
+const PART_BYTES: usize = 10 << 10;
+/// … this much noise, …
+const PART_NOISE_BYTES: usize = 64 << 10;
 /// … this many columns, …
 const PART_COLS: usize = 64;
 /// … or this many bytes of summaries.
@@ -57,8 +59,7 @@ pub struct Encoder {
 #[derive(Default)]
 struct Part {
     n_cols: usize,
-    heads: Vec<u8>,
-    planes: Vec<u8>,
+    streams: Streams,
     summaries: Vec<u8>,
 }
 
@@ -157,10 +158,11 @@ impl Encoder {
             Kinds::All(first_kind)
         };
         let part = &mut self.part;
-        let coded = self.coder.encode(kinds, bits, &mut part.heads, &mut part.planes);
+        let coded = self.coder.encode(kinds, bits, &mut part.streams);
         summary::write(clock, kinds, bits, &coded, self.coder.whole(), &mut part.summaries);
         part.n_cols += 1;
-        let is_full = part.heads.len() + part.planes.len() >= PART_BYTES
+        let is_full = part.streams.heads.len() + part.streams.planes.len() >= PART_BYTES
+            || part.streams.noise.len() >= PART_NOISE_BYTES
             || part.n_cols >= PART_COLS
             || part.summaries.len() >= PART_SUMMARY_BYTES;
         if is_full {
@@ -175,25 +177,31 @@ impl Encoder {
         }
         self.n_parts += 1;
         put_varint(&mut self.directory, part.n_cols as u64);
-        part.heads.append(&mut part.planes);
-        for (raw, out) in
-            [(&mut part.heads, &mut self.data), (&mut part.summaries, &mut self.summaries)]
-        {
+        let streams = &mut part.streams;
+        streams.heads.append(&mut streams.planes);
+        for (raw, noise, out) in [
+            (&mut streams.heads, Some(&mut streams.noise), &mut self.data),
+            (&mut part.summaries, None, &mut self.summaries),
+        ] {
             let packed = self.packer.pack(raw);
             put_varint(&mut self.directory, raw.len() as u64);
             put_varint(&mut self.directory, packed.len() as u64);
-            self.directory.extend(crc32fast::hash(packed).to_le_bytes());
+            let from = out.len();
             out.extend_from_slice(packed);
+            if let Some(noise) = noise {
+                put_varint(&mut self.directory, noise.len() as u64);
+                out.append(noise);
+            }
+            self.directory.extend(crc32fast::hash(&out[from..]).to_le_bytes());
             raw.clear();
         }
         part.n_cols = 0;
     }
 
     fn put_head(&mut self, rows: &Rows<'_>, cols: Range<usize>, out: &mut Vec<u8>) {
-        let mut times = Vec::new();
-        let mut planes = Vec::new();
-        ints::encode(rows.times_ms, &mut IntsScratch::default(), &mut times, &mut planes);
-        times.append(&mut planes);
+        let mut streams = Streams::default();
+        ints::encode(rows.times_ms, &mut IntsScratch::default(), &mut streams);
+        let times = [streams.heads, streams.planes, streams.noise].concat();
         let packed =
             if times.len() < TIMES_BYTES_PLAIN { &times } else { self.packer.pack(&times) };
         let start = out.len();

@@ -14,14 +14,27 @@ pub struct IntsHead {
     order: u8,
     /// Whether the coded numbers carry a sign.
     signed: bool,
-    /// Byte planes; 0: every coded number is `base`.
+    /// Byte planes above the noise.
     n_planes: u8,
+    /// Low bits that are stored as they are.
+    noise_bits: u8,
     /// First number, first difference; as many as `order`.
     start: [i64; 2],
     /// Added to each coded number.
     base: i64,
     /// Each coded number was divided by this.
     divisor: u64,
+}
+
+/// What columns are coded to.
+#[derive(Clone, Debug, Default)]
+pub struct Streams {
+    /// How each column is coded.
+    pub heads: Vec<u8>,
+    /// Bytes that compress.
+    pub planes: Vec<u8>,
+    /// Bits that do not.
+    pub noise: Vec<u8>,
 }
 
 /// Buffers for [`encode`].
@@ -31,19 +44,29 @@ pub struct IntsScratch {
     coded: Vec<u64>,
 }
 
-/// Writes the head of `values` (not empty) to `head` and its planes to `planes`.
-pub fn encode(values: &[i64], scratch: &mut IntsScratch, head: &mut Vec<u8>, planes: &mut Vec<u8>) {
+/// Most noise bits of a number: so many fit in any eight bytes.
+const NOISE_BITS_MAX: u32 = 56;
+/// Of an average number so many bits go to zstd and the rest is noise: few
+/// enough to have a distribution that a few hundred rows show, enough that it
+/// is flat below.
+const TOP_BITS: u32 = 4;
+/// With more zeros than one in so many, nothing is noise.
+const ZEROS_SHARE: u64 = 8;
+
+/// Codes `values`, which are not empty.
+pub fn encode(values: &[i64], scratch: &mut IntsScratch, out: &mut Streams) {
     let [d1, d2] = &mut scratch.diffs;
     differences(values, d1);
-    // Fast path: a constant.
     let (order, x): (u8, &[i64]) = if d1.iter().all(|d| *d == 0) {
         (0, values)
+    } else if d1.iter().all(|d| *d == d1[0]) {
+        (1, d1)
     } else {
         differences(d1, d2);
-        let costs = [cost_from(values, values[0]), cost(d1), cost(d2) + 16];
+        let costs = [cost(values), cost(d1), cost(d2)];
         if costs[0] < costs[1] && costs[0] < costs[2] {
             (0, values)
-        } else if costs[1] <= costs[2] {
+        } else if costs[1] <= costs[2] + 16 {
             (1, d1)
         } else {
             (2, d2)
@@ -52,21 +75,30 @@ pub fn encode(values: &[i64], scratch: &mut IntsScratch, head: &mut Vec<u8>, pla
     let plan = Plan::of(x);
     scratch.coded.clear();
     plan.code(x, &mut scratch.coded);
-    let max = scratch.coded.iter().fold(0, |a, u| a | u);
+    let noise_bits = noise_bits(&scratch.coded);
+    let max = scratch.coded.iter().fold(0, |a, u| a | u >> noise_bits);
     let n_planes = (64 - max.leading_zeros()).div_ceil(8) as u8;
-    head.push(order | u8::from(plan.signed) << 2 | n_planes << 3);
+    let has_noise = u8::from(noise_bits > 0) << 7;
+    out.heads.push(order | u8::from(plan.signed) << 2 | n_planes << 3 | has_noise);
+    if noise_bits > 0 {
+        out.heads.push(noise_bits as u8);
+    }
     if order > 0 {
-        put_signed(head, values[0]);
+        put_signed(&mut out.heads, values[0]);
     }
     if order > 1 {
-        put_signed(head, d1[0]);
+        put_signed(&mut out.heads, d1[0]);
     }
-    put_signed(head, plan.base);
-    if n_planes > 0 {
-        put_varint(head, plan.divisor);
+    put_signed(&mut out.heads, plan.base);
+    if n_planes > 0 || noise_bits > 0 {
+        put_varint(&mut out.heads, plan.divisor);
     }
     for plane in 0..n_planes {
-        planes.extend(scratch.coded.iter().map(|u| (u >> (8 * plane)) as u8));
+        let shift = 8 * u32::from(plane) + noise_bits;
+        out.planes.extend(scratch.coded.iter().map(|u| (u >> shift) as u8));
+    }
+    if noise_bits > 0 {
+        put_noise(&scratch.coded, noise_bits, &mut out.noise);
     }
 }
 
@@ -75,8 +107,7 @@ pub fn estimate(values: &[i64], scratch: &mut IntsScratch) -> u64 {
     let [d1, d2] = &mut scratch.diffs;
     differences(values, d1);
     differences(d1, d2);
-    let level = values.first().map_or(0, |base| cost_from(values, *base));
-    level.min(cost(d1)).min(cost(d2))
+    cost(values).min(cost(d1)).min(cost(d2))
 }
 
 fn differences(values: &[i64], out: &mut Vec<i64>) {
@@ -84,13 +115,54 @@ fn differences(values: &[i64], out: &mut Vec<i64>) {
     out.extend(values.windows(2).map(|w| w[1].wrapping_sub(w[0])));
 }
 
-/// About how many bits the numbers take.
-fn cost(x: &[i64]) -> u64 {
-    cost_from(x, 0)
+/// A number in the middle, from some of them.
+fn middle(x: &[i64]) -> i64 {
+    let n = 15.min(x.len());
+    if n == 0 {
+        return 0;
+    }
+    let mut some = [0; 15];
+    for (i, s) in some[..n].iter_mut().enumerate() {
+        *s = x[i * x.len() / n];
+    }
+    some[..n].sort_unstable();
+    some[n / 2]
 }
 
-fn cost_from(x: &[i64], base: i64) -> u64 {
+/// About how many bits the numbers take.
+fn cost(x: &[i64]) -> u64 {
+    let base = middle(x);
     x.iter().map(|v| 65 - u64::from(zigzag(v.wrapping_sub(base)).leading_zeros())).sum()
+}
+
+/// How many low bits hold nothing that could be compressed.
+fn noise_bits(coded: &[u64]) -> u32 {
+    let n = coded.len() as u64;
+    let n_zeros = coded.iter().filter(|u| **u == 0).count() as u64;
+    // Numbers that stand still half of the time are better off with zstd.
+    if n_zeros * ZEROS_SHARE > n {
+        return 0;
+    }
+    let bits: u64 = coded.iter().map(|u| u64::from(64 - u.leading_zeros())).sum();
+    let mean = (bits + n / 2).checked_div(n).unwrap_or(0) as u32;
+    mean.saturating_sub(TOP_BITS).min(NOISE_BITS_MAX)
+}
+
+/// The low bits of each number, one after the other.
+fn put_noise(coded: &[u64], n_bits: u32, out: &mut Vec<u8>) {
+    let mask = (1 << n_bits) - 1;
+    let (mut word, mut used) = (0u64, 0);
+    for u in coded {
+        let low = u & mask;
+        word |= low << used;
+        used += n_bits;
+        if used >= 64 {
+            out.extend(word.to_le_bytes());
+            used -= 64;
+            word = if used > 0 { low >> (n_bits - used) } else { 0 };
+        }
+    }
+    out.extend(&word.to_le_bytes()[..used.div_ceil(8) as usize]);
 }
 
 /// What is common to the numbers to be coded.
@@ -123,7 +195,6 @@ impl Plan {
             (false, 1) => out.extend(x.iter().map(|v| v.wrapping_sub(base) as u64)),
             (false, g) => out.extend(x.iter().map(|v| v.wrapping_sub(base) as u64 / g)),
             (true, 1) => out.extend(x.iter().map(|v| zigzag(*v))),
-            // A signed divisor: at most 2^63, and then the quotient is 0 or -1.
             (true, g) => out.extend(x.iter().map(|v| zigzag(quotient(*v, g)))),
         }
     }
@@ -146,8 +217,9 @@ impl IntsHead {
     /// Reads a head.
     pub fn read(cursor: &mut Cursor<'_>) -> Result<IntsHead, Flaw> {
         let flags = cursor.byte()?;
-        let (order, n_planes) = (flags & 3, flags >> 3);
-        if order > 2 || n_planes > 8 {
+        let (order, n_planes) = (flags & 3, flags >> 3 & 15);
+        let noise_bits = if flags & 0x80 != 0 { cursor.byte()? } else { 0 };
+        if order > 2 || n_planes > 8 || u32::from(noise_bits) > NOISE_BITS_MAX {
             return Err("an unknown way to code integers");
         }
         let mut start = [0; 2];
@@ -155,27 +227,30 @@ impl IntsHead {
             *s = cursor.signed()?;
         }
         let base = cursor.signed()?;
-        let divisor = if n_planes > 0 { cursor.varint()? } else { 1 };
-        Ok(IntsHead { order, signed: flags & 4 != 0, n_planes, start, base, divisor })
+        let divisor = if n_planes > 0 || noise_bits > 0 { cursor.varint()? } else { 1 };
+        let signed = flags & 4 != 0;
+        Ok(IntsHead { order, signed, n_planes, noise_bits, start, base, divisor })
     }
 
-    /// How many bytes the planes of `n` integers take.
-    pub fn planes_len(&self, n: usize) -> usize {
-        usize::from(self.n_planes) * self.n_coded(n)
+    /// How many bytes of planes and of noise `n` integers take.
+    pub fn lens(&self, n: usize) -> Lens {
+        let n = self.n_coded(n);
+        let noise = (usize::from(self.noise_bits) * n).div_ceil(8);
+        Lens { planes: usize::from(self.n_planes) * n, noise }
     }
 
     fn n_coded(&self, n: usize) -> usize {
         n.saturating_sub(usize::from(self.order))
     }
 
-    /// The `n` integers, out of their `planes_len(n)` bytes.
-    pub fn decode(&self, planes: &[u8], n: usize, out: &mut Vec<i64>) {
+    /// The `n` integers, out of as many bytes as [`IntsHead::lens`] says.
+    pub fn decode(&self, planes: &[u8], noise: &[u8], n: usize, out: &mut Vec<i64>) {
         out.clear();
         out.resize(n, 0);
         let n_coded = self.n_coded(n);
         let skip = n - n_coded;
         let x = &mut out[skip..];
-        self.join(planes, x);
+        self.join(planes, noise, x);
         if self.order == 2 {
             accumulate(self.start[1], x);
             // The first difference has no coded number of its own.
@@ -192,14 +267,11 @@ impl IntsHead {
         }
     }
 
-    fn join(&self, planes: &[u8], x: &mut [i64]) {
+    fn join(&self, planes: &[u8], noise: &[u8], x: &mut [i64]) {
         let n = x.len();
-        if self.n_planes == 0 {
-            x.fill(self.base);
-            return;
-        }
         let plane = |i: usize| &planes[i * n..(i + 1) * n];
         match self.n_planes {
+            0 => {}
             1 => x.iter_mut().zip(plane(0)).for_each(|(x, a)| *x = i64::from(*a)),
             2 => {
                 let bytes = plane(0).iter().zip(plane(1));
@@ -214,6 +286,9 @@ impl IntsHead {
                 }
             }
         }
+        if self.noise_bits > 0 {
+            add_noise(noise, u32::from(self.noise_bits), x);
+        }
         let (base, g) = (self.base, self.divisor as i64);
         match (self.signed, self.divisor) {
             (false, 1) => x.iter_mut().for_each(|x| *x = x.wrapping_add(base)),
@@ -224,6 +299,32 @@ impl IntsHead {
                 *x = unzigzag(*x as u64).wrapping_mul(g).wrapping_add(base);
             }),
         }
+    }
+}
+
+/// How many bytes of each stream belong to something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lens {
+    /// Of the planes.
+    pub planes: usize,
+    /// Of the noise.
+    pub noise: usize,
+}
+
+/// Puts the low bits under each number.
+fn add_noise(noise: &[u8], n_bits: u32, x: &mut [i64]) {
+    let mask = (1u64 << n_bits) - 1;
+    for (i, x) in x.iter_mut().enumerate() {
+        let at = i * n_bits as usize;
+        let from = &noise[at / 8..];
+        // Slow path: the last few bytes.
+        let word = from.first_chunk::<8>().copied().unwrap_or_else(|| {
+            let mut word = [0; 8];
+            word[..from.len()].copy_from_slice(from);
+            word
+        });
+        let low = u64::from_le_bytes(word) >> (at % 8) & mask;
+        *x = *x << n_bits | low as i64;
     }
 }
 
@@ -242,16 +343,17 @@ mod tests {
     use proptest::prelude::*;
 
     fn round_trip(values: &[i64]) -> usize {
-        let (mut head, mut planes) = (vec![], vec![]);
-        encode(values, &mut IntsScratch::default(), &mut head, &mut planes);
-        let mut cursor = Cursor::new(&head);
+        let mut s = Streams::default();
+        encode(values, &mut IntsScratch::default(), &mut s);
+        let mut cursor = Cursor::new(&s.heads);
         let read = IntsHead::read(&mut cursor).expect("a head");
-        assert_eq!(cursor.position(), head.len());
-        assert_eq!(read.planes_len(values.len()), planes.len());
+        assert_eq!(cursor.position(), s.heads.len());
+        let lens = Lens { planes: s.planes.len(), noise: s.noise.len() };
+        assert_eq!(read.lens(values.len()), lens);
         let mut out = vec![];
-        read.decode(&planes, values.len(), &mut out);
+        read.decode(&s.planes, &s.noise, values.len(), &mut out);
         assert_eq!(out, values);
-        head.len() + planes.len()
+        s.heads.len() + lens.planes + lens.noise
     }
 
     #[test]

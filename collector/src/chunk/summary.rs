@@ -167,6 +167,12 @@ const RAW: u8 = 8;
 const RATES: u8 = 16;
 /// The sum follows as a double; else as a whole number.
 const SUM_DOUBLE: u8 = 32;
+/// A correction follows each whole number.
+const CORRECTED: u8 = 64;
+/// The whole numbers but the first were shifted right by so many bits.
+const SHIFTED: u8 = 128;
+/// Fewer bits than that are not worth the byte that says so.
+const SHIFT_MIN: u32 = 6;
 
 /// What all summaries of a block share.
 pub struct Clock<'a> {
@@ -199,17 +205,31 @@ pub fn runs(n: usize) -> impl Iterator<Item = Range<usize>> {
     (0..n).step_by(SUMMARY_ROWS).map(move |from| from..(from + SUMMARY_ROWS).min(n))
 }
 
+/// A value as a whole number and what must be added to the bits it stands for.
+#[derive(Clone, Copy, Default)]
+struct Scaled {
+    m: i64,
+    e: i64,
+}
+
 /// The whole numbers of a summary.
 #[derive(Clone, Copy, Default)]
 struct Whole {
-    first: i64,
-    last: i64,
-    min: i64,
-    max: i64,
+    first: Scaled,
+    last: Scaled,
+    min: Scaled,
+    max: Scaled,
     /// Sum of what each exceeds `min` by; `None`: a double instead.
     sum: Option<u64>,
     /// Time between less the block's first step, value before, value after.
-    pairs: Option<[(u64, i64, i64); 2]>,
+    pairs: Option<[(u64, Scaled, Scaled); 2]>,
+}
+
+impl Whole {
+    fn each(&self) -> impl Iterator<Item = Scaled> {
+        let pairs = self.pairs.into_iter().flatten().flat_map(|(_, a, b)| [a, b]);
+        [self.first, self.last, self.min, self.max].into_iter().chain(pairs)
+    }
 }
 
 /// Writes a column's summaries, one for each run of rows.
@@ -243,11 +263,13 @@ pub fn write(
             (_, true) => MONOTONE,
             _ => OTHER,
         };
-        let mut w = Whole { first: m[0], last: m[m.len() - 1], ..Whole::default() };
+        let of = |m| Scaled { m, e: 0 };
+        let mut w = Whole { first: of(m[0]), last: of(m[m.len() - 1]), ..Whole::default() };
+        (w.min, w.max) = (w.first, w.last);
         if shape != CONSTANT {
-            w.min = m.iter().copied().min().unwrap_or(0);
-            w.max = m.iter().copied().max().unwrap_or(0);
-            w.sum = sum_above(m, w.min, w.max);
+            w.min = of(m.iter().copied().min().unwrap_or(0));
+            w.max = of(m.iter().copied().max().unwrap_or(0));
+            w.sum = sum_above(m, w.min.m, w.max.m);
         }
         if shape == MONOTONE {
             w.pairs = extreme_pairs(clock, coded, m, rows.clone());
@@ -260,13 +282,15 @@ pub fn write(
     }
 }
 
+/// The sum of what each exceeds `min` by, if it has less than 62 bits.
 fn sum_above(m: &[i64], min: i64, max: i64) -> Option<u64> {
     let over = |v: &i64| v.wrapping_sub(min) as u64;
     // Fast path: no sum of a run can overflow.
     if over(&max) < 1 << 54 {
         return Some(m.iter().map(over).sum());
     }
-    m.iter().try_fold(0u64, |sum, v| sum.checked_add(over(v)))
+    let sum = m.iter().try_fold(0u64, |sum, v| sum.checked_add(over(v)));
+    sum.filter(|sum| *sum < 1 << 62)
 }
 
 /// The pairs with the least and the greatest rate, in a column that is known
@@ -276,7 +300,7 @@ fn extreme_pairs(
     coded: &Coded,
     m: &[i64],
     rows: Range<usize>,
-) -> Option<[(u64, i64, i64); 2]> {
+) -> Option<[(u64, Scaled, Scaled); 2]> {
     let seconds = &clock.seconds[rows.start..rows.end - 1];
     let whole = coded.known == Kind::Int as u8;
     let (mut lo, mut hi) = ((f64::INFINITY, 0), (f64::NEG_INFINITY, 0));
@@ -298,8 +322,9 @@ fn extreme_pairs(
         }
     }
     let t = &clock.times_ms[rows];
-    let pair = |i: usize| (t[i + 1].wrapping_sub(t[i]) as u64, m[i], m[i + 1]);
-    Some([pair(lo.1), pair(hi.1)].map(|(dt, a, b)| (dt.wrapping_sub(clock.step_ms), a, b)))
+    let of = |i: usize| Scaled { m: m[i], e: 0 };
+    let dt = |i: usize| t[i + 1].wrapping_sub(t[i]) as u64;
+    Some([lo.1, hi.1].map(|i| (dt(i).wrapping_sub(clock.step_ms), of(i), of(i + 1))))
 }
 
 /// Writes one summary.
@@ -321,35 +346,59 @@ impl Writer<'_> {
     }
 
     fn whole(&self, w: &Whole, before: &mut i64, out: &mut Vec<u8>) {
-        self.flags(if self.sum_double.is_some() { SUM_DOUBLE } else { 0 }, out);
+        let shape = self.flags & 3;
+        let corrected = w.each().any(|s| s.e != 0);
+        let all =
+            w.each().fold(w.sum.unwrap_or(0), |all, s| all | s.m.wrapping_sub(w.first.m) as u64);
+        let shift = if shape == CONSTANT { 0 } else { all.trailing_zeros() % 64 };
+        let shift = if shift >= SHIFT_MIN { shift } else { 0 };
+        let more =
+            [(self.sum_double.is_some(), SUM_DOUBLE), (corrected, CORRECTED), (shift > 0, SHIFTED)];
+        self.flags(more.iter().filter(|f| f.0).map(|f| f.1).sum(), out);
         let times = u8::from(matches!(self.coded.form, Form::Times(_)));
         out.push(self.coded.known | times << 3 | self.coded.form.decimals() << 4);
-        put_signed(out, w.first.wrapping_sub(*before));
-        *before = w.last;
-        let shape = self.flags & 3;
+        if shift > 0 {
+            out.push(shift as u8);
+        }
+        let correction = |out: &mut Vec<u8>, s: Scaled| {
+            if corrected {
+                put_signed(out, s.e);
+            }
+        };
+        let above = |out: &mut Vec<u8>, s: Scaled, base: Scaled| {
+            put_varint(out, s.m.wrapping_sub(base.m) as u64 >> shift);
+        };
+        put_signed(out, w.first.m.wrapping_sub(*before));
+        correction(out, w.first);
+        *before = w.last.m;
         if shape == CONSTANT {
             return;
         }
-        let above = |out: &mut Vec<u8>, v: i64, base: i64| {
-            put_varint(out, v.wrapping_sub(base) as u64);
-        };
         if shape == MONOTONE {
             above(out, w.last, w.first);
+            correction(out, w.last);
         } else {
-            put_signed(out, w.last.wrapping_sub(w.first));
+            put_signed(out, w.last.m.wrapping_sub(w.first.m) >> shift);
+            correction(out, w.last);
             above(out, w.first, w.min);
+            correction(out, w.min);
             above(out, w.max, w.first);
+            correction(out, w.max);
         }
         match self.sum_double {
             Some(sum) => out.extend(sum.to_bits().to_le_bytes()),
-            None => put_varint(out, w.sum.unwrap_or(0)),
+            None => put_varint(out, w.sum.unwrap_or(0) >> shift),
         }
         for (dt, v0, v1) in w.pairs.into_iter().flatten() {
             put_signed(out, dt as i64);
             if self.coded.known != Kind::Int as u8 {
                 above(out, v0, w.first);
+                correction(out, v0);
             }
             above(out, v1, v0);
+            if self.coded.known != Kind::Int as u8 {
+                correction(out, v1);
+            }
         }
     }
 
@@ -390,7 +439,9 @@ fn write_slow(run: &Run, step_ms: u64, coded: &Coded, before: &mut i64, out: &mu
     let n = s.rows.len();
     let gaps = [s.count, s.unknown, first.0 - s.rows.start, s.rows.end - 1 - last.0];
     let gaps = (gaps != [n, 0, 0, 0]).then_some(gaps);
-    let shape = match (run.is_constant, run.is_monotone) {
+    // 0.0 and -0.0 are equal, but not the same.
+    let last_is_max = last.1.as_f64().map(f64::to_bits) == Some(s.max.to_bits());
+    let shape = match (run.is_constant, run.is_monotone && last_is_max) {
         (true, _) => CONSTANT,
         (_, true) => MONOTONE,
         _ => OTHER,
@@ -410,8 +461,11 @@ fn whole_of(run: &Run, step_ms: u64, coded: &Coded) -> Option<Whole> {
         return None;
     }
     let of = |v: Value| {
-        let m = coded.form.exact(v.kind() as u8, v.bits())?;
-        (value_of(coded.form, coded.known, m) == v).then_some(m)
+        let (kind, bits) = (v.kind() as u8, v.bits());
+        let m = coded.form.nearest(kind, bits)?;
+        let e = bits.wrapping_sub(coded.form.bits(m, kind)) as i64;
+        let s = Scaled { m, e };
+        (value_of(coded.form, coded.known, s) == v).then_some(s)
     };
     let pairs = match run.pairs {
         None => None,
@@ -430,13 +484,14 @@ fn whole_of(run: &Run, step_ms: u64, coded: &Coded) -> Option<Whole> {
     })
 }
 
-fn value_of(form: Form, known: u8, m: i64) -> Value {
+fn value_of(form: Form, known: u8, s: Scaled) -> Value {
     let kind = match known {
-        AUTO if form.is_whole(m) => Kind::Int,
+        AUTO if s.e == 0 && form.is_whole(s.m) => Kind::Int,
         k if k == Kind::Int as u8 => Kind::Int,
         _ => Kind::Float,
     };
-    Value::from_bits(kind, form.bits(m, kind as u8)).unwrap_or(Value::Unknown)
+    let bits = form.bits(s.m, kind as u8).wrapping_add(s.e as u64);
+    Value::from_bits(kind, bits).unwrap_or(Value::Unknown)
 }
 
 /// Reads a column's summaries, one for each run of rows; `out` is not touched
@@ -464,9 +519,6 @@ fn read_one(
     before: &mut i64,
 ) -> Result<Summary, Flaw> {
     let flags = cursor.byte()?;
-    if flags >= 64 {
-        return Err("an unknown kind of summary");
-    }
     let mut s = Run::empty(rows.clone()).summary;
     s.count = rows.len();
     let (mut first, mut last) = (rows.start, rows.end - 1);
@@ -528,43 +580,61 @@ fn read_whole(
         return Err("an unknown kind");
     }
     let form = if code & 8 != 0 { Form::Times(d) } else { Form::Divided(d) };
-    let mut w = Whole { first: before.wrapping_add(cursor.signed()?), ..Whole::default() };
-    (w.last, w.min, w.max) = (w.first, w.first, w.first);
+    let shift = if flags & SHIFTED != 0 { cursor.byte()? } else { 0 };
+    if shift > 63 {
+        return Err("a shift of more than 63 bits");
+    }
     let shape = flags & 3;
+    let corrected = flags & CORRECTED != 0;
+    let scaled = |cursor: &mut Cursor<'_>, base: i64, over: u64| {
+        let e = if corrected { cursor.signed()? } else { 0 };
+        Ok::<_, Flaw>(Scaled { m: base.wrapping_add(over as i64), e })
+    };
+    let above = |cursor: &mut Cursor<'_>| Ok::<_, Flaw>(cursor.varint()? << shift);
+    let over = cursor.signed()? as u64;
+    let first = scaled(cursor, *before, over)?;
+    let mut w = Whole { first, last: first, min: first, max: first, ..Whole::default() };
     if shape == MONOTONE {
-        w.last = w.first.wrapping_add(cursor.varint()? as i64);
+        let over = above(cursor)?;
+        w.last = scaled(cursor, first.m, over)?;
         w.max = w.last;
     } else if shape == OTHER {
-        w.last = w.first.wrapping_add(cursor.signed()?);
-        w.min = w.first.wrapping_sub(cursor.varint()? as i64);
-        w.max = w.first.wrapping_add(cursor.varint()? as i64);
+        let over = (cursor.signed()? as u64) << shift;
+        w.last = scaled(cursor, first.m, over)?;
+        let under = above(cursor)?;
+        w.min = scaled(cursor, first.m, under.wrapping_neg())?;
+        let over = above(cursor)?;
+        w.max = scaled(cursor, first.m, over)?;
     }
-    *before = w.last;
-    let mut over = 0;
-    let mut sum = None;
-    if flags & SUM_DOUBLE != 0 {
-        sum = Some(f64::from_bits(cursor.u64()?));
-    } else if shape != CONSTANT {
-        over = cursor.varint()?;
-    }
-    let total = i128::from(over) + i128::from(w.min) * count as i128;
+    *before = w.last.m;
+    let of = |s| value_of(form, known, s);
+    let sum = if flags & SUM_DOUBLE != 0 {
+        f64::from_bits(cursor.u64()?)
+    } else {
+        let over = if shape == CONSTANT { 0 } else { above(cursor)? };
+        let total = i128::from(over) + i128::from(w.min.m) * count as i128;
+        if corrected {
+            of(first).as_f64().unwrap_or(0.0) * count as f64
+        } else {
+            form.double_of_sum(total)
+        }
+    };
     let mut pairs = None;
     if flags & RATES != 0 && shape != CONSTANT {
         let mut pair = || {
             let dt_ms = step_ms.wrapping_add(cursor.signed()? as u64);
             if known == Kind::Int as u8 {
-                let v1 = Value::from(cursor.varint()?);
+                let v1 = Value::from(above(cursor)?);
                 return Ok::<_, Flaw>(Pair { dt_ms, v0: Value::Int(0), v1 });
             }
-            let v0 = w.first.wrapping_add(cursor.varint()? as i64);
-            let v1 = v0.wrapping_add(cursor.varint()? as i64);
-            let [v0, v1] = [v0, v1].map(|m| value_of(form, known, m));
-            Ok(Pair { dt_ms, v0, v1 })
+            let over = above(cursor)?;
+            let v0 = scaled(cursor, first.m, over)?;
+            let over = above(cursor)?;
+            let v1 = scaled(cursor, v0.m, over)?;
+            Ok(Pair { dt_ms, v0: of(v0), v1: of(v1) })
         };
         pairs = Some([pair()?, pair()?]);
     }
-    let of = |m| value_of(form, known, m);
-    let sum = sum.unwrap_or_else(|| form.double_of_sum(total));
     Ok(Body { first: of(w.first), last: of(w.last), min: of(w.min), max: of(w.max), sum, pairs })
 }
 
