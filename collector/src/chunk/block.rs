@@ -4,7 +4,8 @@ use super::bytes::{Cursor, Flaw};
 use super::column::ColumnHead;
 use super::error::{ChunkError, Section};
 use super::ints::{IntsHead, Lens};
-use super::summary::{self, Summary};
+use super::summary::Summary;
+use super::summary_code;
 use super::{
     COLS_MAX, MAGIC, PART_BYTES_MAX, PREFIX_BYTES, ROWS_MAX, SUMMARIES_BYTES_MAX, VERSION,
 };
@@ -126,19 +127,6 @@ impl<R: ReadAt> Block<R> {
         self.cols.clone()
     }
 
-    /// TMP
-    pub fn tmp(&self) -> Vec<usize> {
-        vec![
-            self.parts.len(),
-            self.parts.iter().map(|p| p.summaries.packed_len).sum(),
-            self.parts.iter().map(|p| p.summaries.raw_len).sum(),
-            self.parts.iter().map(|p| p.data.packed_len).sum(),
-            self.parts.iter().map(|p| p.data.raw_len).sum(),
-            self.parts.iter().map(|p| p.data.noise_len).sum(),
-            self.reader.len(),
-        ]
-    }
-
     /// How many of its bytes are summaries.
     pub fn summary_bytes(&self) -> usize {
         self.parts.iter().map(|p| p.summaries.packed_len).sum()
@@ -182,7 +170,7 @@ impl<R: ReadAt> Block<R> {
         let Some((_, raw)) = &self.summaries else { return Err(ChunkError::NotABlock) };
         let mut out = Vec::new();
         let mut cursor = Cursor::new(raw);
-        let mut read = |out| summary::read(&mut cursor, &self.times, out);
+        let mut read = |out| summary_code::read(&mut cursor, &self.times, out);
         let before = (entry.cols.start..col).try_for_each(|_| read(None));
         before.and_then(|()| read(Some(&mut out))).map_err(malformed(section))?;
         Ok(out)
@@ -304,7 +292,7 @@ fn parse_head<R: ReadAt>(reader: R, head: &[u8]) -> Result<Block<R>, ChunkError>
     let err = malformed(Section::Head);
     let mut cursor = Cursor::new(&head[PREFIX_BYTES..]);
     let mut sizes = [0; 6];
-    let limits = [ROWS_MAX, COLS_MAX, COLS_MAX, COLS_MAX, ROWS_MAX * 8 + 64, head.len()];
+    let limits = [ROWS_MAX, COLS_MAX, COLS_MAX, COLS_MAX, ROWS_MAX * 9 + 64, head.len()];
     for (size, limit) in sizes.iter_mut().zip(limits) {
         *size = cursor.size(limit).map_err(&err)?;
     }
@@ -398,4 +386,77 @@ fn decompress(packed: Vec<u8>, raw_len: usize) -> Result<Vec<u8>, Flaw> {
         let len = zstd.decompress_to_buffer(&packed, &mut raw).map_err(|_| "zstd refuses it")?;
         if len == raw_len { Ok(raw) } else { Err("it has another length than it should") }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chunk::{Encoder, Rows};
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    /// A part with every way of coding in it: its bytes, noise, summaries.
+    fn part() -> (Vec<u8>, Vec<u8>, Vec<u8>) {
+        const N: usize = 50;
+        let cell = |i: usize, col: usize| match (col, i % 7) {
+            (0, _) => (2, (i * i * 4096) as u64),
+            (1, 3) => (1, 0),
+            (1, _) => (4, (i as f64 / 8.0).to_bits()),
+            (2, _) => (4, (i as f64).sqrt().to_bits()),
+            (3, _) => (4, ((0..i).map(|k| k as f64 * 0.1).sum::<f64>() + 0.1).to_bits()),
+            (4, 0) => (4, 0.282_000_000_000_000_03f64.to_bits()),
+            (4, _) => (4, (i as f64 / 1000.0 + 0.0001).to_bits()),
+            (5, _) => (2, (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40),
+            _ => (3, u64::MAX - i as u64),
+        };
+        let cells: Vec<(u8, u64)> = (0..N * 7).map(|i| cell(i / 7, i % 7)).collect();
+        let times_ms: Vec<i64> = (0..N as i64).map(|i| i * 10_000 + i % 3).collect();
+        let kinds = cells.chunks(7).map(|row| row.iter().map(|c| c.0).collect());
+        let rows = Rows {
+            times_ms: &times_ms,
+            n_cols: 7,
+            kind_sets: &kinds.collect::<Vec<Arc<[u8]>>>(),
+            row_kind: &(0..N as u32).collect::<Vec<u32>>(),
+            bits: &cells.iter().map(|c| c.1).collect::<Vec<u64>>(),
+        };
+        let mut bytes = Vec::new();
+        Encoder::new().encode(&rows, 0..7, 1, &mut bytes);
+        let block = Block::open(&bytes[..]).expect("opens");
+        let section = Section::Head;
+        let (raw, noise) = block.unpack(&block.parts[0].data, &section).expect("data");
+        let (sums, _) = block.unpack(&block.parts[0].summaries, &section).expect("summaries");
+        (raw, noise, sums)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
+        #[test]
+        fn forged_parts_do_not_panic(
+            flips in proptest::collection::vec((0usize..120, any::<u8>()), 1..4),
+            n in prop_oneof![Just(50usize), 1usize..100],
+        ) {
+            let (mut raw, noise, mut summaries) = part();
+            for (at, byte) in flips {
+                // The heads come first.
+                raw[at] = byte;
+                let at = at % summaries.len();
+                summaries[at] = byte;
+            }
+            let mut out = ColumnBuf::default();
+            if let Ok((heads, starts)) = parse_part(&raw, noise.len(), 7, n) {
+                for (head, from) in heads.iter().zip(starts) {
+                    let len = head.lens(n);
+                    let planes = &raw[from.planes..from.planes + len.planes];
+                    let noise = &noise[from.noise..from.noise + len.noise];
+                    if head.decode(&raw, (planes, noise), n, &mut out).is_ok() {
+                        prop_assert!(out.kinds.len() == n && out.bits.len() == n);
+                        prop_assert!(out.kinds.iter().all(|k| *k <= 4));
+                    }
+                }
+            }
+            let times_ms: Vec<i64> = (0..n as i64).collect();
+            let mut cursor = Cursor::new(&summaries);
+            while summary_code::read(&mut cursor, &times_ms, None).is_ok() {}
+        }
+    }
 }

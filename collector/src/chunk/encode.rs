@@ -3,14 +3,14 @@
 use super::bytes::put_varint;
 use super::column::{ColumnCoder, Kinds};
 use super::ints::{self, IntsScratch, Streams};
-use super::summary::{self, Clock};
+use super::summary_code::{self, Clock};
 use super::{COLS_MAX, MAGIC, PREFIX_BYTES, ROWS_MAX, VERSION};
 use rookery_plugins::TimeMs;
 use std::ops::Range;
 use std::sync::Arc;
 
 /// A part ends when it has this many bytes before compression, …
-const PART_BYTES: usize = 10 << 10;
+const PART_BYTES: usize = 12 << 10;
 /// … this much noise, …
 const PART_NOISE_BYTES: usize = 64 << 10;
 /// … this many columns, …
@@ -159,7 +159,7 @@ impl Encoder {
         };
         let part = &mut self.part;
         let coded = self.coder.encode(kinds, bits, &mut part.streams);
-        summary::write(clock, kinds, bits, &coded, self.coder.whole(), &mut part.summaries);
+        summary_code::write(clock, kinds, bits, &coded, self.coder.whole(), &mut part.summaries);
         part.n_cols += 1;
         let is_full = part.streams.heads.len() + part.streams.planes.len() >= PART_BYTES
             || part.streams.noise.len() >= PART_NOISE_BYTES

@@ -51,7 +51,7 @@ const NOISE_BITS_MAX: u32 = 56;
 /// is flat below.
 const TOP_BITS: u32 = 4;
 /// With more zeros than one in so many, nothing is noise.
-const ZEROS_SHARE: u64 = 8;
+const ZEROS_SHARE: u64 = 16;
 
 /// Codes `values`, which are not empty.
 pub fn encode(values: &[i64], scratch: &mut IntsScratch, out: &mut Streams) {

@@ -7,8 +7,9 @@
 //!
 //! How a value gets small: [`column`] turns a column's cells into integers
 //! (decimals by their power of ten, with corrections where that is off by an
-//! ulp) → [`ints`] takes differences, a common divisor and byte planes → the
-//! planes of some neighbouring columns are one part, compressed by zstd.
+//! ulp) → [`ints`] takes differences and a common divisor, and parts what has a
+//! pattern from what is noise → the patterns of some neighbouring columns are
+//! one part, compressed by zstd, with the noise as it is beside it.
 
 mod block;
 mod bytes;
@@ -18,6 +19,7 @@ mod encode;
 mod error;
 mod ints;
 mod summary;
+mod summary_code;
 #[cfg(test)]
 mod tests;
 
@@ -39,9 +41,8 @@ pub const COLS_MAX: usize = 100_000;
 const MAGIC: &[u8; 3] = b"RKB";
 /// Magic, version, checksum and length of the head.
 const PREFIX_BYTES: usize = 12;
-/// The most bytes of a part before compression: 28 bytes a row of one column,
-/// the most that [`column`] ever writes, fit.
+/// The most bytes of a part before compression: [`column`] never writes more
+/// than 28 bytes a row, and a part is full long before its last column.
 const PART_BYTES_MAX: usize = 32 << 20;
-/// The most bytes of a part's summaries before compression: what a part of as
-/// many columns as a block can hold takes for one run each.
-const SUMMARIES_BYTES_MAX: usize = 16 << 20;
+/// The same, of a part's summaries.
+const SUMMARIES_BYTES_MAX: usize = 4 << 20;
