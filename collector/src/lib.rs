@@ -1,4 +1,34 @@
 //! The collector: takes batches in, keeps every sample exactly, reads them
 //! back, and runs the alert machine over them.
+//!
+//! In: frames and JSON over HTTP. Out: samples, rollups and states, through
+//! [`history::History`] and [`history::States`]. What it never does: round,
+//! average or drop a value on the write path, or acknowledge what is not on
+//! disk.
+//!
+//! A sample's way: [`ingest`] checks a frame → [`writer`] journals it with
+//! whatever else has arrived (one commit) and answers → [`head`] keeps it in
+//! memory → [`seal`] turns full heads into [`chunk`] blocks in a period's
+//! database → [`read`] merges sealed blocks and head.
 
+pub mod catalog;
+pub mod chunk;
+pub mod config;
+pub mod db;
+pub mod head;
 pub mod history;
+pub mod ingest;
+pub mod journal;
+pub mod json;
+pub mod metrics;
+pub mod period;
+pub mod read;
+pub mod run;
+pub mod seal;
+pub mod series;
+pub mod store;
+pub mod watch;
+pub mod writer;
+
+pub use run::Collector;
+pub use store::{Store, StoreError, StoreSettings};

@@ -1,2 +1,62 @@
-//! x
-fn main() {}
+//! `rookery`: the one command. It composes agent, collector and pages, and
+//! holds no logic of its own.
+//!
+//! Exit codes: 0 done, 1 an error (one line on standard error), 2 a wrong
+//! command line.
+
+mod client;
+mod collector;
+mod export;
+mod logging;
+mod status;
+mod up;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(
+    name = "rookery",
+    version,
+    about = "Watches hosts, keeps every number exactly, and tells you once when something is wrong",
+    after_help = "Examples:\n  rookery up\n  rookery collector --config /etc/rookery/collector.toml\n  \
+                  rookery export --node web1 --service cpu --from -1d > cpu.csv\n\n\
+                  Exit codes: 0 done, 1 an error, 2 a wrong command line."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Watch this host: agent, collector, pages and alerts in one
+    Up(up::Args),
+    /// Run the collector: takes batches from agents, serves pages and API
+    Collector(collector::Args),
+    /// Print exact samples as CSV or JSON lines
+    Export(export::Args),
+    /// Show how a running collector is
+    Status(status::Args),
+    /// Have a running collector seal its head and empty its journal
+    Seal(status::SealArgs),
+}
+
+fn main() -> ExitCode {
+    // reqwest is built without a provider of its own; the first call holds.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let done = match Cli::parse().command {
+        Command::Up(args) => up::run(&args),
+        Command::Collector(args) => collector::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Seal(args) => status::seal(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("rookery: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,1 +1,7 @@
-//! x
+//! What the end-to-end tests and benchmarks share.
+//!
+//! In: the recorded series of `fixtures/`. Out: fleets to be shipped, and
+//! drivers of the built binaries. Never part of a package.
+
+pub mod fleet;
+pub mod series;

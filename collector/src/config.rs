@@ -1,0 +1,159 @@
+//! `collector.toml`, and the rules beside it.
+//!
+//! An empty or absent file works: pages on 127.0.0.1:4950, the history in
+//! `/var/lib/rookery`, nobody told.
+
+use rookery_alerts::{ContactConfig, MailConfig, Notifier, Rules, Settings};
+use rookery_plugins::config as words;
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Where the configuration is looked for.
+pub const CONFIG_FILE: &str = "/etc/rookery/collector.toml";
+/// The longest file of configuration or rules that is read, bytes.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// The collector's configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where pages, API and ingest are served.
+    pub listen: String,
+    /// The history's folder.
+    pub data: PathBuf,
+    /// What agents must send; empty: `DATA/token` if it is there, else made.
+    pub token: String,
+    /// The folder of rules, `*.toml`.
+    pub alerts: PathBuf,
+    /// Where people find the pages, for links; empty: by `listen`.
+    pub url: String,
+    /// How patient the alert machine is.
+    pub alerting: Settings,
+    /// Who gets mail, and through which server.
+    pub mail: Option<MailConfig>,
+    /// Others who are told.
+    pub contact: Vec<ContactConfig>,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            listen: "127.0.0.1:4950".to_owned(),
+            data: "/var/lib/rookery".into(),
+            token: String::new(),
+            alerts: "/etc/rookery/alerts.d".into(),
+            url: String::new(),
+            alerting: Settings::default(),
+            mail: None,
+            contact: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads a file. One that is not there is an error only if `asked_for`.
+    pub fn load(file: &Path, asked_for: bool) -> Result<Config, String> {
+        let name = file.display().to_string();
+        match read_text(file) {
+            Ok(text) => words::from_toml(&name, &text),
+            Err(e) if !asked_for && e.kind() == std::io::ErrorKind::NotFound => {
+                Ok(Config::default())
+            }
+            Err(e) => Err(format!("{name}: {e}")),
+        }
+    }
+
+    /// The address to listen on.
+    pub fn listen_addr(&self) -> Result<SocketAddr, String> {
+        self.listen.parse().map_err(|_| {
+            format!(
+                "listen = {:?}: an address and a port are expected, 127.0.0.1:4950",
+                self.listen
+            )
+        })
+    }
+
+    /// Where people find the pages.
+    pub fn base_url(&self) -> String {
+        if self.url.is_empty() {
+            return format!("http://{}", self.listen);
+        }
+        self.url.trim_end_matches('/').to_owned()
+    }
+
+    /// The rules of `alerts`; a folder that is not there has none.
+    pub fn rules(&self) -> Result<Rules, String> {
+        let mut files = Vec::new();
+        let entries = match std::fs::read_dir(&self.alerts) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Rules::load(&[]),
+            Err(e) => return Err(format!("{}: {e}", self.alerts.display())),
+        };
+        for entry in entries {
+            let path = entry.map_err(|e| format!("{}: {e}", self.alerts.display()))?.path();
+            if path.extension().is_some_and(|e| e == "toml") {
+                let text = read_text(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+                files.push((path.display().to_string(), text));
+            }
+        }
+        Rules::load(&files)
+    }
+
+    /// The channels; rules that name a contact who is not there are refused.
+    pub fn notifier(&self, rules: &Rules) -> Result<Notifier, String> {
+        let notifier = Notifier::new(self.mail.clone(), self.contact.clone(), &self.base_url())?;
+        match notifier.unknown_contact(rules.contacts()) {
+            None => Ok(notifier),
+            Some(name) => Err(format!(
+                "a rule in {} names contact {name:?}: add a [[contact]] of that name",
+                self.alerts.display()
+            )),
+        }
+    }
+
+    /// Everything that can be checked without starting.
+    pub fn check(&self) -> Result<(), String> {
+        self.listen_addr()?;
+        let rules = self.rules()?;
+        self.notifier(&rules).map(|_| ())
+    }
+}
+
+fn read_text(path: &Path) -> std::io::Result<String> {
+    let len = std::fs::metadata(path)?.len();
+    if len > FILE_BYTES_MAX {
+        return Err(std::io::Error::other(format!("{len} bytes: more than {FILE_BYTES_MAX}")));
+    }
+    std::fs::read_to_string(path)
+}
+
+/// The token that agents must send: as configured, else that of `DATA/token`,
+/// which is made (readable by its owner only) when it is not there.
+pub fn token(config: &Config) -> Result<String, String> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    if !config.token.is_empty() {
+        return Ok(config.token.clone());
+    }
+    let path = config.data.join("token");
+    let fail = |e: std::io::Error| format!("{}: {e}", path.display());
+    match std::fs::read_to_string(&path) {
+        Ok(text) if !text.trim().is_empty() => return Ok(text.trim().to_owned()),
+        Ok(_) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+        Err(e) => return Err(fail(e)),
+    }
+    let mut random = [0u8; 16];
+    getrandom::fill(&mut random).map_err(|e| format!("no random numbers for a token: {e}"))?;
+    let token: String = random.iter().map(|b| format!("{b:02x}")).collect();
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(fail)?;
+    file.write_all(format!("{token}\n").as_bytes()).map_err(fail)?;
+    Ok(token)
+}

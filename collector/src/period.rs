@@ -1,0 +1,300 @@
+//! Periods: sealed blocks, one SQLite database a calendar month (UTC).
+//!
+//! `periods/YYYY-MM.sqlite`. Table `block`: one row for all columns (or, after
+//! re-packing, some) of one layout of one node over a span of time; `data` is a
+//! block as `docs/history-format.md` describes it. A month that is over is not
+//! written again except by re-packing and by late samples.
+
+use crate::chunk::{Block, ChunkError, ReadAt};
+use crate::db;
+use crate::store::StoreError;
+use rookery_plugins::{LayoutId, TimeMs};
+use rusqlite::blob::Blob;
+use rusqlite::{Connection, params};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS block(
+  id INTEGER PRIMARY KEY,
+  node INTEGER NOT NULL, layout INTEGER NOT NULL, level INTEGER NOT NULL,
+  col_from INTEGER NOT NULL, col_to INTEGER NOT NULL,
+  t_from INTEGER NOT NULL, t_to INTEGER NOT NULL,
+  n_rows INTEGER NOT NULL, position INTEGER NOT NULL, data BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS block_by_node ON block(node, layout, t_from);
+";
+const PAGE_BYTES: u32 = 4096;
+
+/// A month, `year * 12 + month0`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeriodId(pub i32);
+
+impl PeriodId {
+    /// The month of a time; before year 1 and after 9999, that year's.
+    pub fn of(time_ms: TimeMs) -> PeriodId {
+        let time_ms = time_ms.clamp(-62_135_596_800_000, 253_402_300_799_999);
+        let (year, month) = civil_month(time_ms.div_euclid(86_400_000));
+        PeriodId(year * 12 + month as i32 - 1)
+    }
+
+    /// `YYYY-MM`.
+    pub fn name(self) -> String {
+        format!("{:04}-{:02}", self.0.div_euclid(12), self.0.rem_euclid(12) + 1)
+    }
+
+    fn parse(name: &str) -> Option<PeriodId> {
+        let (year, month) = name.split_once('-')?;
+        let (year, month): (i32, i32) = (year.parse().ok()?, month.parse().ok()?);
+        (1..=12).contains(&month).then_some(PeriodId(year * 12 + month - 1))
+    }
+}
+
+/// Year and month of a day number since 1970-01-01 (proleptic Gregorian; the
+/// days of 400 years repeat, and years that begin in March end with the leap
+/// day).
+fn civil_month(day: i64) -> (i32, u32) {
+    let z = day + 719_468;
+    let era = z.div_euclid(146_097);
+    let doe = z.rem_euclid(146_097);
+    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let month = if mp < 10 { mp + 3 } else { mp - 9 };
+    let year = yoe + era * 400 + i64::from(month <= 2);
+    (year as i32, month as u32)
+}
+
+/// A block's row without its data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockRow {
+    /// Row id in its period.
+    pub id: i64,
+    /// 0: as it was frozen; 1: re-packed into a longer run.
+    pub level: i64,
+    /// First column.
+    pub col_from: i64,
+    /// Past the last column.
+    pub col_to: i64,
+    /// Time of the first row.
+    pub t_from: TimeMs,
+    /// Time of the last row.
+    pub t_to: TimeMs,
+}
+
+/// A block to be inserted.
+pub struct NewBlock<'a> {
+    /// The node's number.
+    pub node: i64,
+    /// Its layout.
+    pub layout: LayoutId,
+    /// 0: as it was frozen; 1: re-packed.
+    pub level: i64,
+    /// Its columns.
+    pub cols: std::ops::Range<usize>,
+    /// Time of the first and the last row.
+    pub span: (TimeMs, TimeMs),
+    /// How many rows.
+    pub n_rows: usize,
+    /// The journal position of its newest row.
+    pub position: u64,
+    /// The encoded block.
+    pub data: &'a [u8],
+}
+
+/// One month's file.
+pub struct Period {
+    path: PathBuf,
+    readers: Mutex<Vec<Connection>>,
+}
+
+impl Period {
+    fn new(path: PathBuf) -> Period {
+        Period { path, readers: Mutex::default() }
+    }
+
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens it to be written; for the sealer.
+    pub fn writer(&self) -> Result<Connection, StoreError> {
+        let open = || -> rusqlite::Result<Connection> {
+            let conn = db::open_durable(&self.path, PAGE_BYTES)?;
+            conn.execute_batch(SCHEMA)?;
+            Ok(conn)
+        };
+        open().map_err(|e| StoreError::db(&self.path, e))
+    }
+
+    /// Runs `f` with a connection of the pool.
+    pub fn with_reader<T>(
+        &self,
+        f: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let pooled = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let conn = match pooled {
+            Some(conn) => conn,
+            None => db::open_reader(&self.path).map_err(|e| StoreError::db(&self.path, e))?,
+        };
+        let result = f(&conn)?;
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
+        Ok(result)
+    }
+
+    /// The blocks of a layout of a node that hold column `col` and touch
+    /// `[from, to)`, in the order in which they were sealed: where two speak of
+    /// one time, the first holds.
+    pub fn blocks(
+        &self,
+        conn: &Connection,
+        node: i64,
+        layout: LayoutId,
+        col: usize,
+        span: (TimeMs, TimeMs),
+    ) -> Result<Vec<BlockRow>, StoreError> {
+        let sql = "SELECT id, level, col_from, col_to, t_from, t_to FROM block \
+                   WHERE node = ?1 AND layout = ?2 AND t_from < ?3 AND t_to >= ?4 \
+                   AND col_from <= ?5 AND col_to > ?5 ORDER BY id";
+        let run = || -> rusqlite::Result<Vec<BlockRow>> {
+            let mut stmt = conn.prepare_cached(sql)?;
+            let args = params![node, layout.0 as i64, span.1, span.0, col as i64];
+            stmt.query_map(args, |r| {
+                Ok(BlockRow {
+                    id: r.get(0)?,
+                    level: r.get(1)?,
+                    col_from: r.get(2)?,
+                    col_to: r.get(3)?,
+                    t_from: r.get(4)?,
+                    t_to: r.get(5)?,
+                })
+            })?
+            .collect()
+        };
+        run().map_err(|e| StoreError::db(&self.path, e))
+    }
+
+    /// Opens a block's data where it lies.
+    pub fn open_block<'c>(
+        &self,
+        conn: &'c Connection,
+        id: i64,
+    ) -> Result<Block<BlobReader<'c>>, StoreError> {
+        let blob = conn
+            .blob_open("main", "block", "data", id, true)
+            .map_err(|e| StoreError::db(&self.path, e))?;
+        Block::open(BlobReader(RefCell::new(blob)))
+            .map_err(|e| StoreError::chunk(&self.path, id, e))
+    }
+}
+
+/// Reads a block out of SQLite piece by piece.
+pub struct BlobReader<'c>(RefCell<Blob<'c>>);
+
+impl ReadAt for BlobReader<'_> {
+    fn len(&self) -> usize {
+        self.0.borrow().len()
+    }
+
+    fn read_at(&self, offset: usize, buf: &mut [u8]) -> Result<(), ChunkError> {
+        self.0.borrow_mut().read_at_exact(buf, offset).map_err(|e| ChunkError::Io(e.to_string()))
+    }
+}
+
+/// Inserts a block; inside of the sealer's transaction.
+pub fn insert_block(conn: &Connection, block: &NewBlock<'_>) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "INSERT INTO block(node, layout, level, col_from, col_to, t_from, t_to, n_rows, \
+         position, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+    )?
+    .execute(params![
+        block.node,
+        block.layout.0 as i64,
+        block.level,
+        block.cols.start as i64,
+        block.cols.end as i64,
+        block.span.0,
+        block.span.1,
+        block.n_rows as i64,
+        block.position as i64,
+        block.data
+    ])?;
+    Ok(())
+}
+
+/// All periods of a history.
+pub struct Periods {
+    dir: PathBuf,
+    open: RwLock<BTreeMap<PeriodId, Arc<Period>>>,
+}
+
+impl Periods {
+    /// Looks at the folder; opens nothing.
+    pub fn open(dir: &Path) -> Result<Periods, StoreError> {
+        std::fs::create_dir_all(dir).map_err(|e| StoreError::io(dir, e))?;
+        let mut open = BTreeMap::new();
+        for entry in std::fs::read_dir(dir).map_err(|e| StoreError::io(dir, e))? {
+            let path = entry.map_err(|e| StoreError::io(dir, e))?.path();
+            let name = path.file_name().and_then(|n| n.to_str());
+            let id = name.and_then(|n| n.strip_suffix(".sqlite")).and_then(PeriodId::parse);
+            if let Some(id) = id {
+                open.insert(id, Arc::new(Period::new(path)));
+            }
+        }
+        Ok(Periods { dir: dir.to_owned(), open: RwLock::new(open) })
+    }
+
+    /// The period of this month, made if it is new.
+    pub fn get_or_new(&self, id: PeriodId) -> Result<Arc<Period>, StoreError> {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(period) = open.get(&id) {
+            return Ok(period.clone());
+        }
+        let path = self.dir.join(format!("{}.sqlite", id.name()));
+        let period = Arc::new(Period::new(path));
+        // Readers must find the table.
+        drop(period.writer()?);
+        open.insert(id, period.clone());
+        Ok(period)
+    }
+
+    /// The periods that can hold samples of `[from, to)`, oldest first.
+    pub fn between(&self, from: TimeMs, to: TimeMs) -> Vec<Arc<Period>> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        if from >= to {
+            return vec![];
+        }
+        let range = PeriodId::of(from)..=PeriodId::of(to - 1);
+        open.range(range).map(|(_, p)| p.clone()).collect()
+    }
+
+    /// All periods, newest first.
+    pub fn newest_first(&self) -> Vec<(PeriodId, Arc<Period>)> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.iter().rev().map(|(id, p)| (*id, p.clone())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn months_of_times() {
+        let cases = [
+            (0, "1970-01"),
+            (-1, "1969-12"),
+            (951_782_400_000, "2000-02"),
+            (951_868_800_000, "2000-03"),
+            (1_795_996_799_999, "2026-11"),
+            (1_796_083_200_000, "2026-12"),
+        ];
+        for (time, name) in cases {
+            assert_eq!(PeriodId::of(time).name(), name, "{time}");
+        }
+        assert_eq!(PeriodId::parse("2026-11"), Some(PeriodId::of(1_795_996_799_999)));
+        assert_eq!(PeriodId::parse("2026-13"), None);
+    }
+}

@@ -1,0 +1,393 @@
+//! Reading: sealed blocks and head, merged.
+//!
+//! The head is looked at first and the sealed blocks after it, so that a block
+//! that is sealed in between is seen twice rather than never; doubled times are
+//! merged, and the sample that came first stays.
+
+use crate::catalog::{LayoutIndex, NodeEntry};
+use crate::chunk::ColumnBuf;
+use crate::head::{HeadBlock, Stored};
+use crate::history::{
+    FieldRollup, History, NodeInfo, Now, ReadError, Rollup, Samples, ServiceInfo,
+};
+use crate::period::Period;
+use crate::series::{Drawn, Heartbeat};
+use crate::store::{Shared, StoreError};
+use rookery_plugins::config::nearest;
+use rookery_plugins::{FieldKey, FieldSpec, Kind, Layout, LayoutId, ServiceSpec, TimeMs};
+use rusqlite::Connection;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// The most buckets of a rollup, a field.
+pub const BUCKETS_MAX: i64 = 100_000;
+
+/// Reads the history.
+#[derive(Clone)]
+pub struct Reader(Arc<Shared>);
+
+impl Reader {
+    /// A reader of this history.
+    pub fn new(shared: Arc<Shared>) -> Reader {
+        Reader(shared)
+    }
+
+    fn node(&self, name: &str) -> Result<Arc<NodeEntry>, ReadError> {
+        self.0.nodes.get(name).ok_or_else(|| {
+            let all = self.0.nodes.all();
+            let names: Vec<&str> = all.iter().map(|n| n.name.as_str()).collect();
+            not_found("node", name, &names)
+        })
+    }
+
+    fn spec(&self, node: &NodeEntry, service: &str) -> Result<Arc<ServiceSpec>, ReadError> {
+        node.service(service).map(|s| s.spec).ok_or_else(|| {
+            let all = node.services();
+            let names: Vec<&str> = all.iter().map(|s| s.spec.name.as_str()).collect();
+            not_found("service", service, &names)
+        })
+    }
+
+    /// The samples of some fields of a service, each as [`History::samples`].
+    fn read_fields(
+        &self,
+        node: &NodeEntry,
+        service: &str,
+        fields: &[&FieldSpec],
+        span: (TimeMs, TimeMs),
+    ) -> Result<Vec<Samples>, ReadError> {
+        let mut gathered: Vec<Gather> = fields.iter().map(|f| Gather::new(f)).collect();
+        let keys: Vec<FieldKey> = fields.iter().map(|f| FieldKey::new(service, &f.name)).collect();
+        // Newest part first, see the module's text.
+        let mut head_parts: Vec<Gather> = fields.iter().map(|f| Gather::new(f)).collect();
+        for index in node.layouts() {
+            let cols: Vec<Option<usize>> = keys.iter().map(|k| index.column(k)).collect();
+            if cols.iter().all(Option::is_none) {
+                continue;
+            }
+            read_head(node, index.layout.id(), &cols, span, &mut head_parts);
+            for period in self.0.periods.between(span.0, span.1) {
+                period
+                    .with_reader(|conn| {
+                        let part = SealedPart { period: &period, conn, node: node.id, span };
+                        part.read(index.layout.id(), &cols, &mut gathered)
+                    })
+                    .map_err(|e| ReadError::Storage(e.to_string()))?;
+            }
+        }
+        for (all, head) in gathered.iter_mut().zip(head_parts) {
+            all.append(head);
+        }
+        Ok(gathered.into_iter().map(Gather::finish).collect())
+    }
+}
+
+fn not_found(what: &str, name: &str, known: &[&str]) -> ReadError {
+    ReadError::NotFound(match nearest(name, known) {
+        Some(near) => format!("no {what} {name:?}; did you mean {near:?}?"),
+        None => format!("no {what} {name:?}"),
+    })
+}
+
+impl History for Reader {
+    fn nodes(&self) -> Vec<NodeInfo> {
+        let all = self.0.nodes.all();
+        let info = all.iter().map(|n| {
+            let seen = n.last_seen_ms.load(Ordering::Relaxed);
+            NodeInfo {
+                name: n.name.clone(),
+                group: n.group(),
+                last_seen_ms: (seen != TimeMs::MIN).then_some(seen),
+                n_services: n.n_services(),
+            }
+        });
+        info.collect()
+    }
+
+    fn services(&self, node: &str) -> Result<Vec<ServiceInfo>, ReadError> {
+        let node = self.node(node)?;
+        let layouts = node.layouts();
+        let head = node.head();
+        let info = node.services().into_iter().map(|s| {
+            let now = s.spec.fields.iter().map(|f| {
+                let key = FieldKey::new(&s.spec.name, &f.name);
+                newest(&head, &layouts, &key, f, &s.spec)
+            });
+            ServiceInfo { now: now.collect(), active: s.active, spec: s.spec.clone() }
+        });
+        Ok(info.collect())
+    }
+
+    fn samples(
+        &self,
+        node: &str,
+        service: &str,
+        field: &str,
+        from_ms: TimeMs,
+        to_ms: TimeMs,
+    ) -> Result<Samples, ReadError> {
+        let node = self.node(node)?;
+        let spec = self.spec(&node, service)?;
+        let field = spec.field(field).ok_or_else(|| {
+            let names: Vec<&str> = spec.fields.iter().map(|f| f.name.as_str()).collect();
+            not_found("field", field, &names)
+        })?;
+        let mut read = self.read_fields(&node, service, &[field], (from_ms, to_ms))?;
+        Ok(read.pop().unwrap_or_default())
+    }
+
+    fn rollup(
+        &self,
+        node: &str,
+        service: &str,
+        fields: &[&str],
+        from_ms: TimeMs,
+        to_ms: TimeMs,
+        step_ms: i64,
+    ) -> Result<Rollup, ReadError> {
+        let n_buckets = to_ms.saturating_sub(from_ms).saturating_add(step_ms - 1) / step_ms.max(1);
+        if step_ms < 1 || from_ms >= to_ms || n_buckets > BUCKETS_MAX {
+            return Err(ReadError::BadRequest(format!(
+                "from {from_ms} to {to_ms} by {step_ms} ms: from must be before to, and at most \
+                 {BUCKETS_MAX} steps"
+            )));
+        }
+        let node = self.node(node)?;
+        let spec = self.spec(&node, service)?;
+        for name in fields {
+            if spec.field(name).is_none() {
+                let names: Vec<&str> = spec.fields.iter().map(|f| f.name.as_str()).collect();
+                return Err(not_found("field", name, &names));
+            }
+        }
+        let asked = |f: &&FieldSpec| fields.is_empty() || fields.contains(&f.name.as_str());
+        let wanted: Vec<&FieldSpec> = spec.fields.iter().filter(asked).collect();
+        let heartbeat = Heartbeat::of(&spec);
+        // The sample before the span makes the first rate.
+        let span = (from_ms.saturating_sub(heartbeat.0), to_ms);
+        let samples = self.read_fields(&node, service, &wanted, span)?;
+        let fields = wanted.iter().zip(samples).map(|(field, samples)| {
+            let mut out = FieldRollup {
+                spec: (*field).clone(),
+                buckets: vec![Default::default(); n_buckets as usize],
+                total: Default::default(),
+                increase: None,
+            };
+            let mut drawn = Drawn::new(field, heartbeat);
+            for (t, v) in samples.iter() {
+                let value = drawn.next(t, v);
+                if t < from_ms {
+                    drawn.forget_increase();
+                    continue;
+                }
+                if let Some(value) = value {
+                    out.buckets[((t - from_ms) / step_ms) as usize].push(value);
+                    out.total.push(value);
+                }
+            }
+            out.increase = drawn.increase();
+            out
+        });
+        Ok(Rollup { from_ms, step_ms, fields: fields.collect(), spec: spec.clone() })
+    }
+
+    fn version(&self, node: &str) -> u64 {
+        self.0.nodes.get(node).map_or(0, |n| n.version.load(Ordering::Relaxed))
+    }
+}
+
+/// Samples of one field that come from several places.
+struct Gather {
+    samples: Samples,
+    in_order: bool,
+}
+
+impl Gather {
+    fn new(field: &FieldSpec) -> Gather {
+        let samples = Samples { field_type: field.kind, ..Samples::default() };
+        Gather { samples, in_order: true }
+    }
+
+    fn push(&mut self, time_ms: TimeMs, kind: u8, bits: u64) {
+        if kind == Kind::Absent as u8 {
+            return;
+        }
+        self.in_order &= self.samples.times_ms.last().is_none_or(|last| *last < time_ms);
+        self.samples.times_ms.push(time_ms);
+        self.samples.kinds.push(kind);
+        self.samples.bits.push(bits);
+    }
+
+    fn append(&mut self, other: Gather) {
+        let s = &other.samples;
+        for i in 0..s.len() {
+            self.push(s.times_ms[i], s.kinds[i], s.bits[i]);
+        }
+    }
+
+    /// Ascending, each time once; of equal times the first that was pushed.
+    fn finish(self) -> Samples {
+        if self.in_order {
+            return self.samples;
+        }
+        let s = &self.samples;
+        let mut order: Vec<usize> = (0..s.len()).collect();
+        order.sort_by_key(|i| s.times_ms[*i]);
+        order.dedup_by_key(|i| s.times_ms[*i]);
+        Samples {
+            field_type: s.field_type,
+            times_ms: order.iter().map(|i| s.times_ms[*i]).collect(),
+            kinds: order.iter().map(|i| s.kinds[*i]).collect(),
+            bits: order.iter().map(|i| s.bits[*i]).collect(),
+        }
+    }
+}
+
+fn read_head(
+    node: &NodeEntry,
+    layout: LayoutId,
+    cols: &[Option<usize>],
+    span: (TimeMs, TimeMs),
+    out: &mut [Gather],
+) {
+    let head = node.head();
+    let Some(head) = head.layout(layout) else { return };
+    for block in head.frozen.iter().map(Arc::as_ref).chain([&head.open]) {
+        let n = block.n_cols();
+        for row in 0..block.n_rows() {
+            let t = block.times_ms[row];
+            if t < span.0 || t >= span.1 {
+                continue;
+            }
+            let kinds = &block.kind_sets[block.row_kind[row] as usize];
+            for (col, out) in cols.iter().zip(out.iter_mut()) {
+                if let Some(col) = col {
+                    out.push(t, kinds[*col], block.bits[row * n + col]);
+                }
+            }
+        }
+    }
+}
+
+/// The sealed blocks of one node in one period.
+struct SealedPart<'a> {
+    period: &'a Period,
+    conn: &'a Connection,
+    node: i64,
+    span: (TimeMs, TimeMs),
+}
+
+impl SealedPart<'_> {
+    fn read(
+        &self,
+        layout: LayoutId,
+        cols: &[Option<usize>],
+        out: &mut [Gather],
+    ) -> Result<(), StoreError> {
+        let mut buf = ColumnBuf::default();
+        // Columns that stand in the same blocks are read from each at once.
+        let mut done = vec![false; cols.len()];
+        for first in 0..cols.len() {
+            let Some(col) = cols[first].filter(|_| !done[first]) else { continue };
+            let blocks = self.period.blocks(self.conn, self.node, layout, col, self.span)?;
+            let holds_all =
+                |c: usize| blocks.iter().all(|b| (b.col_from..b.col_to).contains(&(c as i64)));
+            let here: Vec<(usize, usize)> = (first..cols.len())
+                .filter(|i| !done[*i])
+                .filter_map(|i| Some((i, cols[i]?)))
+                .filter(|(_, c)| *c == col || (!blocks.is_empty() && holds_all(*c)))
+                .collect();
+            for row in &blocks {
+                let mut block = self.period.open_block(self.conn, row.id)?;
+                let err = |e| StoreError::chunk(self.period.path(), row.id, e);
+                let times = block.times().map_err(err)?.to_vec();
+                let lo = times.partition_point(|t| *t < self.span.0);
+                let hi = times.partition_point(|t| *t < self.span.1);
+                for (i, c) in &here {
+                    block.column(*c, &mut buf).map_err(err)?;
+                    for (k, time) in times.iter().enumerate().take(hi).skip(lo) {
+                        out[*i].push(*time, buf.kinds[k], buf.bits[k]);
+                    }
+                }
+            }
+            here.iter().for_each(|(i, _)| done[*i] = true);
+        }
+        Ok(())
+    }
+}
+
+/// The row of this time in the sealed blocks of a period, if there is one.
+pub fn row_at(
+    period: &Period,
+    conn: &Connection,
+    node: i64,
+    layout: &Layout,
+    time_ms: TimeMs,
+) -> Result<Option<Stored>, StoreError> {
+    let mut row =
+        Stored { kinds: vec![Kind::Absent as u8; layout.len()], bits: vec![0; layout.len()] };
+    let mut found = false;
+    let mut buf = ColumnBuf::default();
+    let mut col = 0;
+    while col < layout.len() {
+        let blocks = period.blocks(conn, node, layout.id(), col, (time_ms, time_ms + 1))?;
+        let to = blocks.iter().map(|b| b.col_to as usize).min().unwrap_or(col + 1);
+        for b in &blocks {
+            let mut block = period.open_block(conn, b.id)?;
+            let err = |e| StoreError::chunk(period.path(), b.id, e);
+            let Ok(at) = block.times().map_err(err)?.binary_search(&time_ms) else { continue };
+            found = true;
+            for c in col..to {
+                block.column(c, &mut buf).map_err(err)?;
+                if row.kinds[c] == Kind::Absent as u8 {
+                    (row.kinds[c], row.bits[c]) = (buf.kinds[at], buf.bits[at]);
+                }
+            }
+        }
+        if blocks.is_empty() && col == 0 {
+            return Ok(None);
+        }
+        col = to;
+    }
+    Ok(found.then_some(row))
+}
+
+/// A field's newest drawn value, from memory alone.
+fn newest(
+    head: &crate::head::NodeHead,
+    layouts: &[Arc<LayoutIndex>],
+    key: &FieldKey,
+    field: &FieldSpec,
+    spec: &ServiceSpec,
+) -> Now {
+    let mut best = Now::default();
+    for index in layouts {
+        let Some(col) = index.column(key) else { continue };
+        let Some(layout) = head.layout(index.layout.id()) else { continue };
+        let mut drawn = Drawn::new(field, Heartbeat::of(spec));
+        let tail = layout.tail.as_deref().filter(|_| layout.open.n_rows() < 2);
+        let blocks = tail.into_iter().chain([&layout.open]);
+        for block in blocks {
+            for row in newest_two(block) {
+                let Some(value) = block.value(row, col) else { continue };
+                let time_ms = block.times_ms[row];
+                let value = drawn.next(time_ms, value);
+                if best.time_ms.is_none_or(|t| t <= time_ms) {
+                    best = Now { time_ms: Some(time_ms), value };
+                }
+            }
+        }
+    }
+    best
+}
+
+/// The rows with the two newest times, older first.
+fn newest_two(block: &HeadBlock) -> Vec<usize> {
+    let n = block.n_rows();
+    if block.sorted {
+        return (n.saturating_sub(2)..n).collect();
+    }
+    let mut order: Vec<usize> = (0..n).collect();
+    order.sort_by_key(|i| block.times_ms[*i]);
+    order.split_off(n.saturating_sub(2))
+}

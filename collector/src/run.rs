@@ -1,0 +1,86 @@
+//! The collector's front door: opens what a configuration says, and hands out
+//! its parts to whoever composes them with pages and a listener.
+
+use crate::config::{self, Config};
+use crate::history::{History, States};
+use crate::read::Reader;
+use crate::store::{Shared, Store, StoreSettings};
+use crate::watch::{self, Alerts, deliver};
+use crate::{ingest, metrics};
+use axum::Router;
+use rookery_alerts::Notifier;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::{Notify, watch as signal};
+
+/// An open collector.
+pub struct Collector {
+    store: Store,
+    alerts: Alerts,
+    token: String,
+    notifier: Arc<Notifier>,
+    due: Arc<Notify>,
+    data: PathBuf,
+}
+
+impl Collector {
+    /// Opens history, rules and channels. The error is one line that names the
+    /// thing and the place. Takes as long as the journal needs to be replayed.
+    pub fn open(config: &Config) -> Result<Collector, String> {
+        let rules = config.rules()?;
+        let notifier = Arc::new(config.notifier(&rules)?);
+        std::fs::create_dir_all(&config.data)
+            .map_err(|e| format!("{}: {e}", config.data.display()))?;
+        let token = config::token(config)?;
+        let text = |e: crate::StoreError| e.to_string();
+        // The lock is taken by the store: it comes first of all databases.
+        let lock = Store::lock(&config.data).map_err(text)?;
+        let (alerts, watcher) =
+            watch::open(&config.data, rules, config.alerting.clone(), notifier.clone())
+                .map_err(text)?;
+        let due = watcher.due();
+        let settings = StoreSettings::new(&config.data);
+        let store = Store::open_locked(settings, lock, Box::new(watcher)).map_err(text)?;
+        Ok(Collector { store, alerts, token, notifier, due, data: config.data.clone() })
+    }
+
+    /// What agents must send.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// For readers.
+    pub fn history(&self) -> Arc<dyn History> {
+        Arc::new(Reader::new(self.store.shared().clone()))
+    }
+
+    /// For those who ask what is wrong.
+    pub fn states(&self) -> Arc<dyn States> {
+        Arc::new(self.alerts.clone())
+    }
+
+    /// What the history's threads share.
+    pub fn shared(&self) -> &Arc<Shared> {
+        self.store.shared()
+    }
+
+    /// The routes that write, and `/metrics`.
+    pub fn router(&self) -> Router {
+        ingest::router(self.store.shared().clone(), Some(&self.token))
+            .merge(metrics::router(self.store.shared().clone()))
+    }
+
+    /// Empties the outbox until `stop`; runs beside the server.
+    pub async fn tell(&self, illustrate: deliver::Illustrate, stop: signal::Receiver<bool>) {
+        let done =
+            deliver::run(&self.data, self.notifier.clone(), self.due.clone(), illustrate, stop);
+        if let Err(e) = done.await {
+            tracing::error!("FATAL: nobody is told any more: {e}");
+        }
+    }
+
+    /// Ends the threads; what was acknowledged is on disk already.
+    pub fn close(&self) {
+        self.store.close();
+    }
+}

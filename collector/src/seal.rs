@@ -1,0 +1,205 @@
+//! The sealer: one thread that turns frozen head blocks into sealed ones.
+//!
+//! A block leaves the head only when it stands in its period's database on
+//! disk; until then readers find it in the head, and a crash finds it in the
+//! journal.
+
+use crate::catalog::NodeEntry;
+use crate::chunk::{Encoder, Rows};
+use crate::head::HeadBlock;
+use crate::period::{NewBlock, PeriodId, insert_block};
+use crate::store::{Shared, StoreError};
+use rookery_plugins::LayoutId;
+use rusqlite::Connection;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+/// Blocks that may wait for the sealer; then the writer waits for it.
+pub const BACKLOG_MAX: usize = 32;
+/// zstd's level for blocks as they are frozen: cheap, for re-packing comes.
+const LEVEL: i32 = 1;
+/// After a failure (a full disk) the sealer tries again in this time.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Something for the sealer to do.
+pub enum SealJob {
+    /// The oldest frozen block of this layout of this node.
+    Block(Arc<NodeEntry>, LayoutId),
+    /// Answer when all before is done.
+    Barrier(mpsc::Sender<()>),
+}
+
+/// Runs until the writer is gone.
+pub fn run(shared: &Shared, jobs: &mpsc::Receiver<SealJob>) {
+    let mut sealer = Sealer { encoder: Encoder::new(), data: Vec::new(), writers: HashMap::new() };
+    while let Ok(first) = jobs.recv() {
+        let mut blocks = Vec::new();
+        let mut barriers = Vec::new();
+        let more = std::iter::from_fn(|| jobs.try_recv().ok()).take(BACKLOG_MAX);
+        for job in std::iter::once(first).chain(more) {
+            match job {
+                SealJob::Block(node, layout) => blocks.push((node, layout)),
+                SealJob::Barrier(done) => barriers.push(done),
+            }
+        }
+        while let Err(e) = sealer.seal(shared, &blocks) {
+            shared.stats.failures.fetch_add(1, Ordering::Relaxed);
+            tracing::error!("sealing failed, will be tried again: {e}");
+            sealer.writers.clear();
+            if shared.stopping.load(Ordering::SeqCst) {
+                return;
+            }
+            std::thread::sleep(RETRY);
+        }
+        for done in barriers {
+            // Whoever asked may have given up.
+            let _ = done.send(());
+        }
+    }
+}
+
+struct Sealer {
+    encoder: Encoder,
+    data: Vec<u8>,
+    writers: HashMap<PeriodId, Connection>,
+}
+
+/// A frozen block and the pieces of it that go into each month.
+struct Work {
+    node: Arc<NodeEntry>,
+    frozen: Arc<HeadBlock>,
+    sorted: Option<HeadBlock>,
+}
+
+impl Work {
+    fn block(&self) -> &HeadBlock {
+        self.sorted.as_ref().unwrap_or(&self.frozen)
+    }
+}
+
+impl Sealer {
+    /// Seals these blocks, one commit for each month that they touch.
+    fn seal(
+        &mut self,
+        shared: &Shared,
+        blocks: &[(Arc<NodeEntry>, LayoutId)],
+    ) -> Result<(), StoreError> {
+        let work = gather(blocks);
+        let mut by_period: BTreeMap<PeriodId, Vec<(usize, Range<usize>)>> = BTreeMap::new();
+        for (i, w) in work.iter().enumerate() {
+            for (period, rows) in by_month(&w.block().times_ms) {
+                by_period.entry(period).or_default().push((i, rows));
+            }
+        }
+        for (id, pieces) in &by_period {
+            self.seal_period(shared, *id, &work, pieces)?;
+        }
+        for w in &work {
+            let mut head = w.node.head();
+            let Some(layout) = head.layout_mut(w.frozen.index.layout.id()) else { continue };
+            layout.frozen.retain(|b| !Arc::ptr_eq(b, &w.frozen));
+            let newest = w.frozen.times_ms.iter().max().copied();
+            layout.sealed_to_ms = layout.sealed_to_ms.max(newest);
+        }
+        Ok(())
+    }
+
+    fn seal_period(
+        &mut self,
+        shared: &Shared,
+        id: PeriodId,
+        work: &[Work],
+        pieces: &[(usize, Range<usize>)],
+    ) -> Result<(), StoreError> {
+        let period = shared.periods.get_or_new(id)?;
+        let err = |e| StoreError::db(period.path(), e);
+        let conn = match self.writers.remove(&id) {
+            Some(conn) => conn,
+            None => period.writer()?,
+        };
+        let tx = conn.unchecked_transaction().map_err(err)?;
+        let mut n_bytes = 0;
+        for (i, rows) in pieces {
+            let (node, block) = (&work[*i].node, work[*i].block());
+            let n = block.n_cols();
+            let times = &block.times_ms[rows.clone()];
+            let input = Rows {
+                times_ms: times,
+                n_cols: n,
+                kind_sets: &block.kind_sets,
+                row_kind: &block.row_kind[rows.clone()],
+                bits: &block.bits[rows.start * n..rows.end * n],
+            };
+            self.data.clear();
+            self.encoder.encode(&input, 0..n, LEVEL, &mut self.data);
+            let new = NewBlock {
+                node: node.id,
+                layout: block.index.layout.id(),
+                level: 0,
+                cols: 0..n,
+                span: (times[0], times[times.len() - 1]),
+                n_rows: times.len(),
+                position: block.last_position,
+                data: &self.data,
+            };
+            insert_block(&tx, &new).map_err(err)?;
+            n_bytes += self.data.len();
+        }
+        tx.commit().map_err(err)?;
+        self.writers.insert(id, conn);
+        shared.stats.blocks_sealed.fetch_add(pieces.len() as u64, Ordering::Relaxed);
+        shared.stats.bytes_sealed.fetch_add(n_bytes as u64, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// The frozen blocks that the jobs name: the n-th job of a layout its n-th.
+fn gather(blocks: &[(Arc<NodeEntry>, LayoutId)]) -> Vec<Work> {
+    let mut taken: HashMap<(i64, LayoutId), usize> = HashMap::new();
+    let mut work = Vec::with_capacity(blocks.len());
+    for (node, layout) in blocks {
+        let n = taken.entry((node.id, *layout)).or_insert(0);
+        let frozen = node.head().layout(*layout).and_then(|l| l.frozen.get(*n).cloned());
+        *n += 1;
+        if let Some(frozen) = frozen.filter(|b| b.n_rows() > 0) {
+            let sorted = (!frozen.sorted).then(|| frozen.sorted_copy());
+            work.push(Work { node: node.clone(), frozen, sorted });
+        }
+    }
+    work
+}
+
+/// Splits ascending times where the month changes.
+fn by_month(times: &[i64]) -> Vec<(PeriodId, Range<usize>)> {
+    let mut parts = Vec::new();
+    let mut start = 0;
+    while start < times.len() {
+        let id = PeriodId::of(times[start]);
+        // Fast path: all in one month.
+        let last_is_in = PeriodId::of(times[times.len() - 1]) == id;
+        let end = if last_is_in {
+            times.len()
+        } else {
+            start + times[start..].partition_point(|t| PeriodId::of(*t) == id)
+        };
+        parts.push((id, start..end));
+        start = end;
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_split_where_months_do() {
+        let last_of_november = 1_796_083_199_999;
+        let times = [last_of_november - 1, last_of_november, last_of_november + 1];
+        let parts = by_month(&times);
+        assert_eq!(parts.iter().map(|p| p.1.clone()).collect::<Vec<_>>(), [0..2, 2..3]);
+    }
+}

@@ -1,0 +1,135 @@
+//! From stored values to drawn ones: levels as they are, counters per second.
+//!
+//! Counters are stored as they were read. A rate belongs to the later of its
+//! two samples; what a reset, a wrap or a gap means is decided here, and only
+//! here, so that graph, table, API and alert give the same number.
+
+use rookery_plugins::{FieldSpec, FieldType, ServiceSpec, TimeMs, Value};
+
+/// Two samples further apart than this, ms, have a gap between them: no rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heartbeat(pub i64);
+
+impl Heartbeat {
+    /// Two and a half steps of the service and at least 30 s; ten minutes
+    /// where the step is not known.
+    pub fn of(spec: &ServiceSpec) -> Heartbeat {
+        match spec.step_ms {
+            0 => Heartbeat(600_000),
+            step => Heartbeat((step.saturating_mul(5) / 2).clamp(30_000, 1 << 40) as i64),
+        }
+    }
+}
+
+/// Turns a field's samples, oldest first, into drawn values.
+pub struct Drawn<'a> {
+    field: &'a FieldSpec,
+    heartbeat: Heartbeat,
+    before: Option<(TimeMs, Value)>,
+    grown: f64,
+}
+
+impl<'a> Drawn<'a> {
+    /// For this field.
+    pub fn new(field: &'a FieldSpec, heartbeat: Heartbeat) -> Drawn<'a> {
+        Drawn { field, heartbeat, before: None, grown: 0.0 }
+    }
+
+    /// The drawn value that the next sample makes; `None`: unknown.
+    pub fn next(&mut self, time_ms: TimeMs, value: Value) -> Option<f64> {
+        let before = self.before.replace((time_ms, value));
+        let drawn = match self.field.kind {
+            FieldType::Gauge => value.as_f64()?,
+            kind => {
+                let (t0, v0) = before?;
+                let grown = growth(kind, v0, value)?;
+                let seconds = (time_ms - t0) as f64 / 1000.0;
+                // Over a gap a counter has grown all the same.
+                if self.field.min.is_none_or(|min| grown / seconds >= min) {
+                    self.grown += grown;
+                }
+                if time_ms - t0 > self.heartbeat.0 || seconds <= 0.0 {
+                    return None;
+                }
+                grown / seconds
+            }
+        };
+        let in_range = self.field.min.is_none_or(|min| drawn >= min)
+            && self.field.max.is_none_or(|max| drawn <= max);
+        in_range.then_some(drawn)
+    }
+
+    /// Begins the increase anew: what came so far was before the span.
+    pub fn forget_increase(&mut self) {
+        self.grown = 0.0;
+    }
+
+    /// By how much a counter has grown; `None` for a level.
+    pub fn increase(&self) -> Option<f64> {
+        (self.field.kind != FieldType::Gauge).then_some(self.grown)
+    }
+}
+
+/// By how much a counter grew between two readings; `None`: cannot be told.
+///
+/// Integers are subtracted exactly. A COUNTER that fell has wrapped if it was
+/// in the upper half of 32 or of 64 bits, else it was reset (RRDtool's rule
+/// takes every fall for a wrap, and draws a restart as a burst).
+pub fn growth(kind: FieldType, v0: Value, v1: Value) -> Option<f64> {
+    if kind == FieldType::Absolute {
+        return v1.as_f64();
+    }
+    let integer = |v: Value| match v {
+        Value::Int(v) => Some(i128::from(v)),
+        Value::Uint(v) => Some(i128::from(v)),
+        Value::Float(_) | Value::Unknown => None,
+    };
+    let (Some(old), Some(new)) = (integer(v0), integer(v1)) else {
+        let grown = v1.as_f64()? - v0.as_f64()?;
+        return (kind != FieldType::Counter || grown >= 0.0).then_some(grown);
+    };
+    let grown = new - old;
+    if kind != FieldType::Counter || grown >= 0 {
+        return Some(grown as f64);
+    }
+    [32, 64].into_iter().find(|bits| (1i128 << (bits - 1)..1 << bits).contains(&old)).map(|bits| {
+        // In the upper half of a counter of so many bits: it went round.
+        (grown + (1i128 << bits)) as f64
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_above_2_53_differ_exactly() {
+        let v = |v: i64| Value::Int((1 << 60) + v);
+        assert_eq!(growth(FieldType::Derive, v(1), v(4)), Some(3.0));
+        let top = Value::Uint(u64::MAX);
+        assert_eq!(growth(FieldType::Counter, top, Value::Int(4)), Some(5.0));
+    }
+
+    #[test]
+    fn falls_are_wraps_or_resets() {
+        let int = Value::Int;
+        let near_32 = int(u32::MAX as i64 - 1);
+        assert_eq!(growth(FieldType::Counter, near_32, int(3)), Some(5.0));
+        assert_eq!(growth(FieldType::Counter, int(1000), int(3)), None);
+        assert_eq!(growth(FieldType::Derive, int(1000), int(3)), Some(-997.0));
+        assert_eq!(growth(FieldType::Absolute, int(1000), int(3)), Some(3.0));
+    }
+
+    #[test]
+    fn rates_need_two_samples_and_no_gap() {
+        let field = FieldSpec::derive("x", "x");
+        let mut d = Drawn::new(&field, Heartbeat(30_000));
+        assert_eq!(d.next(0, Value::Int(10)), None);
+        assert_eq!(d.next(10_000, Value::Int(30)), Some(2.0));
+        assert_eq!(d.next(20_000, Value::Unknown), None);
+        assert_eq!(d.next(30_000, Value::Int(40)), None);
+        assert_eq!(d.next(90_000, Value::Int(50)), None, "a gap");
+        assert_eq!(d.next(91_000, Value::Int(0)), None, "a reset, by min 0");
+        assert_eq!(d.increase(), Some(30.0));
+    }
+}

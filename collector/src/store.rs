@@ -1,0 +1,323 @@
+//! The history as a whole: opening, what its threads share, closing.
+
+use crate::catalog::{Catalog, NodesView};
+use crate::chunk::ChunkError;
+use crate::journal::Journal;
+use crate::period::{PeriodId, Periods};
+use crate::seal;
+use crate::writer::{self, Observer, Queue};
+use rookery_plugins::wire::Frame;
+use rookery_plugins::{LayoutId, TimeMs};
+use rustix::fs::{FlockOperation, flock};
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::{SystemTime, UNIX_EPOCH};
+use thiserror::Error;
+
+/// What went wrong in the history; every text names the file.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// SQLite could not.
+    #[error("{}: {source}", path.display())]
+    Db {
+        /// The database.
+        path: PathBuf,
+        /// Its own words.
+        source: rusqlite::Error,
+    },
+    /// The file system could not.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Its own words.
+        source: std::io::Error,
+    },
+    /// A sealed block is damaged.
+    #[error("{}: block {id}: {source}", path.display())]
+    Chunk {
+        /// The period's database.
+        path: PathBuf,
+        /// The block's row id.
+        id: i64,
+        /// What is damaged.
+        source: ChunkError,
+    },
+    /// The sender's fault.
+    #[error("{0}")]
+    Refused(String),
+    /// The sender must say first what these layouts are.
+    #[error("unknown layouts")]
+    UnknownLayouts(Vec<LayoutId>),
+    /// Another process has this history open.
+    #[error("{} is in use by another rookery: stop it, or name another folder", .0.display())]
+    InUse(PathBuf),
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl StoreError {
+    /// An error of SQLite in this file.
+    pub fn db(path: &Path, source: rusqlite::Error) -> StoreError {
+        StoreError::Db { path: path.to_owned(), source }
+    }
+
+    /// An error of the file system.
+    pub fn io(path: &Path, source: std::io::Error) -> StoreError {
+        StoreError::Io { path: path.to_owned(), source }
+    }
+
+    /// A damaged block.
+    pub fn chunk(path: &Path, id: i64, source: ChunkError) -> StoreError {
+        StoreError::Chunk { path: path.to_owned(), id, source }
+    }
+}
+
+/// What can be set of a history.
+#[derive(Clone, Debug)]
+pub struct StoreSettings {
+    /// Its folder.
+    pub dir: PathBuf,
+    /// A head's block is sealed after this long, however few its rows, ms.
+    pub seal_after_ms: TimeMs,
+}
+
+impl StoreSettings {
+    /// The defaults for a history in `dir`.
+    pub fn new(dir: &Path) -> StoreSettings {
+        StoreSettings { dir: dir.to_owned(), seal_after_ms: 3_600_000 }
+    }
+}
+
+/// What the collector counts of itself, since its start.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// Frames acknowledged.
+    pub frames: AtomicU64,
+    /// Rows taken.
+    pub rows: AtomicU64,
+    /// Samples taken (cells of those rows).
+    pub samples: AtomicU64,
+    /// Frames that had been taken before.
+    pub doubled_frames: AtomicU64,
+    /// Rows that had been taken before.
+    pub doubled_rows: AtomicU64,
+    /// Cells that came with another value than the one stored for that time.
+    pub conflicts: AtomicU64,
+    /// Commits of the journal.
+    pub commits: AtomicU64,
+    /// Blocks sealed.
+    pub blocks_sealed: AtomicU64,
+    /// Bytes of sealed blocks.
+    pub bytes_sealed: AtomicU64,
+    /// Frames refused.
+    pub refused: AtomicU64,
+    /// Commits or sealings that failed.
+    pub failures: AtomicU64,
+}
+
+/// What all threads see.
+pub struct Shared {
+    /// Its settings.
+    pub settings: StoreSettings,
+    /// The nodes.
+    pub nodes: NodesView,
+    /// The sealed blocks.
+    pub periods: Periods,
+    /// The frames that wait for the writer.
+    pub queue: Queue,
+    /// Counters.
+    pub stats: Stats,
+    /// Set when it is time to end.
+    pub stopping: AtomicBool,
+}
+
+/// An open history.
+pub struct Store {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    // Held for as long as the history is open.
+    _lock: File,
+}
+
+impl Store {
+    /// Opens the history in `settings.dir` (made if it is not there), replays
+    /// the journal into the head and starts its threads. `observer` sees every
+    /// row that comes from now on, right after it is on disk.
+    pub fn open(settings: StoreSettings, observer: Box<dyn Observer>) -> Result<Store, StoreError> {
+        let lock = Store::lock(&settings.dir)?;
+        Store::open_locked(settings, lock, observer)
+    }
+
+    /// Takes the lock of a history's folder (made if it is not there).
+    pub fn lock(dir: &Path) -> Result<File, StoreError> {
+        std::fs::create_dir_all(dir).map_err(|e| StoreError::io(dir, e))?;
+        take_lock(dir)
+    }
+
+    /// As [`Store::open`], with the lock taken before.
+    pub fn open_locked(
+        settings: StoreSettings,
+        lock: File,
+        observer: Box<dyn Observer>,
+    ) -> Result<Store, StoreError> {
+        let dir = settings.dir.clone();
+        let mut catalog = Catalog::open(&dir)?;
+        let shared = Arc::new(Shared {
+            nodes: catalog.view(),
+            periods: Periods::open(&dir.join("periods"))?,
+            queue: Queue::default(),
+            stats: Stats::default(),
+            stopping: AtomicBool::new(false),
+            settings,
+        });
+        let (to_sealer, for_sealer) = mpsc::sync_channel(seal::BACKLOG_MAX);
+        let mut replay = Replay::new(&shared);
+        let journal = Journal::open(&dir.join("journal"), |position, bytes| {
+            replay.frame(&mut catalog, position, bytes)
+        })?;
+        let (n_frames, n_bad) = (replay.n_frames, replay.n_bad);
+        tracing::info!(n_frames, n_bad, "journal replayed");
+        let writer = writer::Writer::new(shared.clone(), catalog, journal, to_sealer, observer);
+        let threads = vec![
+            spawn("rookery-writer", move || writer.run())?,
+            spawn("rookery-sealer", {
+                let shared = shared.clone();
+                move || seal::run(&shared, &for_sealer)
+            })?,
+        ];
+        Ok(Store { shared, threads: Mutex::new(threads), _lock: lock })
+    }
+
+    /// What the threads share: for ingest and for readers.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Ends the threads; what was acknowledged is on disk already.
+    pub fn close(&self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        self.shared.queue.wake();
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("BUG: a thread of the history had panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn spawn(name: &str, f: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(f)
+        .map_err(|e| StoreError::Other(format!("cannot start thread {name}: {e}")))
+}
+
+fn take_lock(dir: &Path) -> Result<File, StoreError> {
+    let path = dir.join("lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|e| StoreError::io(&path, e))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::InUse(dir.to_owned())),
+        Err(e) => Err(StoreError::io(&path, e.into())),
+    }
+}
+
+/// The wall clock, ms.
+pub fn now_ms() -> TimeMs {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |d| d.as_millis() as TimeMs)
+}
+
+/// Puts the journal's frames back into the heads.
+struct Replay<'a> {
+    shared: &'a Shared,
+    sealed: HashMap<(i64, LayoutId, PeriodId), u64>,
+    n_frames: u64,
+    n_bad: u64,
+}
+
+impl<'a> Replay<'a> {
+    fn new(shared: &'a Shared) -> Replay<'a> {
+        Replay { shared, sealed: HashMap::new(), n_frames: 0, n_bad: 0 }
+    }
+
+    fn frame(
+        &mut self,
+        catalog: &mut Catalog,
+        position: u64,
+        bytes: &[u8],
+    ) -> Result<(), StoreError> {
+        let frame = match Frame::parse(bytes) {
+            Ok(frame) => frame,
+            Err(e) => {
+                tracing::error!(position, "FATAL: a frame in the journal is damaged: {e}");
+                self.n_bad += 1;
+                return Ok(());
+            }
+        };
+        self.n_frames += 1;
+        let node = catalog.node(frame.node)?;
+        if frame.sequence > 0 && node.note_sequence(frame.boot, frame.sequence) {
+            // Sent again after its commit had failed half-way, or saved with
+            // the sequences already: the rows below tell.
+            tracing::debug!(node = frame.node, frame.sequence, "frame seen before");
+        }
+        if !frame.layouts.is_empty() {
+            let from_ms = frame.rows.first().map_or(0, |r| r.time_ms);
+            catalog.take(&node, None, &frame.layouts, from_ms)?;
+        }
+        for row in &frame.rows {
+            let Some(index) = node.layout(row.layout) else {
+                self.n_bad += 1;
+                continue;
+            };
+            let period = PeriodId::of(row.time_ms);
+            if position <= self.sealed_position(node.id, row.layout, period)? {
+                continue;
+            }
+            writer::apply(self.shared, &node, &index, row, position, now_ms());
+        }
+        Ok(())
+    }
+
+    /// Up to which position a layout's rows of a month stand in sealed blocks.
+    fn sealed_position(
+        &mut self,
+        node: i64,
+        layout: LayoutId,
+        id: PeriodId,
+    ) -> Result<u64, StoreError> {
+        if let Some(position) = self.sealed.get(&(node, layout, id)) {
+            return Ok(*position);
+        }
+        let mut position = 0;
+        for (_, period) in self.shared.periods.newest_first().into_iter().filter(|p| p.0 == id) {
+            let sql = "SELECT ifnull(max(position), 0) FROM block WHERE node = ?1 AND layout = ?2";
+            position = period.with_reader(|conn| {
+                conn.query_row(sql, [node, layout.0 as i64], |r| r.get::<_, i64>(0))
+                    .map_err(|e| StoreError::db(period.path(), e))
+            })? as u64;
+        }
+        self.sealed.insert((node, layout, id), position);
+        Ok(position)
+    }
+}

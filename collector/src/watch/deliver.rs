@@ -1,0 +1,81 @@
+//! The postman: takes notices out of the outbox and hands them to the channels,
+//! again and again with growing pauses until they are taken.
+
+use super::ledger::{Due, Ledger};
+use crate::store::{StoreError, now_ms};
+use rookery_alerts::{Notice, Notifier};
+use rookery_plugins::TimeMs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+
+/// The longest pause between two tries, ms.
+const PAUSE_MS_MAX: TimeMs = 300_000;
+/// Notices older than this are given up: a day.
+const GIVE_UP_MS: TimeMs = 86_400_000;
+/// How many notices are taken out at once.
+const BATCH: usize = 32;
+/// The outbox is looked at this often even when nothing rings.
+const POLL: Duration = Duration::from_secs(2);
+
+/// Draws the graph that goes with a notice; `None`: there is none.
+pub type Illustrate = Arc<dyn Fn(&Notice) -> Option<Vec<u8>> + Send + Sync>;
+
+/// Runs until `stop` says so.
+pub async fn run(
+    dir: &Path,
+    notifier: Arc<Notifier>,
+    due: Arc<Notify>,
+    illustrate: Illustrate,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), StoreError> {
+    let ledger = Ledger::open(dir)?;
+    loop {
+        let waiting = ledger.due(now_ms(), BATCH)?;
+        let n_waiting = waiting.len();
+        for item in waiting {
+            deliver(&ledger, &notifier, &illustrate, item).await?;
+        }
+        if *stop.borrow() {
+            return Ok(());
+        }
+        if n_waiting == BATCH {
+            continue;
+        }
+        tokio::select! {
+            () = due.notified() => {}
+            () = tokio::time::sleep(POLL) => {}
+            // An error means that whoever could say stop is gone: the same.
+            _ = stop.changed() => {}
+        }
+    }
+}
+
+async fn deliver(
+    ledger: &Ledger,
+    notifier: &Notifier,
+    illustrate: &Illustrate,
+    due: Due,
+) -> Result<(), StoreError> {
+    let draw = illustrate.clone();
+    let notice = due.notice.clone();
+    let picture = tokio::task::spawn_blocking(move || draw(&notice)).await.unwrap_or(None);
+    let sent = notifier.send_to(&due.channel, &due.notice, picture).await;
+    let now = now_ms();
+    match sent {
+        Ok(()) => {
+            tracing::info!(notice = due.notice.id, channel = due.channel, "told");
+            ledger.settle(due.id, now, None)
+        }
+        Err(e) if e.permanent || now - due.notice.time_ms > GIVE_UP_MS => {
+            tracing::error!(notice = due.notice.id, "given up: {e}");
+            ledger.settle(due.id, now, Some(&e.to_string()))
+        }
+        Err(e) => {
+            let pause = (1000i64 << due.n_tries.min(20)).min(PAUSE_MS_MAX);
+            tracing::warn!(notice = due.notice.id, "not told, again in {} s: {e}", pause / 1000);
+            ledger.postpone(due.id, now + pause, &e.to_string())
+        }
+    }
+}

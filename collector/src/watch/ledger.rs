@@ -1,0 +1,179 @@
+//! `state.sqlite`: what the alert machine must remember, what has changed, and
+//! who is still to be told.
+//!
+//! Table `record`: the machine's state, by key. `transition`: every change, for
+//! ever. `outbox`: one row for each notice and channel; `sent_ms` is null until
+//! it is told, and after a crash between telling and noting it is told once
+//! more, with the same Message-ID.
+
+use crate::db;
+use crate::store::StoreError;
+use rookery_alerts::{Notice, Output, RecordState, StateRecord};
+use rookery_plugins::TimeMs;
+use rusqlite::{Connection, params};
+use std::path::{Path, PathBuf};
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS record(key TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS transition(
+  id INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, node TEXT NOT NULL, service TEXT,
+  json TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS transition_by_node ON transition(node, service, time_ms);
+CREATE TABLE IF NOT EXISTS outbox(
+  id INTEGER PRIMARY KEY, notice_id TEXT NOT NULL, channel TEXT NOT NULL, json TEXT NOT NULL,
+  created_ms INTEGER NOT NULL, n_tries INTEGER NOT NULL DEFAULT 0,
+  next_ms INTEGER NOT NULL, sent_ms INTEGER, error TEXT,
+  UNIQUE(notice_id, channel));
+CREATE INDEX IF NOT EXISTS outbox_due ON outbox(next_ms) WHERE sent_ms IS NULL;
+";
+
+/// The database, open.
+pub struct Ledger {
+    path: PathBuf,
+    conn: Connection,
+}
+
+/// A notice that is still to be told.
+pub struct Due {
+    /// Its row.
+    pub id: i64,
+    /// The channel.
+    pub channel: String,
+    /// What to tell.
+    pub notice: Notice,
+    /// How often it was tried.
+    pub n_tries: u32,
+}
+
+impl Ledger {
+    /// Opens it in `dir`.
+    pub fn open(dir: &Path) -> Result<Ledger, StoreError> {
+        let path = dir.join("state.sqlite");
+        let err = |e| StoreError::db(&path, e);
+        let conn = db::open_durable(&path, 4096).map_err(err)?;
+        conn.execute_batch(SCHEMA).map_err(err)?;
+        Ok(Ledger { path, conn })
+    }
+
+    fn err(&self, e: rusqlite::Error) -> StoreError {
+        StoreError::db(&self.path, e)
+    }
+
+    /// All records, for [`rookery_alerts::Machine::restore`].
+    pub fn records(&self) -> Result<Vec<StateRecord>, StoreError> {
+        let read = || -> rusqlite::Result<Vec<String>> {
+            let mut stmt = self.conn.prepare("SELECT json FROM record")?;
+            stmt.query_map([], |r| r.get(0))?.collect()
+        };
+        let texts = read().map_err(|e| self.err(e))?;
+        let parse = |json: &String| match serde_json::from_str(json) {
+            Ok(record) => Some(record),
+            Err(e) => {
+                tracing::error!("{}: a record cannot be read: {e}", self.path.display());
+                None
+            }
+        };
+        Ok(texts.iter().filter_map(parse).collect())
+    }
+
+    /// Writes all of it in one commit. Returns how many notices wait now.
+    pub fn save(
+        &mut self,
+        outputs: &[Output],
+        channels: impl Fn(&Notice) -> Vec<String>,
+        now_ms: TimeMs,
+    ) -> Result<usize, StoreError> {
+        let path = self.path.clone();
+        let err = |e| StoreError::db(&path, e);
+        let tx = self.conn.transaction().map_err(err)?;
+        let mut n_notices = 0;
+        for output in outputs {
+            match output {
+                Output::StateChanged(record) => save_record(&tx, record).map_err(err)?,
+                Output::Transition(t) => {
+                    tx.prepare_cached(
+                        "INSERT INTO transition(time_ms, node, service, json) \
+                         VALUES (?1, ?2, ?3, ?4)",
+                    )
+                    .and_then(|mut s| s.execute(params![t.time_ms, t.node, t.service, json(t)]))
+                    .map_err(err)?;
+                }
+                Output::Notice(notice) => {
+                    for channel in channels(notice) {
+                        tx.prepare_cached(
+                            "INSERT OR IGNORE INTO outbox(notice_id, channel, json, created_ms, \
+                             next_ms) VALUES (?1, ?2, ?3, ?4, ?4)",
+                        )
+                        .and_then(|mut s| {
+                            s.execute(params![notice.id, channel, json(notice), now_ms])
+                        })
+                        .map_err(err)?;
+                        n_notices += 1;
+                    }
+                }
+            }
+        }
+        tx.commit().map_err(err)?;
+        Ok(n_notices)
+    }
+
+    /// What is due, oldest first; at most `n`.
+    pub fn due(&self, now_ms: TimeMs, n: usize) -> Result<Vec<Due>, StoreError> {
+        let read = || -> rusqlite::Result<Vec<(i64, String, String, u32)>> {
+            let mut stmt = self.conn.prepare_cached(
+                "SELECT id, channel, json, n_tries FROM outbox \
+                 WHERE sent_ms IS NULL AND next_ms <= ?1 ORDER BY id LIMIT ?2",
+            )?;
+            stmt.query_map(params![now_ms, n as i64], |r| {
+                Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?))
+            })?
+            .collect()
+        };
+        let rows = read().map_err(|e| self.err(e))?;
+        let mut due = Vec::new();
+        for (id, channel, json, n_tries) in rows {
+            match serde_json::from_str(&json) {
+                Ok(notice) => due.push(Due { id, channel, notice, n_tries }),
+                Err(e) => self.settle(id, now_ms, Some(&format!("unreadable: {e}")))?,
+            }
+        }
+        Ok(due)
+    }
+
+    /// Notes that a notice was told, or (with an error) never will be.
+    pub fn settle(&self, id: i64, now_ms: TimeMs, error: Option<&str>) -> Result<(), StoreError> {
+        self.conn
+            .execute(
+                "UPDATE outbox SET sent_ms = ?2, error = ?3, n_tries = n_tries + 1 WHERE id = ?1",
+                params![id, now_ms, error],
+            )
+            .map_err(|e| self.err(e))?;
+        Ok(())
+    }
+
+    /// Notes that telling failed, and when to try again.
+    pub fn postpone(&self, id: i64, next_ms: TimeMs, error: &str) -> Result<(), StoreError> {
+        self.conn
+            .execute(
+                "UPDATE outbox SET next_ms = ?2, error = ?3, n_tries = n_tries + 1 WHERE id = ?1",
+                params![id, next_ms, error],
+            )
+            .map_err(|e| self.err(e))?;
+        Ok(())
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    // Plain structs of strings and numbers: there is nothing to fail.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+fn save_record(tx: &Connection, record: &StateRecord) -> rusqlite::Result<()> {
+    if record.state == RecordState::Gone {
+        tx.prepare_cached("DELETE FROM record WHERE key = ?1")?.execute([&record.key])?;
+        return Ok(());
+    }
+    tx.prepare_cached("INSERT OR REPLACE INTO record VALUES (?1, ?2)")?
+        .execute(params![record.key, json(record)])?;
+    Ok(())
+}

@@ -1,0 +1,435 @@
+//! The writer: one thread that journals, keeps the head and answers.
+//!
+//! Whatever has arrived while a commit was on its way goes into the next one:
+//! the more connections wait, the cheaper each becomes. Only after the commit
+//! are rows applied to the head, shown to the [`Observer`] and acknowledged.
+
+use crate::catalog::{Catalog, LayoutIndex, NodeEntry};
+use crate::head::{Appended, Stored};
+use crate::journal::{Journal, Position};
+use crate::seal::SealJob;
+use crate::store::{Shared, StoreError, now_ms};
+use bytes::Bytes;
+use rookery_plugins::wire::{Frame, Row};
+use rookery_plugins::{LayoutId, TimeMs};
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// Frames that may wait for the writer; more are refused as busy.
+pub const QUEUE_FRAMES_MAX: usize = 8192;
+/// Bytes that go into one commit, unless one frame alone is larger.
+const COMMIT_BYTES_MAX: usize = 8 << 20;
+/// How often the observer is told the time, and the journal is looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Sees every row right after it is on disk, on the writer's thread.
+pub trait Observer: Send {
+    /// A new row.
+    fn row(&mut self, node: &Arc<NodeEntry>, index: &Arc<LayoutIndex>, row: &Row<'_>, now: TimeMs);
+    /// A node's services or layouts have changed.
+    fn described(&mut self, node: &Arc<NodeEntry>);
+    /// A commit's rows are all seen, or a second has passed.
+    fn settle(&mut self, now_ms: TimeMs);
+}
+
+/// An observer that looks away.
+pub struct NoObserver;
+
+impl Observer for NoObserver {
+    fn row(&mut self, _: &Arc<NodeEntry>, _: &Arc<LayoutIndex>, _: &Row<'_>, _: TimeMs) {}
+    fn described(&mut self, _: &Arc<NodeEntry>) {}
+    fn settle(&mut self, _: TimeMs) {}
+}
+
+/// What the sender of a frame is told.
+pub type Reply = Result<(), StoreError>;
+
+enum Job {
+    Frame { bytes: Bytes, reply: oneshot::Sender<Reply> },
+    SealAll { reply: oneshot::Sender<Reply> },
+}
+
+/// The frames that wait.
+#[derive(Default)]
+pub struct Queue {
+    jobs: Mutex<Vec<Job>>,
+    arrived: Condvar,
+}
+
+impl Queue {
+    /// Hands a checked frame to the writer; the answer comes when it is on
+    /// disk. `None`: too many wait already.
+    pub fn send(&self, bytes: Bytes) -> Option<oneshot::Receiver<Reply>> {
+        let (reply, answer) = oneshot::channel();
+        self.push(Job::Frame { bytes, reply }).then_some(answer)
+    }
+
+    /// Asks for the whole head to be sealed and for the journal to be emptied.
+    pub fn seal_all(&self) -> Option<oneshot::Receiver<Reply>> {
+        let (reply, answer) = oneshot::channel();
+        self.push(Job::SealAll { reply }).then_some(answer)
+    }
+
+    fn push(&self, job: Job) -> bool {
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        if jobs.len() >= QUEUE_FRAMES_MAX {
+            return false;
+        }
+        jobs.push(job);
+        let was_empty = jobs.len() == 1;
+        drop(jobs);
+        if was_empty {
+            self.arrived.notify_one();
+        }
+        true
+    }
+
+    /// Makes the writer look up.
+    pub fn wake(&self) {
+        self.arrived.notify_one();
+    }
+
+    /// Swaps what waits into `into`, after at most `wait`.
+    fn take(&self, into: &mut Vec<Job>, wait: Duration) {
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        if jobs.is_empty() {
+            (jobs, _) =
+                self.arrived.wait_timeout(jobs, wait).unwrap_or_else(PoisonError::into_inner);
+        }
+        std::mem::swap(&mut *jobs, into);
+    }
+}
+
+/// The writer's own state.
+pub struct Writer {
+    shared: Arc<Shared>,
+    catalog: Catalog,
+    journal: Journal,
+    sealer: mpsc::SyncSender<SealJob>,
+    observer: Box<dyn Observer>,
+}
+
+impl Writer {
+    /// All that the thread needs.
+    pub fn new(
+        shared: Arc<Shared>,
+        catalog: Catalog,
+        journal: Journal,
+        sealer: mpsc::SyncSender<SealJob>,
+        observer: Box<dyn Observer>,
+    ) -> Writer {
+        Writer { shared, catalog, journal, sealer, observer }
+    }
+
+    /// Runs until the store is stopping and the queue is empty.
+    pub fn run(mut self) {
+        for node in self.shared.nodes.all() {
+            self.observer.described(&node);
+            self.seal_frozen(&node);
+        }
+        let mut jobs = Vec::new();
+        let mut ticked = Instant::now();
+        loop {
+            self.shared.queue.take(&mut jobs, TICK.saturating_sub(ticked.elapsed()));
+            if jobs.is_empty() && self.shared.stopping.load(Ordering::SeqCst) {
+                break;
+            }
+            self.serve(&mut jobs);
+            if ticked.elapsed() >= TICK {
+                ticked = Instant::now();
+                self.tick();
+            }
+        }
+        if let Err(e) = self.catalog.save_sequences() {
+            tracing::error!("{e}");
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = now_ms();
+        let before = now - self.shared.settings.seal_after_ms;
+        for node in self.shared.nodes.all() {
+            let frozen = node.head().freeze_older(before);
+            for layout in frozen {
+                self.to_sealer(SealJob::Block(node.clone(), layout));
+            }
+        }
+        self.observer.settle(now);
+        if self.journal.is_full()
+            && let Err(e) = self.trim_journal()
+        {
+            self.shared.stats.failures.fetch_add(1, Ordering::Relaxed);
+            tracing::error!("the journal cannot be trimmed: {e}");
+        }
+    }
+
+    /// Begins a new segment and deletes those of which nothing is needed.
+    fn trim_journal(&mut self) -> Result<(), StoreError> {
+        if !self.journal.is_empty() {
+            self.journal.rotate()?;
+        }
+        self.catalog.save_sequences()?;
+        let mut keep_from = self.journal.next_position();
+        for node in self.shared.nodes.all() {
+            for head in node.head().layouts() {
+                let open = (head.open.n_rows() > 0).then_some(head.open.first_position);
+                let frozen = head.frozen.first().map(|b| b.first_position);
+                keep_from = open.into_iter().chain(frozen).fold(keep_from, Position::min);
+            }
+        }
+        self.journal.delete_before(keep_from)?;
+        Ok(())
+    }
+
+    fn serve(&mut self, jobs: &mut Vec<Job>) {
+        let mut frames = Vec::with_capacity(jobs.len());
+        let mut bytes_waiting = 0;
+        for job in jobs.drain(..) {
+            match job {
+                Job::Frame { bytes, reply } => {
+                    bytes_waiting += bytes.len();
+                    frames.push((bytes, reply));
+                    if bytes_waiting >= COMMIT_BYTES_MAX {
+                        self.commit(std::mem::take(&mut frames));
+                        bytes_waiting = 0;
+                    }
+                }
+                Job::SealAll { reply } => {
+                    self.commit(std::mem::take(&mut frames));
+                    bytes_waiting = 0;
+                    // The sender may be gone: nothing to do about that.
+                    let _ = reply.send(self.seal_all());
+                }
+            }
+        }
+        self.commit(frames);
+    }
+
+    /// One durable commit of these frames, then their application.
+    fn commit(&mut self, frames: Vec<(Bytes, oneshot::Sender<Reply>)>) {
+        if frames.is_empty() {
+            return;
+        }
+        let mut accepted = Vec::with_capacity(frames.len());
+        let mut answers = Vec::with_capacity(frames.len());
+        for (bytes, reply) in &frames {
+            match self.accept(bytes) {
+                Ok(taken) => {
+                    accepted.extend(taken);
+                    answers.push((reply, None));
+                }
+                Err(e) => answers.push((reply, Some(e))),
+            }
+        }
+        let committed = self.journal.commit();
+        let failure = committed.err().map(|e| e.to_string());
+        if let Some(text) = &failure {
+            self.shared.stats.failures.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(
+                "FATAL: the journal cannot be written, nothing is acknowledged: {text}"
+            );
+            for (node, frame, _) in &accepted {
+                node.forget_sequence(frame.boot, frame.sequence);
+            }
+        } else {
+            self.apply_all(&accepted);
+        }
+        drop(accepted);
+        let refusals: Vec<_> = answers.into_iter().map(|(_, refusal)| refusal).collect();
+        for ((_, reply), refusal) in frames.into_iter().zip(refusals) {
+            let answer = match (&failure, refusal) {
+                (_, Some(e)) => Err(e),
+                (Some(text), None) => Err(StoreError::Other(text.clone())),
+                (None, None) => Ok(()),
+            };
+            // The sender may have hung up; its frame is kept all the same.
+            let _ = reply.send(answer);
+        }
+    }
+
+    /// Checks a frame against the catalog and puts it into the journal's next
+    /// commit; `None` for a frame that was taken before.
+    fn accept<'b>(
+        &mut self,
+        bytes: &'b Bytes,
+    ) -> Result<Option<(Arc<NodeEntry>, Frame<'b>, Position)>, StoreError> {
+        let refuse = |e: StoreError| {
+            self.shared.stats.refused.fetch_add(1, Ordering::Relaxed);
+            e
+        };
+        let frame = Frame::parse(bytes).map_err(|e| refuse(StoreError::Refused(e.to_string())))?;
+        let node = self.catalog.node(frame.node)?;
+        if frame.announce.is_some() || !frame.layouts.is_empty() {
+            let from_ms = frame.rows.first().map_or_else(now_ms, |r| r.time_ms);
+            let announce = frame.announce.as_ref();
+            if self.catalog.take(&node, announce, &frame.layouts, from_ms)? {
+                self.observer.described(&node);
+            }
+        }
+        check_layouts(&node, &frame)?;
+        if frame.sequence > 0 && node.note_sequence(frame.boot, frame.sequence) {
+            self.shared.stats.doubled_frames.fetch_add(1, Ordering::Relaxed);
+            return Ok(None);
+        }
+        let position = self.journal.push(bytes);
+        Ok(Some((node, frame, position)))
+    }
+
+    fn apply_all(&mut self, accepted: &[(Arc<NodeEntry>, Frame<'_>, Position)]) {
+        let now = now_ms();
+        let (mut n_rows, mut n_samples) = (0, 0);
+        for (node, frame, position) in accepted {
+            for row in &frame.rows {
+                let Some(index) = node.layout(row.layout) else { continue };
+                let done = apply(&self.shared, node, &index, row, *position, now);
+                n_rows += 1;
+                n_samples += row.n as u64;
+                if done.froze {
+                    self.to_sealer(SealJob::Block(node.clone(), row.layout));
+                }
+                if done.is_new {
+                    self.observer.row(node, &index, row, now);
+                }
+            }
+        }
+        self.observer.settle(now);
+        let stats = &self.shared.stats;
+        stats.frames.fetch_add(accepted.len() as u64, Ordering::Relaxed);
+        stats.rows.fetch_add(n_rows, Ordering::Relaxed);
+        stats.samples.fetch_add(n_samples, Ordering::Relaxed);
+        stats.commits.fetch_add(1, Ordering::Relaxed);
+        if self.journal.is_full()
+            && let Err(e) = self.trim_journal()
+        {
+            tracing::error!("the journal cannot be trimmed: {e}");
+        }
+    }
+
+    fn to_sealer(&self, job: SealJob) {
+        // Waits while the sealer is behind: memory stays bounded.
+        if self.sealer.send(job).is_err() {
+            tracing::error!("BUG: the sealer is gone");
+        }
+    }
+
+    /// Hands over what a replay left frozen.
+    fn seal_frozen(&self, node: &Arc<NodeEntry>) {
+        let waiting: Vec<(LayoutId, usize)> = {
+            let head = node.head();
+            head.layouts().map(|l| (l.open.index.layout.id(), l.frozen.len())).collect()
+        };
+        for (layout, n) in waiting {
+            for _ in 0..n {
+                self.to_sealer(SealJob::Block(node.clone(), layout));
+            }
+        }
+    }
+
+    fn seal_all(&mut self) -> Result<(), StoreError> {
+        for node in self.shared.nodes.all() {
+            let frozen = node.head().freeze_older(TimeMs::MAX);
+            for layout in frozen {
+                self.to_sealer(SealJob::Block(node.clone(), layout));
+            }
+        }
+        let (done, wait) = mpsc::channel();
+        self.to_sealer(SealJob::Barrier(done));
+        wait.recv().map_err(|_| StoreError::Other("the sealer is gone".to_owned()))?;
+        self.trim_journal()
+    }
+}
+
+/// The layouts of the frame's rows are known, and their rows are as long.
+fn check_layouts(node: &NodeEntry, frame: &Frame<'_>) -> Result<(), StoreError> {
+    let mut unknown = HashSet::new();
+    for row in &frame.rows {
+        match node.layout(row.layout) {
+            None => {
+                unknown.insert(row.layout);
+            }
+            Some(index) if index.layout.len() != row.n => {
+                return Err(StoreError::Refused(format!(
+                    "node {:?}: a row of {} cells for layout {:016x}, which has {} fields",
+                    frame.node,
+                    row.n,
+                    row.layout.0,
+                    index.layout.len()
+                )));
+            }
+            Some(_) => {}
+        }
+    }
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    Err(StoreError::UnknownLayouts(unknown.into_iter().collect()))
+}
+
+/// Puts one row into its node's head.
+pub fn apply(
+    shared: &Shared,
+    node: &Arc<NodeEntry>,
+    index: &Arc<LayoutIndex>,
+    row: &Row<'_>,
+    position: Position,
+    now_ms: TimeMs,
+) -> Appended {
+    let id = index.layout.id();
+    let mut head = node.head();
+    let phase = (node.id as u64).wrapping_mul(0x9e37_79b9) >> 7 ^ id.0;
+    let head = head.layout_or_new(index, phase, || sealed_to(shared, node.id, id));
+    let done = head.append(row, position, now_ms, |t| stored_row(shared, node.id, index, t));
+    node.last_seen_ms.fetch_max(row.time_ms, Ordering::Relaxed);
+    node.version.fetch_add(1, Ordering::Relaxed);
+    if done.n_conflicts > 0 {
+        shared.stats.conflicts.fetch_add(done.n_conflicts, Ordering::Relaxed);
+        tracing::warn!(
+            node = node.name,
+            time_ms = row.time_ms,
+            n = done.n_conflicts,
+            "samples came again with other values; the first ones stay"
+        );
+    }
+    if !done.is_new {
+        shared.stats.doubled_rows.fetch_add(1, Ordering::Relaxed);
+    }
+    done
+}
+
+/// Newest time of this layout in any sealed block.
+fn sealed_to(shared: &Shared, node: i64, layout: LayoutId) -> Option<TimeMs> {
+    let sql = "SELECT max(t_to) FROM block WHERE node = ?1 AND layout = ?2";
+    for (_, period) in shared.periods.newest_first() {
+        let found = period.with_reader(|conn| {
+            conn.query_row(sql, [node, layout.0 as i64], |r| r.get::<_, Option<i64>>(0))
+                .map_err(|e| StoreError::db(period.path(), e))
+        });
+        match found {
+            Ok(Some(t)) => return Some(t),
+            Ok(None) => {}
+            // Cannot tell: every row is looked up.
+            Err(e) => {
+                tracing::error!("{e}");
+                return Some(TimeMs::MAX);
+            }
+        }
+    }
+    None
+}
+
+/// The row of this time in a sealed block.
+fn stored_row(shared: &Shared, node: i64, index: &LayoutIndex, time_ms: TimeMs) -> Option<Stored> {
+    for period in shared.periods.between(time_ms, time_ms + 1) {
+        let found = period
+            .with_reader(|conn| crate::read::row_at(&period, conn, node, &index.layout, time_ms));
+        match found {
+            Ok(Some(row)) => return Some(row),
+            Ok(None) => {}
+            Err(e) => tracing::error!("{e}"),
+        }
+    }
+    None
+}

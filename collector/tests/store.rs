@@ -1,0 +1,254 @@
+//! The history against a model: whatever is sent, sealed, closed and opened
+//! again, every sample comes back as it came first.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use rookery_collector::history::History;
+use rookery_collector::read::Reader;
+use rookery_collector::writer::NoObserver;
+use rookery_collector::{Store, StoreError, StoreSettings};
+use rookery_plugins::wire::{Announce, FrameWriter};
+use rookery_plugins::{Cells, FieldKey, FieldSpec, Kind, Layout, ServiceSpec, TimeMs, Value};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+fn open(dir: &Path) -> Store {
+    Store::open(StoreSettings::new(dir), Box::new(NoObserver)).expect("opens")
+}
+
+fn send(store: &Store, bytes: Vec<u8>) -> Result<(), StoreError> {
+    let answer = store.shared().queue.send(Bytes::from(bytes)).expect("room");
+    answer.blocking_recv().expect("an answer")
+}
+
+fn seal(store: &Store) {
+    let answer = store.shared().queue.seal_all().expect("room");
+    answer.blocking_recv().expect("an answer").expect("sealed");
+}
+
+fn layout(n: usize) -> Layout {
+    Layout::new((0..n).map(|i| FieldKey::new("svc", &format!("f{i}"))).collect())
+}
+
+struct Sender {
+    writer: FrameWriter,
+    boot: u64,
+    sequence: u64,
+}
+
+impl Sender {
+    fn new(boot: u64) -> Sender {
+        Sender { writer: FrameWriter::default(), boot, sequence: 0 }
+    }
+
+    fn frame(&mut self, layout: &Layout, rows: &[(TimeMs, Cells)]) -> Vec<u8> {
+        self.sequence += 1;
+        self.writer.start("node", self.boot, self.sequence);
+        self.writer.layout(layout);
+        for (time, cells) in rows {
+            self.writer.row(layout.id(), *time, cells);
+        }
+        self.writer.finish().to_vec()
+    }
+}
+
+fn cells(values: &[Option<Value>]) -> Cells {
+    let mut cells = Cells::new();
+    for v in values {
+        match v {
+            Some(v) => cells.push(*v),
+            None => cells.push_absent(),
+        }
+    }
+    cells
+}
+
+fn read(store: &Store, field: &str) -> Vec<(TimeMs, Value)> {
+    let reader = Reader::new(store.shared().clone());
+    let all = reader.samples("node", "svc", field, 0, i64::MAX).expect("reads");
+    all.iter().collect()
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Row(i64, Vec<Option<Value>>),
+    SendAgain,
+    Seal,
+    Reopen,
+}
+
+fn value() -> impl Strategy<Value = Option<Value>> {
+    (0u8..5, any::<u64>())
+        .prop_map(|(k, bits)| Kind::from_u8(k).and_then(|k| Value::from_bits(k, bits)))
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    // Few times, over a change of month, so that many rows meet.
+    let time = (0i64..40).prop_map(|t| 1_796_083_200_000 + (t - 20) * 1000);
+    let row = (time, proptest::collection::vec(value(), 3));
+    prop_oneof![
+        12 => row.prop_map(|(t, v)| Step::Row(t, v)),
+        2 => Just(Step::SendAgain),
+        1 => Just(Step::Seal),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #[test]
+    fn the_first_value_of_every_time_comes_back(
+        steps in proptest::collection::vec(step(), 1..60),
+    ) {
+        let dir = tempfile::tempdir().expect("tmp");
+        let mut store = open(dir.path());
+        let layout = layout(3);
+        let mut sender = Sender::new(1);
+        let mut last = None;
+        let mut model: Vec<BTreeMap<TimeMs, Value>> = vec![BTreeMap::new(); 3];
+        for step in steps {
+            match step {
+                Step::Row(time, values) => {
+                    let bytes = sender.frame(&layout, &[(time, cells(&values))]);
+                    send(&store, bytes.clone()).expect("taken");
+                    last = Some(bytes);
+                    for (model, v) in model.iter_mut().zip(values) {
+                        if let Some(v) = v {
+                            model.entry(time).or_insert(v);
+                        }
+                    }
+                }
+                Step::SendAgain => {
+                    if let Some(bytes) = last.clone() {
+                        send(&store, bytes).expect("taken");
+                    }
+                }
+                Step::Seal => seal(&store),
+                Step::Reopen => {
+                    drop(store);
+                    store = open(dir.path());
+                }
+            }
+        }
+        for (i, model) in model.iter().enumerate() {
+            if model.is_empty() && store.shared().nodes.all().is_empty() {
+                continue;
+            }
+            let want: Vec<(TimeMs, Value)> = model.iter().map(|(t, v)| (*t, *v)).collect();
+            prop_assert_eq!(read(&store, &format!("f{i}")), want);
+        }
+    }
+}
+
+#[test]
+fn a_frame_sent_twice_changes_nothing() {
+    let dir = tempfile::tempdir().expect("tmp");
+    let layout = layout(1);
+    let frame = Sender::new(7).frame(&layout, &[(1000, cells(&[Some(Value::Int(1))]))]);
+    let store = open(dir.path());
+    send(&store, frame.clone()).expect("taken");
+    send(&store, frame.clone()).expect("taken");
+    assert_eq!(store.shared().stats.doubled_frames.load(Ordering::Relaxed), 1);
+    seal(&store);
+    drop(store);
+    let store = open(dir.path());
+    send(&store, frame).expect("taken");
+    assert_eq!(store.shared().stats.doubled_frames.load(Ordering::Relaxed), 1);
+    assert_eq!(read(&store, "f0"), [(1000, Value::Int(1))]);
+}
+
+#[test]
+fn another_value_for_a_known_time_is_a_conflict_and_the_first_stays() {
+    let dir = tempfile::tempdir().expect("tmp");
+    let layout = layout(2);
+    let mut sender = Sender::new(1);
+    let store = open(dir.path());
+    let both = |a, b| cells(&[Some(Value::Int(a)), Some(Value::Int(b))]);
+    send(&store, sender.frame(&layout, &[(1000, both(1, 2))])).expect("taken");
+    send(&store, sender.frame(&layout, &[(1000, both(1, 3))])).expect("taken");
+    assert_eq!(store.shared().stats.conflicts.load(Ordering::Relaxed), 1);
+    seal(&store);
+    send(&store, sender.frame(&layout, &[(1000, both(9, 9))])).expect("taken");
+    assert_eq!(store.shared().stats.conflicts.load(Ordering::Relaxed), 3);
+    assert_eq!(read(&store, "f0"), [(1000, Value::Int(1))]);
+    assert_eq!(read(&store, "f1"), [(1000, Value::Int(2))]);
+}
+
+#[test]
+fn rows_of_an_unknown_layout_are_asked_for_again() {
+    let dir = tempfile::tempdir().expect("tmp");
+    let store = open(dir.path());
+    let layout = layout(1);
+    let mut writer = FrameWriter::default();
+    writer.start("node", 1, 1);
+    writer.row(layout.id(), 1000, &cells(&[Some(Value::Int(1))]));
+    let bare = writer.finish().to_vec();
+    match send(&store, bare) {
+        Err(StoreError::UnknownLayouts(ids)) => assert_eq!(ids, [layout.id()]),
+        other => panic!("{other:?}"),
+    }
+    writer.start("node", 1, 1);
+    writer.layout(&layout);
+    writer.row(layout.id(), 1000, &cells(&[Some(Value::Int(1))]));
+    send(&store, writer.finish().to_vec()).expect("taken");
+    assert_eq!(read(&store, "f0").len(), 1);
+}
+
+#[test]
+fn a_second_instance_is_refused() {
+    let dir = tempfile::tempdir().expect("tmp");
+    let _store = open(dir.path());
+    let second = Store::open(StoreSettings::new(dir.path()), Box::new(NoObserver));
+    let text = second.err().expect("refused").to_string();
+    assert!(text.contains("in use by another rookery"), "{text}");
+}
+
+#[test]
+fn what_was_announced_is_known_after_a_restart() {
+    let dir = tempfile::tempdir().expect("tmp");
+    let store = open(dir.path());
+    let mut spec = ServiceSpec::new("svc", "A service", "disk");
+    spec.fields = vec![FieldSpec::derive("f0", "reads").limits("80", "90")];
+    let mut writer = FrameWriter::default();
+    writer.start("web;www1", 1, 1);
+    writer.announce(&Announce { services: vec![spec.clone()], ..Announce::default() });
+    send(&store, writer.finish().to_vec()).expect("taken");
+    drop(store);
+    let reader = Reader::new(open(dir.path()).shared().clone());
+    assert_eq!(reader.nodes()[0].group, "web");
+    assert_eq!(*reader.services("web;www1").expect("known")[0].spec, spec);
+}
+
+#[test]
+fn rollups_are_what_the_samples_give() {
+    let dir = tempfile::tempdir().expect("tmp");
+    let store = open(dir.path());
+    let mut spec = ServiceSpec::new("svc", "A service", "disk");
+    spec.fields = vec![FieldSpec::gauge("f0", "level"), FieldSpec::derive("f1", "counter")];
+    spec.step_ms = 1000;
+    let layout = layout(2);
+    let mut writer = FrameWriter::default();
+    writer.start("node", 1, 1);
+    writer.announce(&Announce { services: vec![spec], ..Announce::default() });
+    writer.layout(&layout);
+    for t in 0..1000i64 {
+        let row = cells(&[Some(Value::Int(t % 7)), Some(Value::Int(t * t))]);
+        writer.row(layout.id(), 1_000_000 + t * 1000, &row);
+    }
+    send(&store, writer.finish().to_vec()).expect("taken");
+    seal(&store);
+    let reader = Reader::new(store.shared().clone());
+    let span = (1_010_000, 1_030_000);
+    let rollup = reader.rollup("node", "svc", &[], span.0, span.1, 10_000).expect("reads");
+    let level = &rollup.fields[0];
+    assert_eq!(level.buckets.len(), 2);
+    assert_eq!((level.total.count, level.total.min, level.total.max), (20, 0.0, 6.0));
+    assert_eq!(level.total.sum, (10..30).map(|t| f64::from(t % 7)).sum::<f64>());
+    let counter = &rollup.fields[1];
+    assert_eq!((counter.total.min, counter.total.max), (19.0, 57.0));
+    assert_eq!(counter.increase, Some(f64::from(29 * 29 - 9 * 9)));
+    assert!(reader.rollup("node", "svc", &[], 5, 5, 1).is_err());
+    let e = reader.rollup("node", "svc", &["f2"], 0, 10, 1).expect_err("unknown").to_string();
+    assert!(e.contains("did you mean"), "{e}");
+}

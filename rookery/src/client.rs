@@ -1,0 +1,61 @@
+//! Asking a running collector.
+
+use serde_json::Value as Json;
+
+/// Where a collector is by default.
+pub const URL: &str = "http://127.0.0.1:4950";
+
+/// A collector, by its URL.
+pub struct Client {
+    url: String,
+    http: reqwest::Client,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Client {
+    /// Makes no connection yet.
+    pub fn new(url: &str) -> Result<Client, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| format!("no runtime: {e}"))?;
+        let http = reqwest::Client::builder().build().map_err(|e| format!("no client: {e}"))?;
+        Ok(Client { url: url.trim_end_matches('/').to_owned(), http, runtime })
+    }
+
+    /// The body of a GET; an answer that is not 2xx is an error with its text.
+    pub fn get(&self, path: &str) -> Result<Vec<u8>, String> {
+        self.ask(self.http.get(format!("{}{path}", self.url)))
+    }
+
+    /// The same of a POST with a token.
+    pub fn post(&self, path: &str, token: &str) -> Result<Vec<u8>, String> {
+        self.ask(self.http.post(format!("{}{path}", self.url)).bearer_auth(token))
+    }
+
+    fn ask(&self, request: reqwest::RequestBuilder) -> Result<Vec<u8>, String> {
+        let fail = |e: reqwest::Error| {
+            if e.is_connect() {
+                format!("no collector answers at {}: is it running? (--url)", self.url)
+            } else {
+                format!("{}: {e}", self.url)
+            }
+        };
+        self.runtime.block_on(async {
+            let answer = request.send().await.map_err(fail)?;
+            let status = answer.status();
+            let body = answer.bytes().await.map_err(fail)?;
+            if status.is_success() {
+                return Ok(body.to_vec());
+            }
+            let json: Option<Json> = serde_json::from_slice(&body).ok();
+            let text = json.as_ref().and_then(|j| j.get("error")?.as_str());
+            Err(text.map_or_else(|| format!("{}: {status}", self.url), str::to_owned))
+        })
+    }
+}
+
+/// One part of a query, percent-encoded.
+pub fn encode(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
