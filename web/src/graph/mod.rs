@@ -1,0 +1,1 @@
+//! Drawing a rollup as SVG or PNG.
