@@ -2,5 +2,16 @@
 //!
 //! In: the history and the states, through their narrow interfaces. Out: JSON,
 //! CSV, HTML, SVG and PNG. What it never does: write to the history.
+//!
+//! [`api`] answers scripts, [`pages`] people, [`pictures`] both; [`graph`] draws
+//! and knows nothing of HTTP.
 
+pub mod api;
+pub mod app;
+pub mod error;
 pub mod graph;
+pub mod pages;
+pub mod pictures;
+pub mod times;
+
+pub use app::{App, router};

@@ -3,8 +3,8 @@
 use super::{IDLE_MAX, LINE_BYTES_MAX, Node};
 use crate::plugin::exec::{Ending, Ran};
 use crate::sampler::LiveGroup;
-use rookery_plugins::munin::{render_config, render_values};
-use rookery_plugins::{ServiceSpec, Value};
+use rookery_plugins::munin::{render_config, render_timed_values, render_values};
+use rookery_plugins::{ServiceSpec, TimeMs, Value};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::io;
@@ -16,14 +16,18 @@ const UNKNOWN_COMMAND: &str =
     "# Unknown command. Try cap, list, nodes, config, fetch, version or quit\n";
 const UNKNOWN_SERVICE: &str = "# Unknown service\n.\n";
 
-/// A service and the newest value of each of its fields.
-type Served = (ServiceSpec, Vec<Option<Value>>);
+/// A service and the newest value of each of its fields, with its time.
+type Served = (ServiceSpec, Vec<Option<(TimeMs, Value)>>);
 
 /// What the client has said it understands.
 #[derive(Clone, Copy, Debug, Default)]
 struct Caps {
     multigraph: bool,
     dirtyconfig: bool,
+    /// Ours, not Munin's: values come with the time of their reading, to the
+    /// millisecond (`a.value 1795176000.250:42`), so that who asks twice can
+    /// work out a counter's rate exactly.
+    times: bool,
 }
 
 /// Speaks until the client leaves.
@@ -62,15 +66,18 @@ async fn reply(line: &str, node: &Node, caps: &mut Caps) -> Option<Vec<u8>> {
         let words: Vec<&str> = words.split_whitespace().collect();
         caps.multigraph = words.contains(&"multigraph");
         caps.dirtyconfig = words.contains(&"dirtyconfig");
-        "cap multigraph dirtyconfig\n".to_owned()
+        caps.times = words.contains(&"times");
+        // A client that does not know the word has never asked for it.
+        let times = if caps.times { " times" } else { "" };
+        format!("cap multigraph dirtyconfig{times}\n")
     } else if lower.starts_with("nodes") {
         format!("{}\n.\n", node.name.to_lowercase())
     } else if lower.starts_with("version") {
         format!("munins node on {} version: {}\n", node.name, env!("CARGO_PKG_VERSION"))
     } else if lower.starts_with("config") {
-        return Some(service(rest("config"), node, true).await);
+        return Some(service(rest("config"), node, true, *caps).await);
     } else if lower.starts_with("fetch") {
-        return Some(service(rest("fetch"), node, false).await);
+        return Some(service(rest("fetch"), node, false, *caps).await);
     } else {
         UNKNOWN_COMMAND.to_owned()
     };
@@ -105,7 +112,7 @@ fn probe_services(node: &Node) -> BTreeMap<String, Vec<Served>> {
     roots
 }
 
-fn with_values(group: &LiveGroup) -> Vec<(&ServiceSpec, Vec<Option<Value>>)> {
+fn with_values(group: &LiveGroup) -> Vec<(&ServiceSpec, Vec<Option<(TimeMs, Value)>>)> {
     let Some(row) = &group.row else { return vec![] };
     let at: std::collections::HashMap<(&str, &str), usize> = row
         .layout
@@ -115,7 +122,8 @@ fn with_values(group: &LiveGroup) -> Vec<(&ServiceSpec, Vec<Option<Value>>)> {
         .map(|(i, f)| ((f.service.as_str(), f.field.as_str()), i))
         .collect();
     let value = |spec: &ServiceSpec, field: &str| {
-        at.get(&(spec.name.as_str(), field)).and_then(|i| row.cells.get(*i))
+        let value = at.get(&(spec.name.as_str(), field)).and_then(|i| row.cells.get(*i));
+        value.map(|v| (row.time_ms, v))
     };
     let of = |spec: &ServiceSpec| spec.fields.iter().map(|f| value(spec, &f.name)).collect();
     group.specs.iter().map(|spec| (spec, of(spec))).collect()
@@ -142,11 +150,11 @@ fn list(host: &str, node: &Node, caps: Caps) -> String {
 }
 
 /// `config` or `fetch` of a probe's service or a plugin.
-async fn service(name: &str, node: &Node, config: bool) -> Vec<u8> {
+async fn service(name: &str, node: &Node, config: bool, caps: Caps) -> Vec<u8> {
     let name = name.split_whitespace().next().unwrap_or("");
     let probes = probe_services(node);
     if let Some((_, services)) = probes.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)) {
-        return probe_text(services, config).into_bytes();
+        return probe_text(services, config, caps.times).into_bytes();
     }
     let Some(plugin) = node.plugins.get(name) else { return UNKNOWN_SERVICE.into() };
     let known = if config { plugin.config_text() } else { plugin.fresh_fetch() };
@@ -171,7 +179,7 @@ fn failure(ran: &Ran) -> Option<&'static str> {
     }
 }
 
-fn probe_text(services: &[Served], config: bool) -> String {
+fn probe_text(services: &[Served], config: bool, with_times: bool) -> String {
     let mut out = String::new();
     for (spec, values) in services {
         if services.len() > 1 {
@@ -181,8 +189,12 @@ fn probe_text(services: &[Served], config: bool) -> String {
             render_config(spec, &mut out);
         } else {
             let fields = spec.fields.iter().zip(values);
-            let values = fields.filter_map(|(f, v)| v.map(|v| (f.name.as_str(), v)));
-            render_values(values, &mut out);
+            let known = fields.filter_map(|(f, v)| v.map(|(t, v)| (f.name.as_str(), t, v)));
+            if with_times {
+                render_timed_values(known, &mut out);
+            } else {
+                render_values(known.map(|(f, _, v)| (f, v)), &mut out);
+            }
         }
     }
     out.push_str(".\n");

@@ -67,6 +67,15 @@ echo multigraph m; echo a.value 1",
     let names = "counting failing fails plain rookery_agent rookery_duration rookery_success\n";
     assert_eq!(c.ask("list").await, names);
     assert_eq!(c.ask("cap multigraph dirtyconfig").await, "cap multigraph dirtyconfig\n");
+    let cap = "cap multigraph dirtyconfig times";
+    assert_eq!(c.ask(cap).await, format!("{cap}\n"));
+    let timed = c.text("fetch counting").await;
+    let value = timed.lines().find_map(|l| l.strip_prefix("n.value ")).expect("n");
+    let (time, _) = value.split_once(':').expect("TIME:VALUE");
+    let (s, ms) = time.split_once('.').expect("milliseconds");
+    assert!(s.parse::<i64>().is_ok_and(|s| s > 1_700_000_000) && ms.len() == 3, "{timed}");
+    assert_eq!(c.ask("cap multigraph dirtyconfig").await, "cap multigraph dirtyconfig\n");
+    assert!(!c.text("fetch counting").await.contains(':'), "Munin's master gets plain values");
     assert!(c.ask("list TEST.example extra").await.contains(" multi plain "));
     assert_eq!(c.ask("list nosuch").await, "\n");
     assert_eq!(c.ask("listx").await, "\n");

@@ -9,4 +9,4 @@ mod parse;
 mod render;
 
 pub use parse::{Parsed, Reading, parse};
-pub use render::{render_config, render_values};
+pub use render::{render_config, render_timed_values, render_values};

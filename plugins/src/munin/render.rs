@@ -1,6 +1,6 @@
 //! Services and values → the text that a Munin master reads.
 
-use crate::Value;
+use crate::{TimeMs, Value};
 use crate::spec::{Draw, FieldSpec, FieldType, ServiceSpec};
 use std::fmt::Write;
 
@@ -90,6 +90,18 @@ fn render_field(field: &FieldSpec, out: &mut String) {
 pub fn render_values<'a>(values: impl IntoIterator<Item = (&'a str, Value)>, out: &mut String) {
     for (field, value) in values {
         let _ = writeln!(out, "{field}.value {value}");
+    }
+}
+
+/// The same with the time of each reading, s with three decimals: Munin's
+/// `TIME:VALUE`, finer.
+pub fn render_timed_values<'a>(
+    values: impl IntoIterator<Item = (&'a str, TimeMs, Value)>,
+    out: &mut String,
+) {
+    for (field, time_ms, value) in values {
+        let (s, ms) = (time_ms.div_euclid(1000), time_ms.rem_euclid(1000));
+        let _ = writeln!(out, "{field}.value {s}.{ms:03}:{value}");
     }
 }
 

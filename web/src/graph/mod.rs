@@ -1,1 +1,73 @@
 //! Drawing a rollup as SVG or PNG.
+//!
+//! [`svg`] and [`png`] paint the same picture through plotters' backends: the
+//! title, the plot, and a table with each field's Cur, Min, Avg and Max under
+//! it. Everything a plugin or user named is taken as untrusted text, and every
+//! number as possibly infinite.
+
+mod cdef;
+mod font;
+mod series;
+mod theme;
+mod units;
+
+pub use theme::Theme;
+pub use units::{plain, si};
+
+use rookery_collector::history::Rollup;
+use rookery_plugins::TimeMs;
+use thiserror::Error;
+
+/// The least and the largest width of a picture, px; others are clamped.
+pub const WIDTHS: (u32, u32) = (120, 4000);
+/// The least and the largest height of the plot, px; others are clamped.
+pub const HEIGHTS: (u32, u32) = (60, 2400);
+
+/// Why a picture could not be drawn.
+#[derive(Debug, Error)]
+pub enum GraphError {
+    /// A font in the program is damaged: build it again.
+    #[error("graph: a built-in font cannot be read; the program file is damaged, build it again")]
+    Font,
+    /// The drawing library refused.
+    #[error("graph {title:?}: {reason}; please report it with the address of the picture")]
+    Draw {
+        /// The picture's title.
+        title: String,
+        /// What the library said.
+        reason: String,
+    },
+}
+
+/// A field's limits as Nagios ranges (`~:80`), whoever set them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Limits {
+    /// Drawn amber.
+    pub warning: Option<String>,
+    /// Drawn red.
+    pub critical: Option<String>,
+}
+
+/// What to draw, and how.
+#[derive(Clone, Debug)]
+pub struct GraphRequest<'a> {
+    /// The data, from the left edge on; about one bucket a pixel is right.
+    pub rollup: &'a Rollup,
+    /// The right edge, UTC ms.
+    pub to_ms: TimeMs,
+    /// Of the whole picture, px, clamped to [`WIDTHS`].
+    pub width: u32,
+    /// Of title, plot and time axis together, px, clamped to [`HEIGHTS`]; the
+    /// legend comes below it, so that the picture is taller.
+    pub height: u32,
+    /// On white or on near-black.
+    pub theme: Theme,
+    /// Whose days and hours the time axis shows.
+    pub tz: &'a jiff::tz::TimeZone,
+    /// What stands above the plot: service and node.
+    pub title: &'a str,
+    /// The limits that hold, by field name.
+    pub limits: &'a [(String, Limits)],
+    /// Whether the table of the fields is drawn under the plot.
+    pub legend: bool,
+}

@@ -1,0 +1,24 @@
+//! End to end: the built binaries, real daemons, real kills.
+//!
+//! Needs `cargo build --workspace` before, and what `tests/run` installs.
+
+#[path = "it/alerting.rs"]
+mod alerting;
+#[path = "it/apart.rs"]
+mod apart;
+#[path = "it/bad_input.rs"]
+mod bad_input;
+#[path = "it/crash.rs"]
+mod crash;
+#[path = "it/known_series.rs"]
+mod known_series;
+#[path = "it/numa.rs"]
+mod numa;
+#[path = "it/pages.rs"]
+mod pages;
+#[path = "it/support.rs"]
+mod support;
+#[path = "it/tidy.rs"]
+mod tidy;
+#[path = "it/up.rs"]
+mod up;

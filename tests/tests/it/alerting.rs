@@ -1,0 +1,162 @@
+//! A field over its threshold and back: Nagios' exit codes in order, one mail,
+//! one recovery mail, over a real SMTP server; none again after a restart.
+
+use crate::support::{Proc, Site, bin, executable, free_port, run, wait_for};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+const PLUGIN: &str = r#"#!/bin/sh
+if [ "$1" = config ]; then
+  echo 'graph_title Level'; echo 'level.label level'
+  echo 'level.warning 80'; echo 'level.critical 90'
+  exit
+fi
+echo "level.value $(cat FILE)"
+"#;
+
+/// An SMTP server that keeps every mail as a file.
+fn smtp(dir: &Path) -> (Proc, u16) {
+    let port = free_port();
+    let proc = Proc::start(
+        Command::new("python3")
+            .args(["-m", "aiosmtpd", "-n", "-l", &format!("127.0.0.1:{port}")])
+            .args(["-c", "aiosmtpd.handlers.Mailbox"])
+            .arg(dir),
+    );
+    wait_for("the SMTP server", Duration::from_secs(20), || {
+        std::net::TcpStream::connect(("127.0.0.1", port)).ok()
+    });
+    (proc, port)
+}
+
+/// Subjects of the mails, by their order.
+fn mails(dir: &Path) -> Vec<String> {
+    let mut files: Vec<_> = std::fs::read_dir(dir.join("new"))
+        .map(|entries| entries.flatten().map(|e| e.path()).collect())
+        .unwrap_or_default();
+    files.sort_by_key(|f: &std::path::PathBuf| {
+        std::fs::metadata(f).and_then(|m| m.modified()).expect("a time")
+    });
+    files.iter().map(|f| std::fs::read_to_string(f).expect("reads")).collect()
+}
+
+fn subject(mail: &str) -> &str {
+    mail.lines().find_map(|l| l.strip_prefix("Subject: ")).unwrap_or("(none)")
+}
+
+/// Exit code and text of `check_rookery` at the collector.
+fn check(site: &Site) -> (i32, String) {
+    let output = run(Command::new(bin("check_rookery"))
+        .args(["-u", &site.url(), "-H", "n1", "-s", "level"]));
+    (output.status.code().expect("exits"), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn wait_code(site: &Site, want: i32) -> String {
+    wait_for(&format!("exit code {want}"), Duration::from_secs(30), || {
+        let (code, text) = check(site);
+        (code == want).then_some(text)
+    })
+}
+
+fn wait_hard(site: &Site, state: &str) {
+    wait_for(&format!("a hard {state}"), Duration::from_secs(30), || {
+        let services = site.services("n1");
+        let level = services.iter().find(|s| s["service"] == "level")?;
+        (level["state"] == state && level["hard"] == true).then_some(())
+    });
+}
+
+#[test]
+fn one_mail_one_recovery_and_nagios_codes_in_order() {
+    let site = Site::new();
+    let box_dir = site.path("mailbox");
+    let (_smtp, port) = smtp(&box_dir);
+    let level = site.path("level");
+    let set = |text: &str| std::fs::write(&level, text).expect("writes");
+    set("50");
+    let text = PLUGIN.replace("FILE", &level.display().to_string());
+    executable(&site.path("plugins/level"), &text);
+    let config = format!(
+        "[mail]\nsmtp = \"127.0.0.1:{port}\"\nfrom = \"rookery@example.com\"\n\
+         to = [\"ops@example.com\"]\n"
+    );
+    let collector = site.collector(&config);
+    let agent = site.agent("n1", "step = \"1s\"\nplugin_step = \"1s\"\n");
+
+    let text = wait_code(&site, 0);
+    assert!(text.contains("level=50"), "perfdata: {text}");
+    set("85");
+    let text = wait_code(&site, 1);
+    assert!(text.contains("WARNING") && text.contains("level=85"), "{text}");
+    wait_hard(&site, "WARNING");
+    wait_for("the first mail", Duration::from_secs(20), || {
+        (mails(&box_dir).len() == 1).then_some(())
+    });
+    set("95");
+    let text = wait_code(&site, 2);
+    assert!(text.contains("CRITICAL") && text.contains("level=95"), "{text}");
+    wait_hard(&site, "CRITICAL");
+
+    // A restart of the collector tells nobody again.
+    collector.stop();
+    let collector = site.collector(&config);
+    wait_code(&site, 2);
+    wait_hard(&site, "CRITICAL");
+
+    set("50");
+    wait_code(&site, 0);
+    wait_hard(&site, "OK");
+    let all = wait_for("the recovery mail", Duration::from_secs(20), || {
+        let all = mails(&box_dir);
+        all.iter().any(|m| subject(m).contains("RECOVERY")).then_some(all)
+    });
+    agent.stop();
+    collector.stop();
+    let all = if mails(&box_dir).len() > all.len() { mails(&box_dir) } else { all };
+    let subjects: Vec<&str> = all.iter().map(|m| subject(m)).collect();
+    println!("{subjects:#?}");
+    assert_eq!(subjects.len(), 2, "one mail, one recovery: {subjects:#?}");
+    assert!(subjects[0].contains("PROBLEM") && subjects[0].contains("level"), "{subjects:?}");
+    assert!(subjects[1].contains("RECOVERY"), "{subjects:?}");
+    let first_id = all[0].lines().find_map(|l| l.strip_prefix("Message-ID: ")).expect("an id");
+    assert!(all[1].contains(first_id), "the recovery belongs to the problem's thread");
+    assert!(all[0].contains("image/png"), "the graph is in the mail");
+}
+
+#[test]
+fn a_silent_node_is_down_once() {
+    let site = Site::new();
+    let box_dir = site.path("mailbox");
+    let (_smtp, port) = smtp(&box_dir);
+    let collector = site.collector(&format!(
+        "[mail]\nsmtp = \"127.0.0.1:{port}\"\nfrom = \"rookery@example.com\"\n\
+         to = [\"ops@example.com\"]\n[alerting]\ndown_after_ms = 4000\nstart_grace_ms = 1000\n"
+    ));
+    let agent = site.agent("n1", "step = \"1s\"\n");
+    wait_for("services", Duration::from_secs(20), || {
+        (site.services("n1").len() > 10).then_some(())
+    });
+    let check = || {
+        let output =
+            run(Command::new(bin("check_rookery")).args(["-u", &site.url(), "-H", "n1"]));
+        output.status.code().expect("exits")
+    };
+    assert_eq!(check(), 0);
+    agent.kill9();
+    wait_for("DOWN", Duration::from_secs(30), || (check() == 2).then_some(()));
+    wait_for("the mail", Duration::from_secs(20), || {
+        (!mails(&box_dir).is_empty()).then_some(())
+    });
+    let agent = site.agent("n1", "step = \"1s\"\n");
+    wait_for("UP", Duration::from_secs(30), || (check() == 0).then_some(()));
+    wait_for("the recovery", Duration::from_secs(20), || {
+        (mails(&box_dir).len() >= 2).then_some(())
+    });
+    agent.stop();
+    collector.stop();
+    let all = mails(&box_dir);
+    let subjects: Vec<&str> = all.iter().map(|m| subject(m)).collect();
+    assert_eq!(subjects.len(), 2, "DOWN once, not once a service: {subjects:#?}");
+    assert!(subjects[0].contains("DOWN") && subjects[1].contains("RECOVERY"), "{subjects:?}");
+}

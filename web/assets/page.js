@@ -1,0 +1,72 @@
+// Live graphs, keys, and dragging to zoom. Every page works without this.
+"use strict";
+(() => {
+  const LIVE_MS = 10000;
+
+  // Pictures that end now are asked for again; the old one stays until the new is there.
+  const renew = (address) => {
+    const url = new URL(address, location.href);
+    url.searchParams.set("t", Date.now());
+    return url.pathname + url.search;
+  };
+  const refresh = () => {
+    if (document.hidden) return;
+    for (const picture of document.querySelectorAll("picture")) {
+      const img = picture.querySelector("img");
+      const source = picture.querySelector("source");
+      if (!img.complete || !/[?&]to=now/.test(img.src)) continue;
+      const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+      const next = new Image();
+      next.onload = () => {
+        source.srcset = renew(source.srcset);
+        if (dark) source.srcset = next.getAttribute("src"); else img.src = next.getAttribute("src");
+      };
+      const box = img.getBoundingClientRect();
+      if (box.bottom < 0 || box.top > innerHeight) continue;
+      next.src = renew(dark ? source.srcset : img.src);
+    }
+  };
+  setInterval(refresh, LIVE_MS);
+
+  // A link with data-key is followed by that key.
+  document.addEventListener("keydown", (e) => {
+    if (e.ctrlKey || e.altKey || e.metaKey || /^(INPUT|TEXTAREA|SELECT)$/.test(e.target.tagName)) return;
+    const link = document.querySelector(`a[data-key="${CSS.escape(e.key)}"]`);
+    if (link) { e.preventDefault(); link.click(); }
+  });
+
+  // Drag over the plot: that span. Double click: back.
+  for (const zoom of document.querySelectorAll(".zoom")) {
+    const from = Number(zoom.dataset.from), to = Number(zoom.dataset.to);
+    const left = Number(zoom.dataset.left || 0), right = Number(zoom.dataset.right || 1);
+    const time = (x) => {
+      const box = zoom.getBoundingClientRect();
+      const part = ((x - box.left) / box.width - left) / (right - left);
+      return Math.round(from + Math.min(1, Math.max(0, part)) * (to - from));
+    };
+    let start = null, mark = null;
+    zoom.addEventListener("dragstart", (e) => e.preventDefault());
+    zoom.addEventListener("pointerdown", (e) => {
+      if (e.button !== 0) return;
+      start = e.clientX;
+      mark = document.createElement("div");
+      mark.className = "mark";
+      zoom.append(mark);
+    });
+    addEventListener("pointermove", (e) => {
+      if (start === null) return;
+      const box = zoom.getBoundingClientRect();
+      mark.style.left = Math.min(start, e.clientX) - box.left + "px";
+      mark.style.width = Math.abs(e.clientX - start) + "px";
+    });
+    addEventListener("pointerup", (e) => {
+      if (start === null) return;
+      const [a, b] = [time(Math.min(start, e.clientX)), time(Math.max(start, e.clientX))];
+      const far = Math.abs(e.clientX - start) > 5;
+      mark.remove();
+      start = null;
+      if (far && b - a >= 1000) location.href = `${zoom.dataset.path}?from=${a}&to=${b}`;
+    });
+    zoom.addEventListener("dblclick", () => history.back());
+  }
+})();

@@ -1,0 +1,141 @@
+//! `/api/v1/nodes` and `/api/v1/services`: what there is, and how it is now.
+
+use super::json;
+use crate::app::App;
+use crate::error::{Asked, WebError};
+use axum::extract::State;
+use axum::response::Response;
+use rookery_collector::history::{NodeInfo, ServiceInfo};
+use rookery_plugins::{HostState, State as ServiceState};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+#[derive(Serialize)]
+struct NodeAnswer {
+    node: String,
+    group: String,
+    state: HostState,
+    since_ms: i64,
+    last_seen_ms: Option<i64>,
+    services: BTreeMap<&'static str, usize>,
+}
+
+/// `GET /api/v1/nodes`.
+pub async fn nodes(State(app): State<App>) -> Result<Response, WebError> {
+    let answer = app.blocking(|app| Ok(all_nodes(app))).await?;
+    json(&answer)
+}
+
+fn all_nodes(app: &App) -> Vec<NodeAnswer> {
+    app.history.nodes().into_iter().map(|n| node(app, n)).collect()
+}
+
+fn node(app: &App, info: NodeInfo) -> NodeAnswer {
+    let (state, since_ms) = app.states.host_state(&info.name);
+    let mut services: BTreeMap<&'static str, usize> =
+        ["OK", "WARNING", "CRITICAL", "UNKNOWN"].map(|w| (w, 0)).into();
+    // A node that has just been forgotten has none.
+    for service in app.history.services(&info.name).unwrap_or_default() {
+        let state = app.states.service_state(&info.name, &service.spec.name).state;
+        *services.entry(state.word()).or_default() += 1;
+    }
+    NodeAnswer {
+        node: info.name,
+        group: info.group,
+        state,
+        since_ms,
+        last_seen_ms: info.last_seen_ms,
+        services,
+    }
+}
+
+#[derive(Deserialize)]
+pub struct Which {
+    node: Option<String>,
+    service: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ServiceAnswer {
+    node: String,
+    service: String,
+    title: String,
+    category: String,
+    state: ServiceState,
+    hard: bool,
+    since_ms: i64,
+    text: String,
+    active: bool,
+    step_ms: u64,
+    vlabel: String,
+    info: String,
+    fields: Vec<FieldAnswer>,
+}
+
+#[derive(Serialize)]
+struct FieldAnswer {
+    field: String,
+    label: String,
+    #[serde(rename = "type")]
+    kind: rookery_plugins::FieldType,
+    state: ServiceState,
+    /// As it is drawn: a counter's is its rate per second.
+    value: Option<f64>,
+    time_ms: Option<i64>,
+    warning: Option<String>,
+    critical: Option<String>,
+    min: Option<f64>,
+    max: Option<f64>,
+}
+
+/// `GET /api/v1/services?node=N[&service=S]`.
+pub async fn services(
+    State(app): State<App>,
+    Asked(asked): Asked<Which>,
+) -> Result<Response, WebError> {
+    let answer = app
+        .blocking(move |app| {
+            let name = asked.node.ok_or_else(|| WebError::bad("node is missing: ?node=NAME"))?;
+            let wanted = asked.service.as_deref();
+            let all = app.history.services(&name)?;
+            let all = all.into_iter().filter(|s| wanted.is_none_or(|w| s.spec.name == w));
+            Ok(all.map(|s| service(app, &name, &s)).collect::<Vec<_>>())
+        })
+        .await?;
+    json(&answer)
+}
+
+fn service(app: &App, node: &str, s: &ServiceInfo) -> ServiceAnswer {
+    let name = &s.spec.name;
+    let state = app.states.service_state(node, name);
+    let fields = s.spec.fields.iter().zip(&s.now).map(|(f, now)| {
+        let (warning, critical) = app.states.field_limits(node, name, &f.name);
+        FieldAnswer {
+            field: f.name.clone(),
+            label: f.label_or_name().to_owned(),
+            kind: f.kind,
+            state: app.states.field_state(node, name, &f.name),
+            value: now.value,
+            time_ms: now.time_ms,
+            warning,
+            critical,
+            min: f.min,
+            max: f.max,
+        }
+    });
+    ServiceAnswer {
+        node: node.to_owned(),
+        service: name.clone(),
+        title: s.spec.title.clone(),
+        category: s.spec.category.clone(),
+        state: state.state,
+        hard: state.hard,
+        since_ms: state.since_ms,
+        text: state.text,
+        active: s.active,
+        step_ms: s.spec.step_ms,
+        vlabel: s.spec.vlabel.clone(),
+        info: s.spec.info.clone(),
+        fields: fields.collect(),
+    }
+}

@@ -1,0 +1,48 @@
+//! What the handlers share, and the routes.
+
+use crate::error::WebError;
+use crate::pictures::Pictures;
+use crate::{api, pages, pictures};
+use axum::Router;
+use rookery_collector::history::{History, States};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What pages and API read from. Cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    /// The exact history.
+    pub history: Arc<dyn History>,
+    /// The alert machine's view.
+    pub states: Arc<dyn States>,
+    /// Drawn before.
+    pub(crate) pictures: Arc<Pictures>,
+}
+
+impl App {
+    /// Over this history and these states.
+    pub fn new(history: Arc<dyn History>, states: Arc<dyn States>) -> App {
+        App { history, states, pictures: Arc::new(Pictures::default()) }
+    }
+
+    /// Runs what may read the disk off the threads that serve.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&App) -> Result<T, WebError> + Send + 'static,
+    ) -> Result<T, WebError> {
+        let app = self.clone();
+        let done = tokio::task::spawn_blocking(move || work(&app)).await;
+        done.map_err(|e| WebError::ours(format!("BUG: a request broke off: {e}")))?
+    }
+}
+
+/// All routes that read.
+pub fn router(app: App) -> Router {
+    Router::new().merge(api::routes()).merge(pictures::routes()).merge(pages::routes()).with_state(app)
+}
+
+/// UTC, ms since 1970.
+pub(crate) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+}

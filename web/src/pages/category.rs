@@ -1,0 +1,70 @@
+//! `/category/C`: the services of a category across all nodes, side by side.
+
+use super::layout::{Graph, card_class, node_path, page, service_path, state_badge};
+use super::words::count;
+use super::{Html, Page, make};
+use crate::app::App;
+use crate::error::WebError;
+use axum::extract::{Path, State};
+use maud::html;
+use rookery_collector::history::ServiceInfo;
+use rookery_plugins::State as ServiceState;
+use std::collections::BTreeMap;
+
+/// Nodes shown for one service; the fleet page has the others.
+const NODES_MAX: usize = 100;
+
+/// `GET /category/C`.
+pub async fn category(State(app): State<App>, Path(category): Path<String>) -> Page {
+    make(&app, move |app| one_category(app, &category)).await
+}
+
+fn one_category(app: &App, category: &str) -> Result<Html, WebError> {
+    let mut services: BTreeMap<String, Vec<(String, ServiceInfo)>> = BTreeMap::new();
+    for node in app.history.nodes() {
+        for s in app.history.services(&node.name).unwrap_or_default() {
+            if s.spec.category == category && !s.spec.hidden {
+                services.entry(s.spec.name.clone()).or_default().push((node.name.clone(), s));
+            }
+        }
+    }
+    if services.is_empty() {
+        return Err(WebError::not_found(format!("no service is in a category {category:?}")));
+    }
+    for nodes in services.values_mut() {
+        nodes.sort_by_key(|(node, s)| {
+            std::cmp::Reverse(app.states.service_state(node, &s.spec.name).state.severity())
+        });
+    }
+    Ok(page(category, &[("Fleet", "/".to_owned())], html! {
+        h1 { (category) " on all nodes" }
+        @for (name, nodes) in &services {
+            h2 {
+                (nodes[0].1.spec.title)
+                span.more.soft { (name) ", " (count(nodes.len(), "node")) }
+                @if nodes.len() > NODES_MAX {
+                    span.more.soft { "the worst " (NODES_MAX) " are shown" }
+                }
+            }
+            div.grid {
+                @for (node, s) in nodes.iter().take(NODES_MAX) {
+                    @let state = app.states.service_state(node, name);
+                    div class=(card_class(state.state)) {
+                        h3 {
+                            a href=(node_path(node)) { (node) }
+                            @if state.state != ServiceState::Ok {
+                                (state_badge(state.state, state.hard))
+                            }
+                        }
+                        a href=(service_path(node, name)) {
+                            (Graph {
+                                node, service: name, from: "-1d", to: "now", width: 380,
+                                height: 100, legend: false, alt: super::node::alt(node, s),
+                            }.img())
+                        }
+                    }
+                }
+            }
+        }
+    }))
+}

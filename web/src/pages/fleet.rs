@@ -1,0 +1,135 @@
+//! `/` and `/group/G`: what is wrong now, then everything, worst first.
+
+use super::layout::{Graph, card_class, host_badge, node_path, page, segment, state_badge};
+use super::problems::problem_cards;
+use super::words::{Health, STALE_MS, ago, count, health};
+use super::{Html, Page, make};
+use crate::app::{App, now_ms};
+use crate::error::WebError;
+use axum::extract::{Path, State};
+use maud::{Markup, html};
+use rookery_collector::history::NodeInfo;
+use std::collections::BTreeMap;
+
+/// Problems on the first page; the others have their own.
+const PROBLEMS_SHOWN: usize = 6;
+
+/// With more nodes than this on a page, cards have no graphs.
+const GRAPHS_MAX: usize = 60;
+
+/// `GET /`.
+pub async fn fleet(State(app): State<App>) -> Page {
+    make(&app, |app| {
+        let nodes = app.history.nodes();
+        if nodes.is_empty() {
+            return Ok(page("Fleet", &[], empty()));
+        }
+        let problems = app.states.problems();
+        let mut groups: BTreeMap<&str, Vec<&NodeInfo>> = BTreeMap::new();
+        for node in &nodes {
+            groups.entry(&node.group).or_default().push(node);
+        }
+        let with_graphs = nodes.len() <= GRAPHS_MAX;
+        Ok(page("Fleet", &[], html! {
+            h1 { (count(nodes.len(), "node")) ", " (count(problems.len(), "problem")) }
+            @if !problems.is_empty() {
+                h2 { "Wrong now"
+                    @if problems.len() > PROBLEMS_SHOWN {
+                        a.more href="/problems" { "all " (problems.len()) }
+                    }
+                }
+                (problem_cards(&problems[..problems.len().min(PROBLEMS_SHOWN)]))
+            }
+            @for (group, nodes) in &groups {
+                h2 {
+                    @if group.is_empty() { "Nodes" } @else {
+                        a href={ "/group/" (segment(group)) } { (group) }
+                    }
+                    span.more.soft { (count(nodes.len(), "node")) }
+                }
+                (cards(app, nodes, with_graphs))
+            }
+        }))
+    })
+    .await
+}
+
+/// `GET /group/G`.
+pub async fn group(State(app): State<App>, Path(group): Path<String>) -> Page {
+    make(&app, move |app| one_group(app, &group)).await
+}
+
+fn one_group(app: &App, group: &str) -> Result<Html, WebError> {
+    let nodes = app.history.nodes();
+    let inside = format!("{group};");
+    let of: Vec<&NodeInfo> =
+        nodes.iter().filter(|n| n.group == group || n.group.starts_with(&inside)).collect();
+    if of.is_empty() {
+        return Err(WebError::not_found(format!("no node is in a group {group:?}")));
+    }
+    Ok(page(group, &[("Fleet", "/".to_owned())], html! {
+        h1 { (group) }
+        p.soft { (count(of.len(), "node")) }
+        (cards(app, &of, of.len() <= GRAPHS_MAX))
+    }))
+}
+
+fn cards(app: &App, nodes: &[&NodeInfo], with_graphs: bool) -> Markup {
+    let now = now_ms();
+    let mut all: Vec<(&NodeInfo, Health)> =
+        nodes.iter().map(|n| (*n, health(app, &n.name))).collect();
+    // Worst first; among equals by name, as they came.
+    all.sort_by_key(|(_, h)| std::cmp::Reverse((h.worst.severity(), h.n_bad)));
+    html! {
+        div.grid { @for (node, health) in &all { (card(node, health, now, with_graphs)) } }
+    }
+}
+
+fn card(node: &NodeInfo, health: &Health, now: i64, with_graph: bool) -> Markup {
+    let age = node.last_seen_ms.map(|t| now.saturating_sub(t));
+    html! {
+        div class=(card_class(health.worst)) {
+            h3 {
+                a href=(node_path(&node.name)) { (node.name) }
+                (host_badge(health.host))
+                @if health.n_bad > 0 { (state_badge(health.worst, true)) }
+            }
+            @if with_graph && let Some(service) = &health.shown {
+                a href=(node_path(&node.name)) {
+                    (Graph {
+                        node: &node.name, service, from: "-6h", to: "now", width: 380, height: 90,
+                        legend: false, alt: format!("{service} of {} over six hours", node.name),
+                    }.img())
+                }
+            }
+            div.soft {
+                (count(health.n_services, "service"))
+                @if health.n_bad > 0 { ", " (health.n_bad) " not OK" }
+                @match (node.last_seen_ms, age) {
+                    (Some(seen), Some(age)) if age > STALE_MS => {
+                        " · " span.badge.UNKNOWN { "stale" } " last heard " (ago(seen, now))
+                    }
+                    (Some(seen), _) => { " · heard " (ago(seen, now)) }
+                    _ => { " · nothing has come from it yet" }
+                }
+            }
+        }
+    }
+}
+
+fn empty() -> Markup {
+    html! {
+        h1 { "No node has reported yet" }
+        p { "A node appears here with its first batch. On a host that is to be watched, install "
+            "the agent, and tell it in " code { "/etc/rookery/agent.toml" }
+            " where this collector is and its token:" }
+        pre { "collector = \"http://THIS-HOST:4950\"\ntoken = \"(the text in DATA/token)\"" }
+        p { "Or send one number by hand:" }
+        pre {
+            "curl -H \"Authorization: Bearer $(cat DATA/token)\" \\\n"
+            "     -H 'Content-Type: application/json' \\\n"
+            "     -d '{\"node\":\"test\",\"samples\":[{\"service\":\"s\",\"field\":\"f\",\"value\":1}]}' \\\n"
+            "     http://THIS-HOST:4950/api/v1/ingest"
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Pages for people: from the fleet to one service in three clicks.
+//!
+//! Everything works without JavaScript. Text from nodes is escaped by the
+//! template (maud); nothing is loaded from another site.
+
+mod assets;
+mod category;
+mod fleet;
+mod layout;
+mod node;
+mod problems;
+mod service;
+mod words;
+
+use crate::app::App;
+use crate::error::WebError;
+use axum::Router;
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use maud::{Markup, html};
+
+/// The routes of pages, their style and script; all else is a 404 page.
+pub fn routes() -> Router<App> {
+    Router::new()
+        .route("/", get(fleet::fleet))
+        .route("/group/{group}", get(fleet::group))
+        .route("/node/{node}", get(node::node))
+        .route("/node/{node}/{service}", get(service::service))
+        .route("/category/{category}", get(category::category))
+        .route("/problems", get(problems::problems))
+        .merge(assets::routes())
+        .fallback(nothing)
+}
+
+/// An error as a page.
+struct PageError(WebError);
+
+impl From<WebError> for PageError {
+    fn from(e: WebError) -> PageError {
+        PageError(e)
+    }
+}
+
+impl From<rookery_collector::history::ReadError> for PageError {
+    fn from(e: rookery_collector::history::ReadError) -> PageError {
+        PageError(e.into())
+    }
+}
+
+impl IntoResponse for PageError {
+    fn into_response(self) -> Response {
+        let WebError { status, text } = self.0;
+        let title = match status {
+            StatusCode::NOT_FOUND => "There is no such thing here",
+            StatusCode::BAD_REQUEST => "That was not understood",
+            _ => "This should not have happened",
+        };
+        let page = layout::page(title, &[], html! {
+            h1 { (title) }
+            p { (text) }
+            p { a href="/" { "The fleet" } " has all nodes; " a href="/problems" { "problems" }
+                " shows what is wrong now." }
+        });
+        (status, page).into_response()
+    }
+}
+
+/// A page as an answer.
+struct Html(Markup);
+
+impl IntoResponse for Html {
+    fn into_response(self) -> Response {
+        let head = [
+            (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+            (header::CACHE_CONTROL, "no-cache"),
+            (
+                header::CONTENT_SECURITY_POLICY,
+                "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; \
+                 connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+            ),
+        ];
+        (head, self.0.into_string()).into_response()
+    }
+}
+
+type Page = Result<Html, PageError>;
+
+/// Makes a page off the threads that serve.
+async fn make(
+    app: &App,
+    work: impl FnOnce(&App) -> Result<Html, WebError> + Send + 'static,
+) -> Page {
+    app.blocking(work).await.map_err(PageError)
+}
+
+async fn nothing(uri: Uri) -> PageError {
+    PageError(WebError::not_found(format!("nothing stands at {}", uri.path())))
+}

@@ -1,0 +1,94 @@
+//! `/node/N`: every service of a node in small graphs, by category.
+
+use super::layout::{Graph, card_class, host_badge, page, segment, service_path, state_badge};
+use super::words::{STALE_MS, ago, count, local};
+use super::{Html, Page, make};
+use crate::app::{App, now_ms};
+use crate::error::WebError;
+use axum::extract::{Path, State};
+use maud::{Markup, html};
+use rookery_collector::history::ServiceInfo;
+use rookery_plugins::HostState;
+use std::collections::BTreeMap;
+
+/// `GET /node/N`.
+pub async fn node(State(app): State<App>, Path(node): Path<String>) -> Page {
+    make(&app, move |app| one_node(app, &node)).await
+}
+
+fn one_node(app: &App, name: &str) -> Result<Html, WebError> {
+    let services = app.history.services(name)?;
+    let info = app.history.nodes().into_iter().find(|n| n.name == name);
+    let (state, since) = app.states.host_state(name);
+    let group = info.as_ref().map(|i| i.group.clone()).unwrap_or_default();
+    let mut crumbs = vec![("Fleet", "/".to_owned())];
+    if !group.is_empty() {
+        crumbs.push((&group, format!("/group/{}", segment(&group))));
+    }
+    let mut categories: BTreeMap<&str, Vec<&ServiceInfo>> = BTreeMap::new();
+    for s in services.iter().filter(|s| !s.spec.hidden) {
+        categories.entry(&s.spec.category).or_default().push(s);
+    }
+    let now = now_ms();
+    let seen = info.and_then(|i| i.last_seen_ms);
+    Ok(page(name, &crumbs, html! {
+        h1 { (name) " " (host_badge(state)) }
+        p.soft {
+            (count(services.len(), "service"))
+            @if let Some(seen) = seen {
+                " · last heard " (ago(seen, now))
+                @if now - seen > STALE_MS { " " span.badge.UNKNOWN { "stale" } }
+            }
+            @if state != HostState::Up && since > 0 { " · " (state) " since " (local(since)) }
+        }
+        nav.jump aria-label="Categories" {
+            @for category in categories.keys() {
+                a href={ "#" (segment(category)) } { (category) }
+            }
+        }
+        @for (category, services) in &categories {
+            h2 id=(segment(category)) {
+                (category)
+                a.more href={ "/category/" (segment(category)) } { "on all nodes" }
+            }
+            div.grid { @for s in services { (card(app, name, s)) } }
+        }
+    }))
+}
+
+/// A service's small graph with its state.
+pub fn card(app: &App, node: &str, s: &ServiceInfo) -> Markup {
+    let state = app.states.service_state(node, &s.spec.name);
+    let link = service_path(node, &s.spec.name);
+    html! {
+        div class=(card_class(state.state)) {
+            h3 {
+                a href=(link) { (s.spec.title) }
+                @if state.state != rookery_plugins::State::Ok {
+                    (state_badge(state.state, state.hard))
+                }
+                @if !s.active { span.badge.UNKNOWN { "no longer reported" } }
+            }
+            a href=(link) title=(s.spec.name) {
+                (Graph {
+                    node, service: &s.spec.name, from: "-1d", to: "now", width: 380, height: 100,
+                    legend: false, alt: alt(node, s),
+                }.img())
+            }
+            @if !state.text.is_empty() { div.soft { (state.text) } }
+        }
+    }
+}
+
+/// The newest numbers in words.
+pub fn alt(node: &str, s: &ServiceInfo) -> String {
+    let base = s.spec.base();
+    let fields = s.spec.fields.iter().zip(&s.now).filter(|(f, _)| !f.hidden).take(8);
+    let values: Vec<String> = fields
+        .map(|(f, now)| {
+            let value = now.value.map_or("unknown".to_owned(), |v| crate::graph::si(v, base));
+            format!("{} {value}", f.label_or_name())
+        })
+        .collect();
+    format!("{} of {node}, the last day; now {}", s.spec.title, values.join(", "))
+}

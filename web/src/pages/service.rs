@@ -1,0 +1,253 @@
+//! `/node/N/S`: one service, by day, week, month and year, or over any span;
+//! below it the numbers, the limits and the way to the exact samples.
+
+use super::layout::{Graph, node_path, page, segment, service_path, state_badge};
+use super::words::{ago, local};
+use super::{Html, Page, make};
+use crate::api::find_service;
+use crate::app::{App, now_ms};
+use crate::error::{Asked, WebError};
+use crate::graph::si;
+use crate::times;
+use axum::extract::{Path, State};
+use maud::{Markup, html};
+use rookery_collector::history::{FieldRollup, Rollup, ServiceInfo};
+use rookery_plugins::{FieldType, State as FieldState};
+use serde::Deserialize;
+
+/// Spans with a link: key, name, `from`.
+const RANGES: [(&str, &str, &str); 6] = [
+    ("h", "hour", "-1h"),
+    ("q", "6 hours", "-6h"),
+    ("d", "day", "-1d"),
+    ("w", "week", "-1w"),
+    ("m", "month", "-1M"),
+    ("y", "year", "-1y"),
+];
+
+/// Shortest span that buttons lead to, ms.
+const SPAN_MS_MIN: i64 = 10_000;
+
+/// Steps of the table's rollup: only totals are shown.
+const TABLE_STEPS: i64 = 4;
+
+/// The query: none for the four graphs.
+#[derive(Deserialize)]
+pub struct Span {
+    from: Option<String>,
+    to: Option<String>,
+}
+
+/// `GET /node/N/S[?from=T&to=T]`.
+pub async fn service(
+    State(app): State<App>,
+    Path((node, service)): Path<(String, String)>,
+    span: Result<Asked<Span>, WebError>,
+) -> Page {
+    let Asked(span) = span?;
+    make(&app, move |app| one_service(app, &node, &service, &span)).await
+}
+
+/// What the parts of the page share.
+struct View<'a> {
+    app: &'a App,
+    node: &'a str,
+    info: &'a ServiceInfo,
+    /// As written in the address; relative ones move with time.
+    from: &'a str,
+    to: &'a str,
+    from_ms: i64,
+    to_ms: i64,
+    now_ms: i64,
+}
+
+fn one_service(app: &App, node: &str, service: &str, span: &Span) -> Result<Html, WebError> {
+    let info = find_service(app, node, service)?;
+    let now_ms = now_ms();
+    let given = |text: &Option<String>| text.clone().filter(|t| !t.trim().is_empty());
+    let (from, to) = (given(&span.from), given(&span.to));
+    let is_zoomed = from.is_some() || to.is_some();
+    let to = to.unwrap_or_else(|| "now".to_owned());
+    let from = from.unwrap_or_else(|| "-1d".to_owned());
+    let read = |name: &str, text: &str| {
+        times::parse(text, now_ms).map_err(|e| WebError::bad(format!("{name}: {e}")))
+    };
+    let (from_ms, to_ms) = (read("from", &from)?, read("to", &to)?);
+    if from_ms >= to_ms {
+        return Err(WebError::bad("from must be before to"));
+    }
+    let view = View { app, node, info: &info, from: &from, to: &to, from_ms, to_ms, now_ms };
+    let step = ((to_ms - from_ms) / TABLE_STEPS).max(1);
+    let rollup = app.history.rollup(node, service, &[], from_ms, to_ms, step)?;
+    let state = app.states.service_state(node, service);
+    let title = format!("{} on {node}", info.spec.title);
+    let crumbs = [("Fleet", "/".to_owned()), (node, node_path(node))];
+    Ok(page(&title, &crumbs, html! {
+        h1 { (info.spec.title) " " (state_badge(state.state, state.hard)) }
+        @if !state.text.is_empty() {
+            p { (state.text)
+                @if state.since_ms > 0 {
+                    span.soft { " since " (local(state.since_ms)) ", "
+                        (ago(state.since_ms, now_ms)) }
+                }
+            }
+        }
+        @if !info.active { p { span.badge.UNKNOWN { "no longer reported" } } }
+        @if !info.spec.info.is_empty() { p.info { (info.spec.info) } }
+        (view.ranges(is_zoomed))
+        @if is_zoomed { (view.one_graph()) } @else { (view.four_graphs()) }
+        (view.table(&rollup))
+    }))
+}
+
+impl View<'_> {
+    fn path(&self) -> String {
+        service_path(self.node, &self.info.spec.name)
+    }
+
+    fn graph(&self, from: &str, to: &str, name: &str, size: (u32, u32)) -> Markup {
+        let alt = format!("{} of {}, {name}", self.info.spec.title, self.node);
+        Graph {
+            node: self.node,
+            service: &self.info.spec.name,
+            from,
+            to,
+            width: size.0,
+            height: size.1,
+            legend: true,
+            alt,
+        }
+        .img()
+    }
+
+    /// Links to spans, near and far, and a form for any other.
+    fn ranges(&self, is_zoomed: bool) -> Markup {
+        let path = self.path();
+        let span = self.to_ms - self.from_ms;
+        let to = |from: i64, to: i64| format!("{path}?from={from}&to={to}");
+        let (from_ms, to_ms) = (self.from_ms, self.to_ms);
+        let quarter = (span / 4).max(SPAN_MS_MIN / 2);
+        html! {
+            nav.ranges aria-label="Span" {
+                a href=(path) aria-current=[(!is_zoomed).then_some("true")] { "overview" }
+                @for (key, name, from) in RANGES {
+                    @let here = is_zoomed && self.from == from && self.to == "now";
+                    a href={ (path) "?from=" (from) "&to=now" } data-key=(key)
+                        aria-current=[here.then_some("true")] { (name) }
+                }
+                @if is_zoomed {
+                    a href=(to(from_ms - span / 2, to_ms - span / 2)) data-key="ArrowLeft"
+                        { "← earlier" }
+                    a href=(to(from_ms + span / 2, to_ms + span / 2)) data-key="ArrowRight"
+                        { "later →" }
+                    @if span / 2 >= SPAN_MS_MIN {
+                        a href=(to(from_ms + quarter, to_ms - quarter)) data-key="+" { "zoom in" }
+                    }
+                    a href=(to(from_ms - span / 2, to_ms + span / 2)) data-key="-" { "zoom out" }
+                }
+                form action=(path) method="get" class="row" {
+                    input name="from" value=(self.shown(self.from)) aria-label="From";
+                    input name="to" value=(self.shown(self.to)) aria-label="To";
+                    button type="submit" { "show" }
+                }
+            }
+        }
+    }
+
+    /// Milliseconds are for links; people read dates.
+    fn shown(&self, text: &str) -> String {
+        match text.parse::<i64>() {
+            Ok(_) => times::parse(text, self.now_ms).map_or(text.to_owned(), times::rfc3339),
+            Err(_) => text.to_owned(),
+        }
+    }
+
+    fn one_graph(&self) -> Markup {
+        let (from, to) = (self.from_ms, self.to_ms);
+        let name = format!("{} to {}", local(from), local(to));
+        html! {
+            div.graph.zoom data-from=(from) data-to=(to) data-path=(self.path()) {
+                (self.graph(self.from, self.to, &name, (1200, 320)))
+            }
+        }
+    }
+
+    fn four_graphs(&self) -> Markup {
+        html! {
+            div."grid"."wide" {
+                @for (_, name, from) in &RANGES[2..] {
+                    div.graph {
+                        h3 { "By " (name) }
+                        a href={ (self.path()) "?from=" (from) "&to=now" } {
+                            (self.graph(from, "now", &format!("the last {name}"), (600, 160)))
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn table(&self, rollup: &Rollup) -> Markup {
+        let has_growth = rollup.fields.iter().any(|f| f.increase.is_some());
+        html! {
+            h2 { "Numbers"
+                span.more.soft { (local(self.from_ms)) " to " (local(self.to_ms)) }
+                a.more href=(self.export(None, "csv")) { "exact samples as CSV" }
+                a.more href=(self.export(None, "json")) { "JSON" }
+            }
+            div.scroll { table {
+                thead { tr {
+                    th { "field" } th.n { "now" } th.n { "min" } th.n { "mean" } th.n { "max" }
+                    @if has_growth { th.n { "total" } }
+                    th.n { "warning" } th.n { "critical" } th { "state" } th { "exact" }
+                } }
+                tbody {
+                    @for (i, field) in rollup.fields.iter().enumerate() {
+                        (self.field(i, field, has_growth))
+                    }
+                }
+            } }
+        }
+    }
+
+    fn field(&self, i: usize, field: &FieldRollup, has_growth: bool) -> Markup {
+        let base = self.info.spec.base();
+        let spec = &field.spec;
+        let service = &self.info.spec.name;
+        let known = field.total.count > 0;
+        let number = |v: f64| if known { si(v, base) } else { "–".to_owned() };
+        let now = self.info.now.get(i).and_then(|n| n.value);
+        let (warning, critical) = self.app.states.field_limits(self.node, service, &spec.name);
+        let state = self.app.states.field_state(self.node, service, &spec.name);
+        html! {
+            tr {
+                td {
+                    (spec.label_or_name()) " " span.soft { (spec.name)
+                        @if spec.kind != FieldType::Gauge { ", per second" }
+                        @if !spec.info.is_empty() { ": " (spec.info) } }
+                }
+                td.n { (now.map_or("–".to_owned(), |v| si(v, base))) }
+                td.n { (number(field.total.min)) }
+                td.n { (number(field.total.mean().unwrap_or_default())) }
+                td.n { (number(field.total.max)) }
+                @if has_growth { td.n { (field.increase.map_or("".to_owned(), |v| si(v, base))) } }
+                td.n { (warning.unwrap_or_default()) }
+                td.n { (critical.unwrap_or_default()) }
+                td { @if state != FieldState::Ok { (state_badge(state, true)) } @else { "OK" } }
+                td { a href=(self.export(Some(&spec.name), "csv")) { "CSV" } " "
+                    a href=(self.export(Some(&spec.name), "json")) { "JSON" } }
+            }
+        }
+    }
+
+    fn export(&self, field: Option<&str>, format: &str) -> String {
+        let field = field.map_or(String::new(), |f| format!("&field={}", segment(f)));
+        format!(
+            "/api/v1/samples?node={}&service={}{field}&from={}&to={}&format={format}",
+            segment(self.node),
+            segment(&self.info.spec.name),
+            self.from_ms,
+            self.to_ms,
+        )
+    }
+}

@@ -1,0 +1,373 @@
+//! `/graph/N/S.png` and `.svg`: a service's graph of any span.
+//!
+//! Takes `from`, `to`, `width` and `height` (of the plot, px), `theme` (light,
+//! dark), `tz` (an IANA name), `field` (one alone) and `legend` (1, 0). Spans are
+//! widened to whole pixels, so that two requests a moment apart are one picture;
+//! drawn pictures are kept until new samples of the node arrive.
+
+use crate::api::find_service;
+use crate::app::{App, now_ms};
+use crate::error::{Asked, WebError};
+use crate::graph::{self, GraphRequest, Limits, Theme};
+use crate::times;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use jiff::tz::TimeZone;
+use rookery_collector::history::Rollup;
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Mutex, PoisonError};
+
+/// How much is kept of what was drawn, bytes.
+const KEPT_BYTES_MAX: usize = 16 << 20;
+
+/// A picture may be this old while samples arrive, ms, and never older than an
+/// eighth of a pixel.
+const STALE_MS_MAX: i64 = 30_000;
+
+/// Shortest span, ms.
+const SPAN_MS_MIN: i64 = 1_000;
+
+/// Plot sizes unless asked for, px.
+const WIDTH: u32 = 800;
+const HEIGHT: u32 = 200;
+
+/// The routes of pictures.
+pub fn routes() -> Router<App> {
+    Router::new().route("/graph/{node}/{file}", get(picture))
+}
+
+/// What a picture's query may say.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Query {
+    from: Option<String>,
+    to: Option<String>,
+    width: Option<u32>,
+    height: Option<u32>,
+    theme: Option<String>,
+    tz: Option<String>,
+    field: Option<String>,
+    legend: Option<String>,
+    /// Lets a page ask for the newest picture under a new address.
+    #[serde(rename = "t")]
+    _t: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Form {
+    Svg,
+    Png,
+}
+
+/// A picture's every property; two equal ones look alike.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    node: String,
+    service: String,
+    field: Option<String>,
+    from_ms: i64,
+    to_ms: i64,
+    step_ms: i64,
+    width: u32,
+    height: u32,
+    is_dark: bool,
+    tz: Option<String>,
+    legend: bool,
+    form: Form,
+}
+
+struct Kept {
+    body: Bytes,
+    etag: String,
+    version: u64,
+    drawn_ms: i64,
+    used: u64,
+}
+
+/// Drawn pictures, newest used first out last.
+#[derive(Default)]
+pub struct Pictures(Mutex<Shelf>);
+
+#[derive(Default)]
+struct Shelf {
+    kept: HashMap<Key, Kept>,
+    bytes: usize,
+    clock: u64,
+}
+
+impl Pictures {
+    fn find(&self, key: &Key, version: u64, now_ms: i64) -> Option<(Bytes, String)> {
+        let mut shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        shelf.clock += 1;
+        let clock = shelf.clock;
+        let kept = shelf.kept.get_mut(key)?;
+        let age_ms = now_ms.saturating_sub(kept.drawn_ms);
+        let may_be_ms = STALE_MS_MAX.min(key.step_ms / 8);
+        if kept.version != version && !(0..may_be_ms).contains(&age_ms) {
+            return None;
+        }
+        kept.used = clock;
+        Some((kept.body.clone(), kept.etag.clone()))
+    }
+
+    fn keep(&self, key: Key, kept: Kept) {
+        let mut shelf = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        shelf.bytes += kept.body.len();
+        let used = shelf.clock;
+        if let Some(old) = shelf.kept.insert(key, Kept { used, ..kept }) {
+            shelf.bytes -= old.body.len();
+        }
+        if shelf.bytes <= KEPT_BYTES_MAX {
+            return;
+        }
+        // Half is dropped at once: this happens seldom.
+        let mut by_age: Vec<(u64, Key)> =
+            shelf.kept.iter().map(|(k, v)| (v.used, k.clone())).collect();
+        by_age.sort_unstable_by_key(|(used, _)| *used);
+        for (_, key) in by_age {
+            if shelf.bytes <= KEPT_BYTES_MAX / 2 {
+                break;
+            }
+            if let Some(old) = shelf.kept.remove(&key) {
+                shelf.bytes -= old.body.len();
+            }
+        }
+    }
+}
+
+/// The zone of a `tz=` parameter; the collector's own without one.
+pub fn zone(name: Option<&str>) -> Result<TimeZone, WebError> {
+    match name {
+        None | Some("") => Ok(TimeZone::system()),
+        Some(name) => TimeZone::get(name)
+            .map_err(|_| WebError::bad(format!("tz {name:?}: no such time zone (Europe/Berlin)"))),
+    }
+}
+
+async fn picture(
+    State(app): State<App>,
+    Path((node, file)): Path<(String, String)>,
+    Asked(query): Asked<Query>,
+    headers: HeaderMap,
+) -> Result<Response, WebError> {
+    let (service, form) = match file.rsplit_once('.') {
+        Some((service, "svg")) => (service.to_owned(), Form::Svg),
+        Some((service, "png")) => (service.to_owned(), Form::Png),
+        _ => return Err(WebError::not_found("graphs are SERVICE.png and SERVICE.svg")),
+    };
+    let key = key(node, service, form, &query)?;
+    let (body, etag) = app.blocking(move |app| app.picture(&key)).await?;
+    let kind = match form {
+        Form::Svg => "image/svg+xml",
+        Form::Png => "image/png",
+    };
+    let known = headers.get(header::IF_NONE_MATCH).is_some_and(|v| v.as_bytes() == etag.as_bytes());
+    let head = [
+        (header::CONTENT_TYPE, kind),
+        (header::CACHE_CONTROL, "no-cache"),
+        // A picture with another's text in it must not run it.
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'"),
+        (header::ETAG, etag.as_str()),
+    ];
+    if known {
+        return Ok((StatusCode::NOT_MODIFIED, head).into_response());
+    }
+    Ok((head, body).into_response())
+}
+
+fn key(node: String, service: String, form: Form, query: &Query) -> Result<Key, WebError> {
+    let now = now_ms();
+    let read = |name: &str, text: &Option<String>, default: i64| match text {
+        Some(t) => times::parse(t, now).map_err(|e| WebError::bad(format!("{name}: {e}"))),
+        None => Ok(default),
+    };
+    let to = read("to", &query.to, now)?;
+    let from = read("from", &query.from, to.saturating_sub(86_400_000))?;
+    if from >= to {
+        return Err(WebError::bad("from must be before to"));
+    }
+    let theme = query.theme.as_deref().unwrap_or("light");
+    let theme = Theme::parse(theme)
+        .ok_or_else(|| WebError::bad(format!("theme {theme:?}: there are light and dark")))?;
+    let width = query.width.unwrap_or(WIDTH).clamp(100, 4000);
+    let height = query.height.unwrap_or(HEIGHT).clamp(40, 2400);
+    let (from_ms, to_ms, step_ms) = whole_pixels(from, to, width);
+    zone(query.tz.as_deref())?;
+    Ok(Key {
+        node,
+        service,
+        field: query.field.clone(),
+        from_ms,
+        to_ms,
+        step_ms,
+        width,
+        height,
+        is_dark: matches!(theme, Theme::Dark),
+        tz: query.tz.clone(),
+        legend: query.legend.as_deref() != Some("0"),
+        form,
+    })
+}
+
+/// The span widened to whole steps of one pixel.
+fn whole_pixels(from: i64, to: i64, width: u32) -> (i64, i64, i64) {
+    let span = (to - from).max(SPAN_MS_MIN);
+    let px = i64::from(width.max(1));
+    let step = ((span + px - 1) / px).max(1);
+    let start = from.div_euclid(step) * step;
+    let end = (to.div_euclid(step) + i64::from(to.rem_euclid(step) > 0)) * step;
+    (start, end.max(start + step), step)
+}
+
+/// What [`draw`] needs beside the rollup.
+struct Style<'a> {
+    key: &'a Key,
+    tz: &'a TimeZone,
+    title: &'a str,
+    limits: &'a [(String, Limits)],
+}
+
+impl App {
+    /// The service's graph for a mail: `None` when there is nothing to draw.
+    pub fn graph_png(&self, node: &str, service: &str, from: i64, to: i64) -> Option<Vec<u8>> {
+        let (from_ms, to_ms, step_ms) = whole_pixels(from, to, WIDTH);
+        let key = Key {
+            node: node.to_owned(),
+            service: service.to_owned(),
+            field: None,
+            from_ms,
+            to_ms,
+            step_ms,
+            width: WIDTH,
+            height: HEIGHT,
+            is_dark: false,
+            tz: None,
+            legend: true,
+            form: Form::Png,
+        };
+        match self.draw(&key) {
+            Ok(png) => Some(png),
+            Err(e) => {
+                tracing::warn!(node, service, "no picture for the mail: {}", e.text);
+                None
+            }
+        }
+    }
+
+    /// From the shelf, or drawn.
+    fn picture(&self, key: &Key) -> Result<(Bytes, String), WebError> {
+        let (version, now) = (self.history.version(&key.node), now_ms());
+        if let Some(found) = self.pictures.find(key, version, now) {
+            return Ok(found);
+        }
+        let body = Bytes::from(self.draw(key)?);
+        let mut hasher = DefaultHasher::new();
+        body.hash(&mut hasher);
+        let etag = format!("\"{:016x}\"", hasher.finish());
+        let kept =
+            Kept { body: body.clone(), etag: etag.clone(), version, drawn_ms: now, used: 0 };
+        self.pictures.keep(key.clone(), kept);
+        Ok((body, etag))
+    }
+
+    fn draw(&self, key: &Key) -> Result<Vec<u8>, WebError> {
+        let tz = zone(key.tz.as_deref())?;
+        let info = find_service(self, &key.node, &key.service)?;
+        let fields: Vec<&str> = key.field.iter().map(String::as_str).collect();
+        let (from, to, step) = (key.from_ms, key.to_ms, key.step_ms);
+        let rollup = self.history.rollup(&key.node, &key.service, &fields, from, to, step)?;
+        let limits: Vec<(String, Limits)> = info
+            .spec
+            .fields
+            .iter()
+            .filter(|f| fields.is_empty() || fields.contains(&f.name.as_str()))
+            .map(|f| {
+                let (warning, critical) =
+                    self.states.field_limits(&key.node, &key.service, &f.name);
+                (f.name.clone(), Limits { warning, critical })
+            })
+            .collect();
+        let title = format!("{} · {}", info.spec.title, key.node);
+        draw(&rollup, &Style { key, tz: &tz, title: &title, limits: &limits })
+    }
+}
+
+fn draw(rollup: &Rollup, style: &Style) -> Result<Vec<u8>, WebError> {
+    let key = style.key;
+    let request = GraphRequest {
+        rollup,
+        to_ms: key.to_ms,
+        width: key.width,
+        height: key.height,
+        theme: if key.is_dark { Theme::Dark } else { Theme::Light },
+        tz: style.tz,
+        title: style.title,
+        limits: style.limits,
+        legend: key.legend,
+    };
+    let drawn = match key.form {
+        Form::Svg => graph::svg(&request).map(String::into_bytes),
+        Form::Png => graph::png(&request),
+    };
+    drawn.map_err(|e| WebError::ours(format!("{} of {}: {e}", key.service, key.node)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn key(n: i64) -> Key {
+        let query = Query::default();
+        let mut key = super::key("n".into(), format!("s{n}"), Form::Svg, &query).expect("a key");
+        key.from_ms = n;
+        key
+    }
+
+    fn kept(version: u64, drawn_ms: i64, bytes: usize) -> Kept {
+        let body = Bytes::from(vec![0; bytes]);
+        Kept { body, etag: "\"x\"".into(), version, drawn_ms, used: 0 }
+    }
+
+    #[test]
+    fn new_samples_make_a_picture_old_after_a_moment() {
+        let pictures = Pictures::default();
+        pictures.keep(key(1), kept(5, 1_000_000, 10));
+        assert!(pictures.find(&key(1), 5, 9_000_000).is_some(), "nothing new has come");
+        assert!(pictures.find(&key(1), 6, 1_001_000).is_some(), "less than a pixel has come");
+        assert!(pictures.find(&key(1), 6, 1_040_000).is_none());
+        assert!(pictures.find(&key(2), 5, 1_000_000).is_none());
+    }
+
+    #[test]
+    fn the_shelf_stays_small_and_keeps_what_is_used() {
+        let pictures = Pictures::default();
+        for n in 0..40 {
+            pictures.keep(key(n), kept(1, 0, 1 << 20));
+            assert!(pictures.find(&key(0), 1, 0).is_some(), "used each time, after {n}");
+        }
+        let shelf = pictures.0.lock().expect("not poisoned");
+        assert!(shelf.bytes <= KEPT_BYTES_MAX);
+        assert_eq!(shelf.bytes, shelf.kept.values().map(|k| k.body.len()).sum::<usize>());
+    }
+
+    proptest! {
+        #[test]
+        fn spans_are_whole_pixels(
+            from in 0..4_000_000_000_000_i64,
+            span in 1..100_000_000_000_i64,
+            width in 1..4000_u32,
+        ) {
+            let (start, end, step) = whole_pixels(from, from + span, width);
+            prop_assert!(start <= from && end >= from + span);
+            prop_assert_eq!((end - start) % step, 0);
+            prop_assert!((end - start) / step <= i64::from(width) + 2);
+        }
+    }
+}
