@@ -3,5 +3,8 @@
 //! In: the recorded series of `fixtures/`. Out: fleets to be shipped, and
 //! drivers of the built binaries. Never part of a package.
 
+pub mod cost;
 pub mod fleet;
+pub mod http;
 pub mod series;
+pub mod server;

@@ -1,0 +1,197 @@
+//! How fast a collector takes a fleet in over HTTP, and at what cost.
+//!
+//! `cargo run --release -p rookery-tests --example bench_ingest`
+//!
+//! One connection a node; every batch is encoded before the clock starts. The
+//! collector is a process of its own: this program again, or `--binary`.
+//! `--nodes 10 --fields 30 --steps 20` is a smoke test.
+
+use clap::Parser;
+use rookery_plugins::Cells;
+use rookery_plugins::wire::{Announce, CONTENT_TYPE, FrameWriter};
+use rookery_tests::cost::{Cost, folder_bytes};
+use rookery_tests::fleet::{FleetHost, Pool};
+use rookery_tests::http::{self, Connection};
+use rookery_tests::server::{self, Server, TOKEN};
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+type Res<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// Time between a node's steps, ms.
+const STEP_MS: i64 = 10_000;
+
+#[derive(Parser)]
+struct Args {
+    /// `serve DIR ADDR`: be the collector
+    serve: Vec<String>,
+    #[arg(long, default_value_t = 100)]
+    nodes: u64,
+    #[arg(long, default_value_t = 300)]
+    fields: usize,
+    #[arg(long, default_value_t = 720)]
+    steps: i64,
+    /// So many times over, each on a new history
+    #[arg(long, default_value_t = 1)]
+    rounds: usize,
+    /// The built `rookery` instead of this program
+    #[arg(long)]
+    binary: Option<PathBuf>,
+    /// Where the history goes, and stays; else a folder that is removed
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Do not seal at the end
+    #[arg(long)]
+    no_seal: bool,
+    /// Wait so long before the clock starts (to attach a profiler), s
+    #[arg(long, default_value_t = 0)]
+    wait: u64,
+}
+
+fn main() -> Res<()> {
+    let args = Args::parse();
+    if let [what, dir, addr] = args.serve.as_slice()
+        && what == "serve"
+    {
+        return Ok(server::serve(Path::new(dir), addr, |_| axum::Router::new())?);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let fleet = Arc::new(encode(&args)?);
+    for _ in 0..args.rounds {
+        runtime.block_on(round(&args, &fleet))?;
+    }
+    Ok(())
+}
+
+/// The requests of every node, in one piece of memory each.
+struct Requests {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+fn encode(args: &Args) -> Res<Vec<Requests>> {
+    let pool = Pool::load(args.fields)?;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+    let start = now.as_millis() as i64 / STEP_MS * STEP_MS - args.steps * STEP_MS;
+    let mut fleet = Vec::new();
+    for idx in 0..args.nodes {
+        let mut host = FleetHost::new(&pool, 1, idx);
+        let (mut cells, mut writer) = (Cells::new(), FrameWriter::default());
+        let mut all = Requests { bytes: Vec::new(), ends: Vec::new() };
+        for step in 0..args.steps {
+            host.step(&mut cells);
+            writer.start(&format!("fleet;node{idx:04}"), 1, step as u64 + 1);
+            if step == 0 {
+                let services = pool.services.clone();
+                writer.announce(&Announce { services, ..Announce::default() });
+                writer.layout(&pool.layout);
+            }
+            // Every node has a clock of its own.
+            writer.row(pool.layout.id(), start + step * STEP_MS + idx as i64, &cells);
+            let request = http::post("/api/v1/ingest", TOKEN, CONTENT_TYPE, writer.finish());
+            all.bytes.extend_from_slice(&request);
+            all.ends.push(all.bytes.len());
+        }
+        fleet.push(all);
+    }
+    Ok(fleet)
+}
+
+/// Sends one node's requests; how long each took, µs.
+async fn ship(addr: String, fleet: Arc<Vec<Requests>>, idx: usize) -> Res<Vec<u32>> {
+    let mut connection = Connection::open(&addr).await?;
+    let mut took = Vec::with_capacity(fleet[idx].ends.len());
+    let mut from = 0;
+    for end in &fleet[idx].ends {
+        let began = Instant::now();
+        let answer = connection.exchange(&fleet[idx].bytes[from..*end]).await?;
+        if answer.status != 200 {
+            let text = String::from_utf8_lossy(&answer.body).into_owned();
+            return Err(format!("node {idx}: {} {text}", answer.status).into());
+        }
+        took.push(began.elapsed().as_micros() as u32);
+        from = *end;
+    }
+    Ok(took)
+}
+
+async fn round(args: &Args, fleet: &Arc<Vec<Requests>>) -> Res<()> {
+    let scratch = tempfile::tempdir()?;
+    let dir = args.dir.clone().unwrap_or_else(|| scratch.path().join("history"));
+    let server = Server::start(&dir, args.binary.as_deref())?;
+    if args.wait > 0 {
+        println!("the collector is process {}", server.pid());
+        tokio::time::sleep(Duration::from_secs(args.wait)).await;
+    }
+    let before = Cost::of(server.pid())?;
+    let began = Instant::now();
+    let ships: Vec<_> = (0..fleet.len())
+        .map(|idx| tokio::spawn(ship(server.addr.clone(), fleet.clone(), idx)))
+        .collect();
+    let mut took = Vec::new();
+    for ship in ships {
+        took.extend(ship.await??);
+    }
+    let wall = began.elapsed().as_secs_f64();
+    let after = Cost::of(server.pid())?;
+    let n = args.nodes as f64 * args.fields as f64 * args.steps as f64;
+    report(n, wall, &before, &after, &mut took);
+    if !args.no_seal {
+        seal(&server, &dir, n).await?;
+    }
+    Ok(())
+}
+
+fn report(n: f64, wall: f64, before: &Cost, after: &Cost, took: &mut [u32]) {
+    took.sort_unstable();
+    let at = |share: f64| f64::from(took[((took.len() - 1) as f64 * share) as usize]) / 1000.0;
+    let cpu = after.cpu_s() - before.cpu_s();
+    println!("{n:.0} samples in {} requests", took.len());
+    println!("  {:>8.2} M samples/s wall ({wall:.2} s)", n / wall / 1e6);
+    println!(
+        "  {:>8.2} M samples per server CPU s ({cpu:.2} s: {:.2} user, {:.2} system; {:.1} us a \
+         request)",
+        n / cpu / 1e6,
+        after.user_s - before.user_s,
+        after.system_s - before.system_s,
+        cpu * 1e6 / took.len() as f64
+    );
+    println!(
+        "  {:>8.2} bytes written to disk a sample",
+        (after.written - before.written) as f64 / n
+    );
+    println!("  {:>8.1} MB resident at most", after.peak_rss as f64 / 1e6);
+    println!(
+        "  acknowledged after p50 {:.2} ms, p99 {:.2} ms, at most {:.2} ms",
+        at(0.5),
+        at(0.99),
+        at(1.0)
+    );
+}
+
+async fn seal(server: &Server, dir: &Path, n: f64) -> Res<()> {
+    let before = Cost::of(server.pid())?;
+    let began = Instant::now();
+    let mut connection = Connection::open(&server.addr).await?;
+    let answer = connection.exchange(&http::post("/api/v1/seal", TOKEN, "text/plain", b"")).await?;
+    if answer.status != 200 {
+        return Err(format!("seal: {}", answer.status).into());
+    }
+    let took = began.elapsed().as_secs_f64();
+    let after = Cost::of(server.pid())?;
+    let cpu = after.cpu_s() - before.cpu_s();
+    println!(
+        "  sealed in {took:.2} s ({cpu:.2} CPU s); resident at most {:.1} MB",
+        after.peak_rss as f64 / 1e6
+    );
+    let data = dir.join("data");
+    println!("  {:>8.3} bytes a sample, all of the folder:", folder_bytes(&data)? as f64 / n);
+    for entry in std::fs::read_dir(&data)? {
+        let path = entry?.path();
+        let bytes = if path.is_dir() { folder_bytes(&path)? } else { path.metadata()?.len() };
+        println!("  {bytes:>12} {}", path.file_name().unwrap_or_default().to_string_lossy());
+    }
+    Ok(())
+}
