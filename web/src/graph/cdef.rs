@@ -49,10 +49,7 @@ pub(crate) struct Cdef {
 impl Cdef {
     /// Reads an expression; `field` finds a name's index. The error names the
     /// word that is not understood.
-    pub(crate) fn parse(
-        text: &str,
-        field: impl Fn(&str) -> Option<usize>,
-    ) -> Result<Cdef, String> {
+    pub(crate) fn parse(text: &str, field: impl Fn(&str) -> Option<usize>) -> Result<Cdef, String> {
         let mut ops = Vec::new();
         let mut depth = 0usize;
         for word in text.split(',').map(str::trim) {
@@ -87,13 +84,6 @@ impl Cdef {
             step(*op, stack, &field)?;
         }
         stack.pop().filter(|v| !v.is_nan())
-    }
-
-    /// Whether a larger value of field `own` gives a smaller result, tried at a
-    /// point: for turning min and max round. Only what is a plain function of
-    /// the own value can be asked.
-    pub(crate) fn uses_only(&self, own: usize) -> bool {
-        self.ops.iter().all(|op| !matches!(op, Op::Field(i) if *i != own))
     }
 }
 

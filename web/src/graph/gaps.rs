@@ -56,13 +56,10 @@ impl Spacing {
                 return false;
             }
             // Where sampling once was slower, its longer distances are no gaps.
-            let from = i.saturating_sub(NEAR);
-            let to = (i + NEAR + 1).min(apart.len());
-            let mut near: Vec<usize> = (from..to).filter(|j| *j != i).map(|j| apart[j]).collect();
-            match median(&mut near) {
-                Some(usual) if usual > 1 => apart[i] as f64 > GAP * usual as f64,
-                _ => true,
-            }
+            let mut before = apart[i.saturating_sub(NEAR)..i].to_vec();
+            let mut after = apart[i + 1..(i + 1 + NEAR).min(apart.len())].to_vec();
+            let near = median(&mut before).max(median(&mut after));
+            near.is_none_or(|usual| usual <= 1 || apart[i] as f64 > GAP * usual as f64)
         };
         (0..apart.len()).map(judge).collect()
     }

@@ -6,11 +6,18 @@
 //! number as possibly infinite.
 
 mod cdef;
+mod draw;
 mod font;
+mod gaps;
+mod layout;
+mod output;
+mod scale;
 mod series;
 mod theme;
+mod ticks;
 mod units;
 
+pub use output::{alt_text, png, sparkline_svg, svg};
 pub use theme::Theme;
 pub use units::{plain, si};
 

@@ -28,7 +28,8 @@ impl Args {
     pub(crate) fn parse(args: &str) -> Args {
         let mut out = Args::default();
         let mut words = args.split([' ', '=', '\t']).filter(|w| !w.is_empty());
-        let number = |w: Option<&str>| w.and_then(|w| w.parse().ok()).filter(|v: &f64| v.abs() < END);
+        let number =
+            |w: Option<&str>| w.and_then(|w| w.parse().ok()).filter(|v: &f64| v.abs() < END);
         while let Some(word) = words.next() {
             match word {
                 "-l" | "--lower-limit" => out.lower = number(words.next()),

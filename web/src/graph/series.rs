@@ -87,9 +87,25 @@ pub(crate) fn prepare(rollup: &Rollup, n: f64) -> Drawing {
     let spacing = gaps::spacing(&filled, &counts, step);
     let breaks = spacing.gaps(&filled);
     let mut work = Work { rollup, filled: &filled, breaks: &breaks, step, tops: Tops::default() };
-    let series: Vec<Series> = plan.into_iter().map(|p| work.series(p)).collect();
+    let mut series: Vec<Series> = plan.into_iter().map(|p| work.series(p)).collect();
+    flatten_covered(&mut series);
     let any = series.iter().any(|s| !s.runs.is_empty());
     Drawing { series, gaps: spans(&filled, &breaks, spacing, n), any }
+}
+
+/// A band under another part of the stack would only muddy its colour: the
+/// stack's top has one for all of its parts.
+fn flatten_covered(series: &mut [Series]) {
+    for i in 0..series.len() {
+        let next = series[i + 1..]
+            .iter()
+            .find(|s| s.paint == Paint::Fill && s.mirrored == series[i].mirrored);
+        if series[i].paint == Paint::Fill && next.is_some_and(|s| s.stacked) {
+            for p in series[i].runs.iter_mut().flatten() {
+                (p.low, p.high) = (p.edge, p.edge);
+            }
+        }
+    }
 }
 
 /// The spans without data, the picture's ends included.
@@ -145,16 +161,37 @@ fn plan(rollup: &Rollup) -> Vec<Plan> {
 }
 
 fn without_points(rollup: &Rollup, plan: Vec<Plan>) -> Vec<Series> {
-    let mut work =
-        Work { rollup, filled: &[], breaks: &[], step: 0.0, tops: Tops::default() };
+    let mut work = Work { rollup, filled: &[], breaks: &[], step: 0.0, tops: Tops::default() };
     plan.into_iter().map(|p| work.series(p)).collect()
 }
 
-/// The stack's top so far at each filled bucket, above and below zero.
+/// The stacks so far, above and below zero.
 #[derive(Default)]
 struct Tops {
-    above: Option<Vec<f64>>,
-    below: Option<Vec<f64>>,
+    above: Option<Stack>,
+    below: Option<Stack>,
+}
+
+/// A stack's top at each filled bucket, and how far above it the largest spike
+/// of any one of its parts reached. (The maxima of all parts together would be
+/// higher than the stack ever was, since they come at different times.)
+struct Stack {
+    top: Vec<f64>,
+    reach: Vec<f64>,
+}
+
+impl Stack {
+    fn at_zero(n: usize) -> Stack {
+        Stack { top: vec![0.0; n], reach: vec![0.0; n] }
+    }
+
+    fn add(&mut self, values: &[Option<Value>], sign: f64) {
+        for (i, v) in values.iter().enumerate() {
+            let Some(v) = v else { continue };
+            self.top[i] += sign * v.mean;
+            self.reach[i] = self.reach[i].max(v.max - v.mean);
+        }
+    }
 }
 
 struct Work<'a> {
@@ -182,23 +219,23 @@ impl Work<'_> {
             Draw::Area => (Paint::Fill, false),
             Draw::Stack | Draw::AreaStack => (Paint::Fill, true),
         };
-        let base = match top.take() {
-            Some(top) if on_top => Some(top),
-            // A line between two parts of a stack does not end the stack.
-            Some(other) if paint != Paint::Fill => {
-                *top = Some(other);
-                None
-            }
-            _ => None,
-        };
-        let stacked = base.is_some();
         let sign = if plan.mirrored { -1.0 } else { 1.0 };
-        let base = base.unwrap_or_else(|| vec![0.0; self.filled.len()]);
-        let runs = runs(self.filled, self.breaks, &values, &base, sign);
-        if paint == Paint::Fill || (top.is_none() && on_top) {
-            let add = |(v, b): (&Option<Value>, &f64)| v.map_or(*b, |v| b + sign * v.mean);
-            *top = Some(values.iter().zip(&base).map(add).collect());
+        let under = top.take();
+        let stacked = on_top && under.is_some();
+        let n = self.filled.len();
+        let (kept, mut stack) = match under {
+            Some(under) if on_top => (None, under),
+            // A line between two parts of a stack does not end the stack.
+            other => (other.filter(|_| paint != Paint::Fill), Stack::at_zero(n)),
+        };
+        let base = stack.top.clone();
+        stack.add(&values, sign);
+        let mut runs = runs(self.filled, self.breaks, &values, &base, sign);
+        if stacked {
+            reach(&mut runs, self.filled, &stack.reach, sign);
         }
+        // A STACK upon a LINE stands on it, as in rrdtool.
+        *top = kept.or(Some(stack));
         let (field, mirrored, mirrors) = (plan.field, plan.mirrored, plan.mirrors);
         Series { field, paint, mirrored, mirrors, stacked, runs, figures }
     }
@@ -310,6 +347,17 @@ fn raw(bucket: &Bucket) -> Option<Value> {
         mean = min / 2.0 + max / 2.0;
     }
     (!mean.is_nan()).then(|| Value { mean: mean.clamp(min, max), min, max })
+}
+
+/// Widens a stack's points to what its parts' spikes reach.
+fn reach(runs: &mut [Vec<Point>], filled: &[usize], reach: &[f64], sign: f64) {
+    let mut at = filled.iter().zip(reach);
+    for p in runs.iter_mut().flatten() {
+        // Both ascend.
+        let Some((_, reach)) = at.by_ref().find(|(b, _)| **b == p.bucket) else { return };
+        let end = p.edge + sign * reach;
+        (p.low, p.high) = (p.edge.min(end), p.edge.max(end));
+    }
 }
 
 fn runs(

@@ -163,7 +163,8 @@ mod tests {
         assert_eq!(of("00CC00AA", 3), rgb(0x00cc00));
         assert_eq!(of("COLOUR2", 3), LIGHT.fields[2]);
         assert_eq!(of("colour14", 3), LIGHT.fields[2]);
-        for garbage in ["", "red", "COLOUR", "COLOURx", "12345", "+12345", "ééé", "ÄÖÜÄÖÜ"] {
+        for garbage in ["", "red", "COLOUR", "COLOURx", "12345", "+12345", "ééé", "ÄÖÜÄÖÜ"]
+        {
             assert_eq!(of(garbage, 15), LIGHT.fields[3], "{garbage}");
         }
     }

@@ -76,7 +76,8 @@ fn digits(value: f64, n: usize) -> String {
     } else if !(1e-4..1e9).contains(&size) {
         format!("{value:.*e}", n - 1)
     } else {
-        let before = size.log10().floor() as i32 + 1;
+        // What rounds up to the next power of ten has a digit more.
+        let before = (size * 1.0005).log10().floor() as i32 + 1;
         let after = (n as i32 - before.max(1)).max(0) + (1 - before).max(0);
         format!("{value:.*}", usize::try_from(after).unwrap_or(0))
     };

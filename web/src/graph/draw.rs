@@ -1,0 +1,314 @@
+//! Painting: one function for every backend, so that PNG and SVG are one picture.
+
+use super::font::{self, Face};
+use super::layout::{LABEL_EM, LEGEND_EM, Layout, TITLE_EM};
+use super::scale::{self, Ends, LimitLine};
+use super::series::{self, Drawing, Paint, Point, Series};
+use super::theme::{Palette, mix};
+use super::{GraphRequest, ticks};
+use plotters::backend::DrawingBackend;
+use plotters::style::text_anchor::HPos;
+use plotters::style::{RGBAColor, RGBColor, ShapeStyle};
+
+/// A point in a backend's pixels.
+type BackendCoord = (i32, i32);
+/// The error is what the backend said: its type cannot be named from here.
+type Done = Result<(), String>;
+
+const FILL: f64 = 0.62;
+const BAND: f64 = 0.28;
+/// Dashes and the spaces between them, px.
+const DASH: (f64, f64) = (7.0, 4.0);
+/// A gap narrower than this has no text, px.
+const GAP_TEXT: f64 = 52.0;
+/// A mark of the time axis takes at least so many px.
+const TIME_MARK: f64 = 92.0;
+
+/// A picture worked out and ready to be painted.
+pub(crate) struct Picture<'a> {
+    request: &'a GraphRequest<'a>,
+    palette: &'static Palette,
+    drawing: Drawing,
+    limits: Vec<LimitLine>,
+    pub layout: Layout,
+    /// Buckets from the left to the right edge.
+    buckets: f64,
+}
+
+impl<'a> Picture<'a> {
+    pub(crate) fn new(request: &'a GraphRequest<'a>) -> Picture<'a> {
+        let rollup = request.rollup;
+        let span = request.to_ms.saturating_sub(rollup.from_ms).max(1);
+        let buckets = span as f64 / rollup.step_ms.max(1) as f64;
+        let drawing = series::prepare(rollup, buckets);
+        let (ends, limits) = scale::scale(rollup, &drawing, request.limits);
+        let layout = Layout::new(request, &drawing, ends);
+        let palette = request.theme.palette();
+        Picture { request, palette, drawing, limits, layout, buckets }
+    }
+
+    pub(crate) fn drawing(&self) -> &Drawing {
+        &self.drawing
+    }
+
+    /// Paints it on a backend whose pixels are 1/`scale` px.
+    pub(crate) fn paint<B: DrawingBackend>(&self, backend: &mut B, scale: f64) -> Done {
+        let mut brush = Brush { backend, scale };
+        let l = &self.layout;
+        brush.rect((0.0, 0.0), (l.width, l.height), self.palette.ground)?;
+        self.gaps(&mut brush)?;
+        self.grid(&mut brush)?;
+        for (i, series) in self.drawing.series.iter().enumerate() {
+            if series.paint == Paint::Fill {
+                self.series(&mut brush, series, i)?;
+            }
+        }
+        for (i, series) in self.drawing.series.iter().enumerate() {
+            if series.paint != Paint::Fill {
+                self.series(&mut brush, series, i)?;
+            }
+        }
+        self.zero(&mut brush)?;
+        self.limits(&mut brush)?;
+        self.texts(&mut brush)?;
+        self.legend(&mut brush)
+    }
+
+    fn colour(&self, series: &Series, index: usize) -> RGBColor {
+        self.palette.field(&self.request.rollup.fields[series.field].spec, index)
+    }
+
+    /// Where the middle of a bucket stands, or any fraction of it.
+    fn x(&self, bucket: f64) -> f64 {
+        let l = &self.layout;
+        (l.left + bucket / self.buckets * (l.right - l.left)).clamp(l.left, l.right)
+    }
+
+    fn x_of_time(&self, time_ms: i64) -> f64 {
+        let from = self.request.rollup.from_ms;
+        let step = self.request.rollup.step_ms.max(1) as f64;
+        self.x(time_ms.saturating_sub(from) as f64 / step)
+    }
+
+    fn gaps<B: DrawingBackend>(&self, brush: &mut Brush<B>) -> Done {
+        let l = &self.layout;
+        if !self.drawing.any {
+            let middle = ((l.left + l.right) / 2.0, (l.top + l.bottom) / 2.0);
+            brush.rect((l.left, l.top), (l.right, l.bottom), self.palette.gap)?;
+            let text = (Face::Sans, 12.0, self.palette.dim);
+            return brush.text("no data in this span", text, HPos::Center, middle);
+        }
+        for (from, to) in &self.drawing.gaps {
+            let (from, to) = (self.x(*from), self.x(*to));
+            // A gap must be seen even where it is less than a pixel wide.
+            let to = to.max(from + 1.0).min(l.right);
+            brush.rect((from, l.top), (to, l.bottom), self.palette.gap)?;
+            if to - from >= GAP_TEXT && l.plot_height() > 24.0 {
+                let text = (Face::Sans, 10.0, self.palette.dim);
+                brush.text("no data", text, HPos::Center, ((from + to) / 2.0, l.top + 12.0))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn grid<B: DrawingBackend>(&self, brush: &mut Brush<B>) -> Done {
+        let l = &self.layout;
+        let mirrors = self.drawing.series.iter().any(|s| s.mirrored);
+        for mark in &l.marks.at {
+            let y = l.y(*mark);
+            brush.line((l.left, y), (l.right, y), self.palette.grid)?;
+            if !self.drawing.any {
+                continue;
+            }
+            let label = l.marks.label(*mark, mirrors);
+            let style = (Face::Sans, LABEL_EM, self.palette.dim);
+            brush.text(&label, style, HPos::Right, (l.left - 7.0, y))?;
+        }
+        self.times(brush)
+    }
+
+    fn times<B: DrawingBackend>(&self, brush: &mut Brush<B>) -> Done {
+        let l = &self.layout;
+        let n = ((l.right - l.left) / TIME_MARK).floor().max(1.0) as usize;
+        let from = self.request.rollup.from_ms;
+        let marks = ticks::marks(from, self.request.to_ms, n, self.request.tz);
+        for mark in marks {
+            let x = self.x_of_time(mark.time_ms);
+            let (face, colour) = match mark.is_major {
+                true => (Face::Bold, self.palette.ink),
+                false => (Face::Sans, self.palette.dim),
+            };
+            brush.line((x, l.top), (x, l.bottom + 4.0), self.palette.grid)?;
+            let half = font::width_em(face, &mark.label) * LABEL_EM / 2.0;
+            if x - half > 2.0 && x + half < l.width - 2.0 {
+                let at = (x, l.bottom + 14.0);
+                brush.text(&mark.label, (face, LABEL_EM, colour), HPos::Center, at)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn series<B: DrawingBackend>(&self, brush: &mut Brush<B>, s: &Series, i: usize) -> Done {
+        let colour = self.colour(s, i);
+        for run in &s.runs {
+            let xs = self.xs(run);
+            let scale = brush.scale;
+            let along = |of: fn(&Point) -> f64| {
+                let points: Vec<(f64, f64)> =
+                    xs.iter().map(|(x, p)| (*x, self.layout.y(of(p)))).collect();
+                brush_points(&points, scale)
+            };
+            let edge = along(|p| p.edge);
+            let width = match s.paint {
+                Paint::Fill => {
+                    brush.polygon(&edge, &along(|p| p.base), mix(colour, FILL))?;
+                    1
+                }
+                Paint::Line(width) => width,
+            };
+            let (high, low) = (along(|p| p.high), along(|p| p.low));
+            if high != low {
+                brush.polygon(&high, &low, mix(colour, BAND))?;
+            }
+            brush.path(&edge, colour, width)?;
+        }
+        Ok(())
+    }
+
+    /// Each point's place; a lone point becomes a short line.
+    fn xs<'p>(&self, run: &'p [Point]) -> Vec<(f64, &'p Point)> {
+        let middle = |p: &Point| self.x(p.bucket as f64 + 0.5);
+        if let [p] = run {
+            let half = ((self.layout.right - self.layout.left) / self.buckets / 2.0).max(1.5);
+            let x = middle(p).clamp(self.layout.left + 1.5, self.layout.right - 1.5);
+            let (from, to) = (x - half, x + half);
+            return vec![(from.max(self.layout.left), p), (to.min(self.layout.right), p)];
+        }
+        run.iter().map(|p| (middle(p), p)).collect()
+    }
+
+    fn zero<B: DrawingBackend>(&self, brush: &mut Brush<B>) -> Done {
+        let Ends { low, high } = self.layout.ends;
+        if !self.drawing.any || low > 0.0 || high < 0.0 {
+            return Ok(());
+        }
+        let y = self.layout.y(0.0);
+        brush.line((self.layout.left, y), (self.layout.right, y), self.palette.zero)
+    }
+
+    fn limits<B: DrawingBackend>(&self, brush: &mut Brush<B>) -> Done {
+        let l = &self.layout;
+        if !self.drawing.any {
+            return Ok(());
+        }
+        for limit in &self.limits {
+            let y = l.y(limit.at);
+            let colour = if limit.critical { self.palette.critical } else { self.palette.warning };
+            let mut x = l.left;
+            while x < l.right {
+                brush.line((x, y), ((x + DASH.0).min(l.right), y), colour)?;
+                x += DASH.0 + DASH.1;
+            }
+            if !limit.label.is_empty() {
+                let label = font::fit(Face::Sans, &limit.label, 14.0);
+                let at = (l.right - 3.0, y - 7.0);
+                brush.text(&label, (Face::Sans, 9.0, colour), HPos::Right, at)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn texts<B: DrawingBackend>(&self, brush: &mut Brush<B>) -> Done {
+        let l = &self.layout;
+        let spec = &self.request.rollup.spec;
+        let period = if spec.period.is_empty() { "second" } else { &spec.period };
+        let unit = spec.vlabel.replace("${graph_period}", period);
+        let room = l.right - 16.0;
+        let unit = font::fit(Face::Sans, &unit, room * 0.4 / LABEL_EM);
+        let taken = font::width_em(Face::Sans, &unit) * LABEL_EM;
+        let title = font::fit(Face::Bold, self.request.title, (room - taken - 12.0) / TITLE_EM);
+        brush.text(&title, (Face::Bold, TITLE_EM, self.palette.ink), HPos::Left, (16.0, 18.0))?;
+        let style = (Face::Sans, LABEL_EM, self.palette.dim);
+        brush.text(&unit, style, HPos::Right, (l.right, 18.0))
+    }
+
+    fn legend<B: DrawingBackend>(&self, brush: &mut Brush<B>) -> Done {
+        let l = &self.layout;
+        let Some(first) = l.rows.first() else { return Ok(()) };
+        let head = first.y - 17.0;
+        for column in &l.columns {
+            let style = (Face::Sans, 10.0, self.palette.dim);
+            brush.text(column.title, style, HPos::Right, (column.right, head))?;
+        }
+        let ink = self.palette.ink;
+        for row in &l.rows {
+            let colour = self.colour(&self.drawing.series[row.series], row.series);
+            brush.rect((l.left, row.y - 5.0), (l.left + 10.0, row.y + 5.0), colour)?;
+            let at = (l.left + 18.0, row.y);
+            brush.text(&row.label, (Face::Sans, LEGEND_EM, ink), HPos::Left, at)?;
+            for (column, number) in l.columns.iter().zip(&row.numbers) {
+                let at = (column.right, row.y);
+                brush.text(number, (Face::Mono, LEGEND_EM, ink), HPos::Right, at)?;
+            }
+        }
+        let last = l.rows.last().map_or(head, |r| r.y);
+        let style = (Face::Sans, LEGEND_EM, self.palette.dim);
+        brush.text(&l.more, style, HPos::Left, (l.left + 18.0, last + 17.0))
+    }
+}
+
+/// Rounded to the backend's pixels, repeated ones left out.
+fn brush_points(points: &[(f64, f64)], scale: f64) -> Vec<BackendCoord> {
+    points.iter().map(|(x, y)| ((x * scale).round() as i32, (y * scale).round() as i32)).collect()
+}
+
+/// A backend and the size of its pixels.
+struct Brush<'b, B: DrawingBackend> {
+    backend: &'b mut B,
+    scale: f64,
+}
+
+impl<B: DrawingBackend> Brush<'_, B> {
+    fn at(&self, (x, y): (f64, f64)) -> BackendCoord {
+        ((x * self.scale).round() as i32, (y * self.scale).round() as i32)
+    }
+
+    fn rect(&mut self, from: (f64, f64), to: (f64, f64), colour: RGBColor) -> Done {
+        let (from, to) = (self.at(from), self.at(to));
+        self.backend.draw_rect(from, to, &colour, true).map_err(|e| e.to_string())
+    }
+
+    fn line(&mut self, from: (f64, f64), to: (f64, f64), colour: RGBColor) -> Done {
+        let (from, to) = (self.at(from), self.at(to));
+        let style = ShapeStyle::from(&colour).stroke_width(self.scale as u32);
+        self.backend.draw_line(from, to, &style).map_err(|e| e.to_string())
+    }
+
+    fn path(&mut self, points: &[BackendCoord], colour: RGBColor, width: u32) -> Done {
+        let style = ShapeStyle::from(&colour).stroke_width(width * self.scale as u32);
+        self.backend.draw_path(points.iter().copied(), &style).map_err(|e| e.to_string())
+    }
+
+    /// Filled between two edges of equal length.
+    fn polygon(&mut self, a: &[BackendCoord], b: &[BackendCoord], colour: RGBAColor) -> Done {
+        self.backend
+            .fill_polygon(a.iter().chain(b.iter().rev()).copied(), &colour)
+            .map_err(|e| e.to_string())
+    }
+
+    fn text(
+        &mut self,
+        text: &str,
+        (face, em, colour): (Face, f64, RGBColor),
+        align: HPos,
+        at: (f64, f64),
+    ) -> Done {
+        if text.is_empty() {
+            return Ok(());
+        }
+        let at = self.at(at);
+        self.backend
+            .draw_text(text, &font::style(face, em * self.scale, colour, align), at)
+            .map_err(|e| e.to_string())
+    }
+}

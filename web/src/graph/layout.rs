@@ -1,0 +1,175 @@
+//! Where things stand in a picture, in px of the finished picture.
+
+use super::font::{self, Face};
+use super::scale::Ends;
+use super::series::{Drawing, Figures};
+use super::units::{Marks, UNKNOWN, human};
+use super::{GraphRequest, HEIGHTS, WIDTHS};
+
+/// Sizes of texts, em in px.
+pub(crate) const TITLE_EM: f64 = 14.0;
+pub(crate) const LABEL_EM: f64 = 10.5;
+pub(crate) const LEGEND_EM: f64 = 11.0;
+
+/// More fields than this are only counted in the legend.
+const MAX_ROWS: usize = 24;
+const TITLE_HEIGHT: f64 = 34.0;
+const AXIS_HEIGHT: f64 = 24.0;
+const ROW_HEIGHT: f64 = 17.0;
+const SIDE: f64 = 16.0;
+/// Room for one number of the legend.
+const COLUMNS: (f64, f64) = (62.0, 92.0);
+/// Least room for a field's label in the legend.
+const LEAST_LABEL: f64 = 110.0;
+
+/// A number's column of the legend.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Column {
+    pub title: &'static str,
+    pub of: fn(&Figures) -> Option<f64>,
+    /// Its right end.
+    pub right: f64,
+}
+
+/// A line of the legend.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    /// Index in `Drawing::series`.
+    pub series: usize,
+    pub label: String,
+    pub numbers: Vec<String>,
+    /// Its middle.
+    pub y: f64,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    pub width: f64,
+    pub height: f64,
+    pub left: f64,
+    pub right: f64,
+    pub top: f64,
+    pub bottom: f64,
+    pub marks: Marks,
+    pub columns: Vec<Column>,
+    pub rows: Vec<Row>,
+    /// `+ 3 more`, below the last row; else empty.
+    pub more: String,
+    pub ends: Ends,
+}
+
+impl Layout {
+    pub(crate) fn new(request: &GraphRequest<'_>, drawing: &Drawing, ends: Ends) -> Layout {
+        let spec = &request.rollup.spec;
+        let width = f64::from(request.width.clamp(WIDTHS.0, WIDTHS.1));
+        let plot = f64::from(request.height.clamp(HEIGHTS.0, HEIGHTS.1));
+        let has_title = !(request.title.is_empty() && spec.vlabel.is_empty());
+        let top = if has_title { TITLE_HEIGHT } else { 12.0 };
+        let bottom = (plot - AXIS_HEIGHT).max(top + 10.0);
+        let n = (((bottom - top) / 38.0) as usize).clamp(1, 12);
+        let marks = Marks::new(ends.low, ends.high, n, spec.base(), spec.unscaled);
+        let widest = marks
+            .at
+            .iter()
+            .map(|v| font::width_em(Face::Sans, &marks.label(*v, false)))
+            .fold(0.0, f64::max);
+        let left = (SIDE + widest * LABEL_EM + 8.0).min(width / 3.0).round();
+        let right = (width - SIDE).round();
+        let mut layout = Layout {
+            width,
+            height: plot.max(bottom + AXIS_HEIGHT).ceil(),
+            left,
+            right,
+            top,
+            bottom,
+            marks,
+            columns: Vec::new(),
+            rows: Vec::new(),
+            more: String::new(),
+            ends,
+        };
+        if request.legend && !drawing.series.is_empty() {
+            layout.add_legend(request, drawing);
+        }
+        layout
+    }
+
+    fn add_legend(&mut self, request: &GraphRequest<'_>, drawing: &Drawing) {
+        let spec = &request.rollup.spec;
+        self.columns = columns(self.left, self.right);
+        let (shown, left_out) = shown(drawing);
+        let first = self.columns.first().map_or(self.right, |c| c.right);
+        let room = (first - COLUMNS.0 - self.left - 20.0) / LEGEND_EM;
+        let mut y = self.height + ROW_HEIGHT / 2.0;
+        for index in shown {
+            y += ROW_HEIGHT;
+            let series = &drawing.series[index];
+            let field = &request.rollup.fields[series.field].spec;
+            let mark = match (series.mirrored, series.mirrors) {
+                (true, _) => " (−)",
+                (_, true) => " (+)",
+                _ => "",
+            };
+            let room = room - font::width_em(Face::Sans, mark);
+            let label = font::fit(Face::Sans, field.label_or_name(), room) + mark;
+            let number = |c: &Column| match (c.of)(&series.figures) {
+                Some(v) => human(v, spec.base(), spec.unscaled),
+                None => UNKNOWN.to_owned(),
+            };
+            let numbers = self.columns.iter().map(number).collect();
+            self.rows.push(Row { series: index, label, numbers, y });
+        }
+        if left_out > 0 {
+            y += ROW_HEIGHT;
+            self.more = format!("+ {left_out} more");
+        }
+        self.height = (y + ROW_HEIGHT / 2.0 + 8.0).ceil();
+    }
+
+    /// The plot's height.
+    pub(crate) fn plot_height(&self) -> f64 {
+        self.bottom - self.top
+    }
+
+    /// Where a value stands; beyond the axis: at its end.
+    pub(crate) fn y(&self, value: f64) -> f64 {
+        let Ends { low, high } = self.ends;
+        if value.is_nan() {
+            return self.bottom;
+        }
+        // Halves, since the difference of two huge ends may overflow.
+        let part = (value.clamp(low, high) / 2.0 - low / 2.0) / (high / 2.0 - low / 2.0);
+        self.bottom - part * self.plot_height()
+    }
+}
+
+fn columns(left: f64, right: f64) -> Vec<Column> {
+    let all: [(&str, fn(&Figures) -> Option<f64>); 4] =
+        [("Cur", |f| f.cur), ("Min", |f| f.min), ("Avg", |f| f.avg), ("Max", |f| f.max)];
+    let room = right - left - LEAST_LABEL;
+    let wanted: &[usize] = match room {
+        r if r >= 4.0 * COLUMNS.0 => &[0, 1, 2, 3],
+        r if r >= 2.0 * COLUMNS.0 => &[0, 3],
+        _ => &[0],
+    };
+    let n = wanted.len();
+    let each = (room / n as f64).clamp(COLUMNS.0, COLUMNS.1);
+    let column = |(i, which): (usize, &usize)| {
+        let (title, of) = all[*which];
+        Column { title, of, right: right - each * (n - 1 - i) as f64 }
+    };
+    wanted.iter().enumerate().map(column).collect()
+}
+
+/// The series that the legend tells, in their order, and how many it leaves out:
+/// those with the least maxima.
+fn shown(drawing: &Drawing) -> (Vec<usize>, usize) {
+    let n = drawing.series.len();
+    let mut by_max: Vec<usize> = (0..n).collect();
+    if n <= MAX_ROWS {
+        return (by_max, 0);
+    }
+    let max = |i: &usize| drawing.series[*i].figures.max.unwrap_or(f64::NEG_INFINITY);
+    by_max.sort_by(|a, b| max(b).total_cmp(&max(a)));
+    (by_max.into_iter().take(MAX_ROWS).collect(), n - MAX_ROWS)
+}
