@@ -48,13 +48,16 @@ impl Head {
     }
 }
 
+/// At least as many steps as a fleet's history has.
+const STEPS: usize = 720;
+
 fn fleet(n_hosts: u64, n_rows: usize) -> io::Result<Vec<Head>> {
     let pool = Pool::load(300)?;
     let mut heads = Vec::new();
     for idx in 0..n_hosts {
         let mut host = FleetHost::new(&pool, 1, idx);
         let mut cells = Cells::new();
-        for from in (0..720).step_by(n_rows) {
+        for from in (0..STEPS.max(n_rows)).step_by(n_rows) {
             let mut head = Head::default();
             for i in from..from + n_rows {
                 host.step(&mut cells);
@@ -151,14 +154,14 @@ fn measure(name: &str, heads: &[Head], level: i32) {
 }
 
 fn main() -> io::Result<()> {
-    for (name, rows) in [("fleet, 360 rows", 360), ("fleet, 720 rows", 720)] {
-        let heads = fleet(8, rows)?;
-        measure(name, &heads, 1);
+    let cases = [(240, 1), (360, 1), (360, 9), (720, 1), (720, 3), (720, 6), (720, 9)];
+    for (rows, level) in cases.into_iter().chain([(8640, 1), (8640, 3), (8640, 6), (8640, 9)]) {
+        measure(&format!("fleet, {rows} rows"), &fleet(8, rows)?, level);
     }
     for (name, rows) in [("node1s, 360 rows", 360), ("node1s, all rows", 10_000)] {
-        let heads = node1s(rows)?;
-        measure(name, &heads, 1);
+        for level in [1, 6] {
+            measure(name, &node1s(rows)?, level);
+        }
     }
-    measure("fleet, 360 rows", &fleet(8, 360)?, 9);
     Ok(())
 }

@@ -38,7 +38,11 @@ impl App {
 
 /// All routes that read.
 pub fn router(app: App) -> Router {
-    Router::new().merge(api::routes()).merge(pictures::routes()).merge(pages::routes()).with_state(app)
+    Router::new()
+        .merge(api::routes())
+        .merge(pictures::routes())
+        .merge(pages::routes())
+        .with_state(app)
 }
 
 /// UTC, ms since 1970.

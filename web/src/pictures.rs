@@ -270,8 +270,7 @@ impl App {
         let mut hasher = DefaultHasher::new();
         body.hash(&mut hasher);
         let etag = format!("\"{:016x}\"", hasher.finish());
-        let kept =
-            Kept { body: body.clone(), etag: etag.clone(), version, drawn_ms: now, used: 0 };
+        let kept = Kept { body: body.clone(), etag: etag.clone(), version, drawn_ms: now, used: 0 };
         self.pictures.keep(key.clone(), kept);
         Ok((body, etag))
     }

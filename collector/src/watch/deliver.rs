@@ -3,6 +3,7 @@
 
 use super::ledger::{Due, Ledger};
 use crate::store::{StoreError, now_ms};
+use rookery_alerts::channels::ChannelError;
 use rookery_alerts::{Notice, Notifier};
 use rookery_plugins::TimeMs;
 use std::path::Path;
@@ -22,7 +23,8 @@ const POLL: Duration = Duration::from_secs(2);
 /// Draws the graph that goes with a notice; `None`: there is none.
 pub type Illustrate = Arc<dyn Fn(&Notice) -> Option<Vec<u8>> + Send + Sync>;
 
-/// Runs until `stop` says so.
+/// Runs until `stop` says so. A disk that fails is logged and tried again: the
+/// outbox keeps what is due.
 pub async fn run(
     dir: &Path,
     notifier: Arc<Notifier>,
@@ -32,15 +34,24 @@ pub async fn run(
 ) -> Result<(), StoreError> {
     let ledger = Ledger::open(dir)?;
     loop {
-        let waiting = ledger.due(now_ms(), BATCH)?;
-        let n_waiting = waiting.len();
-        for item in waiting {
-            deliver(&ledger, &notifier, &illustrate, item).await?;
+        let mut is_more = false;
+        match ledger.due(now_ms(), BATCH) {
+            Ok(waiting) => {
+                is_more = waiting.len() == BATCH;
+                for item in waiting {
+                    let outcome = deliver(&notifier, &illustrate, &item).await;
+                    if let Err(e) = note(&ledger, &item, outcome) {
+                        tracing::error!("what was told cannot be written down: {e}");
+                        is_more = false;
+                    }
+                }
+            }
+            Err(e) => tracing::error!("notices that are due cannot be read: {e}"),
         }
         if *stop.borrow() {
             return Ok(());
         }
-        if n_waiting == BATCH {
+        if is_more {
             continue;
         }
         tokio::select! {
@@ -53,17 +64,20 @@ pub async fn run(
 }
 
 async fn deliver(
-    ledger: &Ledger,
     notifier: &Notifier,
     illustrate: &Illustrate,
-    due: Due,
-) -> Result<(), StoreError> {
+    due: &Due,
+) -> Result<(), ChannelError> {
     let draw = illustrate.clone();
     let notice = due.notice.clone();
     let picture = tokio::task::spawn_blocking(move || draw(&notice)).await.unwrap_or(None);
-    let sent = notifier.send_to(&due.channel, &due.notice, picture).await;
+    notifier.send_to(&due.channel, &due.notice, picture).await
+}
+
+/// Writes down what became of a notice.
+fn note(ledger: &Ledger, due: &Due, outcome: Result<(), ChannelError>) -> Result<(), StoreError> {
     let now = now_ms();
-    match sent {
+    match outcome {
         Ok(()) => {
             tracing::info!(notice = due.notice.id, channel = due.channel, "told");
             ledger.settle(due.id, now, None)

@@ -47,8 +47,14 @@ fn subject(mail: &str) -> &str {
 
 /// Exit code and text of `check_rookery` at the collector.
 fn check(site: &Site) -> (i32, String) {
-    let output = run(Command::new(bin("check_rookery"))
-        .args(["-u", &site.url(), "-H", "n1", "-s", "level"]));
+    let output = run(Command::new(bin("check_rookery")).args([
+        "-u",
+        &site.url(),
+        "-H",
+        "n1",
+        "-s",
+        "level",
+    ]));
     (output.status.code().expect("exits"), String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
@@ -138,16 +144,13 @@ fn a_silent_node_is_down_once() {
         (site.services("n1").len() > 10).then_some(())
     });
     let check = || {
-        let output =
-            run(Command::new(bin("check_rookery")).args(["-u", &site.url(), "-H", "n1"]));
+        let output = run(Command::new(bin("check_rookery")).args(["-u", &site.url(), "-H", "n1"]));
         output.status.code().expect("exits")
     };
     assert_eq!(check(), 0);
     agent.kill9();
     wait_for("DOWN", Duration::from_secs(30), || (check() == 2).then_some(()));
-    wait_for("the mail", Duration::from_secs(20), || {
-        (!mails(&box_dir).is_empty()).then_some(())
-    });
+    wait_for("the mail", Duration::from_secs(20), || (!mails(&box_dir).is_empty()).then_some(()));
     let agent = site.agent("n1", "step = \"1s\"\n");
     wait_for("UP", Duration::from_secs(30), || (check() == 0).then_some(()));
     wait_for("the recovery", Duration::from_secs(20), || {

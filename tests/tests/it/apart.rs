@@ -91,14 +91,34 @@ fn several_agents_reach_a_collector_in_another_namespace() {
     for i in 2..=4 {
         let host = format!("web;host{i}");
         wait_for(&host, Duration::from_secs(30), || check(&host).status.success().then_some(()));
-        let csv = stdout(net.command(1, "rookery").args([
-            "export", "--url", url, "--node", &host, "--service", "if_lo", "--from", "-1h",
-        ]).arg("--to").arg("now"));
-        assert!(csv.lines().count() > 1, "its own loopback: {csv}");
+        let csv = stdout(
+            net.command(1, "rookery")
+                .args([
+                    "export",
+                    "--url",
+                    url,
+                    "--node",
+                    &host,
+                    "--service",
+                    "if_lo",
+                    "--from",
+                    "-1h",
+                ])
+                .arg("--to")
+                .arg("now"),
+        );
+        assert!(csv.lines().count() > 1, "its own samples: {csv}");
     }
     // Straight from an agent's port, across the bridge, too.
     let direct = run(net.command(1, "check_rookery").args([
-        "-H", "10.71.0.2:4949", "-s", "load", "-w", "~:9999", "-c", "~:9999",
+        "-H",
+        "10.71.0.2:4949",
+        "-s",
+        "load",
+        "-w",
+        "~:9999",
+        "-c",
+        "~:9999",
     ]));
     let text = String::from_utf8_lossy(&direct.stdout).into_owned();
     assert!(direct.status.success(), "{text}");

@@ -51,11 +51,8 @@ fn configuration_is_refused_with_place_and_remedy() {
     }
     std::fs::create_dir(site.path("alerts.d")).expect("a folder");
     std::fs::write(site.path("alerts.d/a.toml"), "[[rule]]\nwarnign = \"1\"\n").expect("writes");
-    std::fs::write(
-        site.path("collector.toml"),
-        format!("alerts = {:?}\n", site.path("alerts.d")),
-    )
-    .expect("writes");
+    std::fs::write(site.path("collector.toml"), format!("alerts = {:?}\n", site.path("alerts.d")))
+        .expect("writes");
     fails(
         Command::new(bin("rookery"))
             .args(["collector", "--check-config", "--config"])
@@ -129,9 +126,8 @@ fn bad_plugins_harm_nobody() {
 
 fn post(site: &Site, token: &str, kind: &str, body: Vec<u8>) -> (u16, String) {
     let url = format!("{}/api/v1/ingest", site.url());
-    let answer =
-        http(|c| c.post(url).bearer_auth(token).header("content-type", kind).body(body))
-            .expect("an answer");
+    let answer = http(|c| c.post(url).bearer_auth(token).header("content-type", kind).body(body))
+        .expect("an answer");
     (answer.status, answer.text())
 }
 
@@ -198,11 +194,8 @@ fn a_gigabyte_is_refused_before_it_is_read() {
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).expect("an answer");
     assert_eq!(&answer, b"HTTP/1.1 413");
-    let rss = std::fs::read_to_string(format!(
-        "/proc/{}/status",
-        collector.pid().as_raw_nonzero()
-    ))
-    .expect("it runs");
+    let rss = std::fs::read_to_string(format!("/proc/{}/status", collector.pid().as_raw_nonzero()))
+        .expect("it runs");
     let peak = rss.lines().find_map(|l| l.strip_prefix("VmHWM:")).expect("a peak");
     let peak_kb: u64 = peak.trim().trim_end_matches(" kB").trim().parse().expect("kB");
     assert!(peak_kb < 200_000, "{peak_kb} kB");
@@ -236,7 +229,8 @@ fn bad_questions_are_answered_with_a_reason() {
         assert!(answer.text().contains(names), "{path}: {}", answer.text());
     }
     // A page is not fooled by names.
-    let evil = "{\"node\":\"<b>n</b>\",\"samples\":[{\"service\":\"s\",\"field\":\"f\",\"value\":1}]}";
+    let evil =
+        "{\"node\":\"<b>n</b>\",\"samples\":[{\"service\":\"s\",\"field\":\"f\",\"value\":1}]}";
     let answer = site.post(evil).expect("an answer");
     if answer.status == 200 {
         let page = get(&format!("{}/", site.url())).text();

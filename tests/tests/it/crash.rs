@@ -177,5 +177,9 @@ fn check_agent(site: &Site, dir: &str, kills: &[i64]) {
             assert!(near || *n >= last_said(dir) - 1, "{n}, said at {time}, is lost: {kills:?}");
         }
     }
-    println!("{} values said by the plugin, {lost} lost in memory at {} kills", said.len(), kills.len());
+    println!(
+        "{} values said by the plugin, {lost} lost in memory at {} kills",
+        said.len(),
+        kills.len()
+    );
 }

@@ -160,15 +160,11 @@ impl Answer {
 }
 
 /// Asks over HTTP; `None` when nobody answers.
-pub fn http(
-    build: impl FnOnce(&reqwest::Client) -> reqwest::RequestBuilder,
-) -> Option<Answer> {
+pub fn http(build: impl FnOnce(&reqwest::Client) -> reqwest::RequestBuilder) -> Option<Answer> {
     // Only the first of several is taken, and one is enough.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         let answer = build(&client).send().await.ok()?;

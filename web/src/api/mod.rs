@@ -65,8 +65,9 @@ impl Query {
     /// From and to, ms; a day back from now unless said otherwise.
     fn span(&self, now_ms: i64) -> Result<(i64, i64), WebError> {
         let read = |name: &str, text: &Option<String>, default: i64| match text {
-            Some(t) => crate::times::parse(t, now_ms)
-                .map_err(|e| WebError::bad(format!("{name}: {e}"))),
+            Some(t) => {
+                crate::times::parse(t, now_ms).map_err(|e| WebError::bad(format!("{name}: {e}")))
+            }
             None => Ok(default),
         };
         let to = read("to", &self.to, now_ms + 1)?;
@@ -91,7 +92,8 @@ impl Query {
         match &self.field {
             None => Ok(service.spec.fields.clone()),
             Some(name) => service.spec.field(name).map(|f| vec![f.clone()]).ok_or_else(|| {
-                let names: Vec<&str> = service.spec.fields.iter().map(|f| f.name.as_str()).collect();
+                let names: Vec<&str> =
+                    service.spec.fields.iter().map(|f| f.name.as_str()).collect();
                 WebError::not_found(format!(
                     "no field {name:?} in {}; it has {}",
                     self.service,

@@ -29,8 +29,7 @@ pub async fn rollup(
     let (body, kind) = app
         .blocking(move |app| {
             let fields: Vec<&str> = query.field.iter().map(String::as_str).collect();
-            let read =
-                app.history.rollup(&query.node, &query.service, &fields, from, to, step)?;
+            let read = app.history.rollup(&query.node, &query.service, &fields, from, to, step)?;
             Ok(match format {
                 Format::Json => (to_json(&query, &read).to_string(), "application/json"),
                 Format::Csv => (to_csv(&query, &read), "text/csv; charset=utf-8"),

@@ -32,8 +32,10 @@ pub fn script() -> String {
 }
 
 fn asset(kind: &'static str, body: &'static str) -> impl IntoResponse {
-    let head =
-        [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "public, max-age=31536000, immutable")];
+    let head = [
+        (header::CONTENT_TYPE, kind),
+        (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
+    ];
     (head, body)
 }
 

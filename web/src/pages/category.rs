@@ -36,35 +36,39 @@ fn one_category(app: &App, category: &str) -> Result<Html, WebError> {
             std::cmp::Reverse(app.states.service_state(node, &s.spec.name).state.severity())
         });
     }
-    Ok(page(category, &[("Fleet", "/".to_owned())], html! {
-        h1 { (category) " on all nodes" }
-        @for (name, nodes) in &services {
-            h2 {
-                (nodes[0].1.spec.title)
-                span.more.soft { (name) ", " (count(nodes.len(), "node")) }
-                @if nodes.len() > NODES_MAX {
-                    span.more.soft { "the worst " (NODES_MAX) " are shown" }
+    Ok(page(
+        category,
+        &[("Fleet", "/".to_owned())],
+        html! {
+            h1 { (category) " on all nodes" }
+            @for (name, nodes) in &services {
+                h2 {
+                    (nodes[0].1.spec.title)
+                    span.more.soft { (name) ", " (count(nodes.len(), "node")) }
+                    @if nodes.len() > NODES_MAX {
+                        span.more.soft { "the worst " (NODES_MAX) " are shown" }
+                    }
                 }
-            }
-            div.grid {
-                @for (node, s) in nodes.iter().take(NODES_MAX) {
-                    @let state = app.states.service_state(node, name);
-                    div class=(card_class(state.state)) {
-                        h3 {
-                            a href=(node_path(node)) { (node) }
-                            @if state.state != ServiceState::Ok {
-                                (state_badge(state.state, state.hard))
+                div.grid {
+                    @for (node, s) in nodes.iter().take(NODES_MAX) {
+                        @let state = app.states.service_state(node, name);
+                        div class=(card_class(state.state)) {
+                            h3 {
+                                a href=(node_path(node)) { (node) }
+                                @if state.state != ServiceState::Ok {
+                                    (state_badge(state.state, state.hard))
+                                }
                             }
-                        }
-                        a href=(service_path(node, name)) {
-                            (Graph {
-                                node, service: name, from: "-1d", to: "now", width: 380,
-                                height: 100, legend: false, alt: super::node::alt(node, s),
-                            }.img())
+                            a href=(service_path(node, name)) {
+                                (Graph {
+                                    node, service: name, from: "-1d", to: "now", width: 380,
+                                    height: 100, legend: false, alt: super::node::alt(node, s),
+                                }.img())
+                            }
                         }
                     }
                 }
             }
-        }
-    }))
+        },
+    ))
 }

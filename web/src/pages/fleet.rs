@@ -30,26 +30,30 @@ pub async fn fleet(State(app): State<App>) -> Page {
             groups.entry(&node.group).or_default().push(node);
         }
         let with_graphs = nodes.len() <= GRAPHS_MAX;
-        Ok(page("Fleet", &[], html! {
-            h1 { (count(nodes.len(), "node")) ", " (count(problems.len(), "problem")) }
-            @if !problems.is_empty() {
-                h2 { "Wrong now"
-                    @if problems.len() > PROBLEMS_SHOWN {
-                        a.more href="/problems" { "all " (problems.len()) }
+        Ok(page(
+            "Fleet",
+            &[],
+            html! {
+                h1 { (count(nodes.len(), "node")) ", " (count(problems.len(), "problem")) }
+                @if !problems.is_empty() {
+                    h2 { "Wrong now"
+                        @if problems.len() > PROBLEMS_SHOWN {
+                            a.more href="/problems" { "all " (problems.len()) }
+                        }
                     }
+                    (problem_cards(&problems[..problems.len().min(PROBLEMS_SHOWN)]))
                 }
-                (problem_cards(&problems[..problems.len().min(PROBLEMS_SHOWN)]))
-            }
-            @for (group, nodes) in &groups {
-                h2 {
-                    @if group.is_empty() { "Nodes" } @else {
-                        a href={ "/group/" (segment(group)) } { (group) }
+                @for (group, nodes) in &groups {
+                    h2 {
+                        @if group.is_empty() { "Nodes" } @else {
+                            a href={ "/group/" (segment(group)) } { (group) }
+                        }
+                        span.more.soft { (count(nodes.len(), "node")) }
                     }
-                    span.more.soft { (count(nodes.len(), "node")) }
+                    (cards(app, nodes, with_graphs))
                 }
-                (cards(app, nodes, with_graphs))
-            }
-        }))
+            },
+        ))
     })
     .await
 }
@@ -67,11 +71,15 @@ fn one_group(app: &App, group: &str) -> Result<Html, WebError> {
     if of.is_empty() {
         return Err(WebError::not_found(format!("no node is in a group {group:?}")));
     }
-    Ok(page(group, &[("Fleet", "/".to_owned())], html! {
-        h1 { (group) }
-        p.soft { (count(of.len(), "node")) }
-        (cards(app, &of, of.len() <= GRAPHS_MAX))
-    }))
+    Ok(page(
+        group,
+        &[("Fleet", "/".to_owned())],
+        html! {
+            h1 { (group) }
+            p.soft { (count(of.len(), "node")) }
+            (cards(app, &of, of.len() <= GRAPHS_MAX))
+        },
+    ))
 }
 
 fn cards(app: &App, nodes: &[&NodeInfo], with_graphs: bool) -> Markup {

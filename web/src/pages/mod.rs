@@ -56,12 +56,16 @@ impl IntoResponse for PageError {
             StatusCode::BAD_REQUEST => "That was not understood",
             _ => "This should not have happened",
         };
-        let page = layout::page(title, &[], html! {
-            h1 { (title) }
-            p { (text) }
-            p { a href="/" { "The fleet" } " has all nodes; " a href="/problems" { "problems" }
-                " shows what is wrong now." }
-        });
+        let page = layout::page(
+            title,
+            &[],
+            html! {
+                h1 { (title) }
+                p { (text) }
+                p { a href="/" { "The fleet" } " has all nodes; " a href="/problems" { "problems" }
+                    " shows what is wrong now." }
+            },
+        );
         (status, page).into_response()
     }
 }

@@ -31,29 +31,33 @@ fn one_node(app: &App, name: &str) -> Result<Html, WebError> {
     }
     let now = now_ms();
     let seen = info.and_then(|i| i.last_seen_ms);
-    Ok(page(name, &crumbs, html! {
-        h1 { (name) " " (host_badge(state)) }
-        p.soft {
-            (count(services.len(), "service"))
-            @if let Some(seen) = seen {
-                " · last heard " (ago(seen, now))
-                @if now - seen > STALE_MS { " " span.badge.UNKNOWN { "stale" } }
+    Ok(page(
+        name,
+        &crumbs,
+        html! {
+            h1 { (name) " " (host_badge(state)) }
+            p.soft {
+                (count(services.len(), "service"))
+                @if let Some(seen) = seen {
+                    " · last heard " (ago(seen, now))
+                    @if now - seen > STALE_MS { " " span.badge.UNKNOWN { "stale" } }
+                }
+                @if state != HostState::Up && since > 0 { " · " (state) " since " (local(since)) }
             }
-            @if state != HostState::Up && since > 0 { " · " (state) " since " (local(since)) }
-        }
-        nav.jump aria-label="Categories" {
-            @for category in categories.keys() {
-                a href={ "#" (segment(category)) } { (category) }
+            nav.jump aria-label="Categories" {
+                @for category in categories.keys() {
+                    a href={ "#" (segment(category)) } { (category) }
+                }
             }
-        }
-        @for (category, services) in &categories {
-            h2 id=(segment(category)) {
-                (category)
-                a.more href={ "/category/" (segment(category)) } { "on all nodes" }
+            @for (category, services) in &categories {
+                h2 id=(segment(category)) {
+                    (category)
+                    a.more href={ "/category/" (segment(category)) } { "on all nodes" }
+                }
+                div.grid { @for s in services { (card(app, name, s)) } }
             }
-            div.grid { @for s in services { (card(app, name, s)) } }
-        }
-    }))
+        },
+    ))
 }
 
 /// A service's small graph with its state.

@@ -82,22 +82,26 @@ fn one_service(app: &App, node: &str, service: &str, span: &Span) -> Result<Html
     let state = app.states.service_state(node, service);
     let title = format!("{} on {node}", info.spec.title);
     let crumbs = [("Fleet", "/".to_owned()), (node, node_path(node))];
-    Ok(page(&title, &crumbs, html! {
-        h1 { (info.spec.title) " " (state_badge(state.state, state.hard)) }
-        @if !state.text.is_empty() {
-            p { (state.text)
-                @if state.since_ms > 0 {
-                    span.soft { " since " (local(state.since_ms)) ", "
-                        (ago(state.since_ms, now_ms)) }
+    Ok(page(
+        &title,
+        &crumbs,
+        html! {
+            h1 { (info.spec.title) " " (state_badge(state.state, state.hard)) }
+            @if !state.text.is_empty() {
+                p { (state.text)
+                    @if state.since_ms > 0 {
+                        span.soft { " since " (local(state.since_ms)) ", "
+                            (ago(state.since_ms, now_ms)) }
+                    }
                 }
             }
-        }
-        @if !info.active { p { span.badge.UNKNOWN { "no longer reported" } } }
-        @if !info.spec.info.is_empty() { p.info { (info.spec.info) } }
-        (view.ranges(is_zoomed))
-        @if is_zoomed { (view.one_graph()) } @else { (view.four_graphs()) }
-        (view.table(&rollup))
-    }))
+            @if !info.active { p { span.badge.UNKNOWN { "no longer reported" } } }
+            @if !info.spec.info.is_empty() { p.info { (info.spec.info) } }
+            (view.ranges(is_zoomed))
+            @if is_zoomed { (view.one_graph()) } @else { (view.four_graphs()) }
+            (view.table(&rollup))
+        },
+    ))
 }
 
 impl View<'_> {

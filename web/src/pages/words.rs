@@ -41,19 +41,15 @@ pub struct Health {
 }
 
 /// What tells most of a host at a glance, best first.
-const TELLING: [&str; 6] = ["cpu", "load", "memory", "diskstats_utilization", "mysql_queries", "df"];
+const TELLING: [&str; 6] =
+    ["cpu", "load", "memory", "diskstats_utilization", "mysql_queries", "df"];
 
 /// Looks at all services of a node.
 pub fn health(app: &App, node: &str) -> Health {
     let (host, _) = app.states.host_state(node);
     let services = app.history.services(node).unwrap_or_default();
-    let mut health = Health {
-        host,
-        worst: State::Ok,
-        n_bad: 0,
-        n_services: services.len(),
-        shown: None,
-    };
+    let mut health =
+        Health { host, worst: State::Ok, n_bad: 0, n_services: services.len(), shown: None };
     for s in &services {
         let state = app.states.service_state(node, &s.spec.name).state;
         health.n_bad += usize::from(state != State::Ok);
