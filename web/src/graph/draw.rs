@@ -1,28 +1,27 @@
 //! Painting: one function for every backend, so that PNG and SVG are one picture.
 
+use super::brush::{BackendCoord, Brush, Done, Pixels};
 use super::font::{self, Face};
-use super::layout::{LABEL_EM, LEGEND_EM, Layout, TITLE_EM};
+use super::layout::{LABEL_EM, LEGEND_EM, Layout, ROW_HEIGHT, TITLE_EM};
 use super::scale::{self, Ends, LimitLine};
 use super::series::{self, Drawing, Paint, Point, Series};
 use super::theme::{Palette, mix};
 use super::{GraphRequest, ticks};
 use plotters::backend::DrawingBackend;
+use plotters::style::RGBColor;
 use plotters::style::text_anchor::HPos;
-use plotters::style::{RGBAColor, RGBColor, ShapeStyle};
-
-/// A point in a backend's pixels.
-type BackendCoord = (i32, i32);
-/// The error is what the backend said: its type cannot be named from here.
-type Done = Result<(), String>;
 
 const FILL: f64 = 0.62;
 const BAND: f64 = 0.28;
+/// A band that reaches so many times as far as usual is a spike, from so many
+/// px on, and is drawn so strongly.
+const SPIKE: f64 = 3.0;
+const SPIKE_PX: f64 = 5.0;
+const SPIKE_INK: f64 = 0.75;
 /// Dashes and the spaces between them, px.
 const DASH: (f64, f64) = (7.0, 4.0);
 /// A gap narrower than this has no text, px.
 const GAP_TEXT: f64 = 52.0;
-/// A mark of the time axis takes at least so many px.
-const TIME_MARK: f64 = 92.0;
 
 /// A picture worked out and ready to be painted.
 pub(crate) struct Picture<'a> {
@@ -51,9 +50,9 @@ impl<'a> Picture<'a> {
         &self.drawing
     }
 
-    /// Paints it on a backend whose pixels are 1/`scale` px.
-    pub(crate) fn paint<B: DrawingBackend>(&self, backend: &mut B, scale: f64) -> Done {
-        let mut brush = Brush { backend, scale };
+    /// Paints it on a backend with such pixels.
+    pub(crate) fn paint<B: DrawingBackend>(&self, backend: &mut B, pixels: Pixels) -> Done {
+        let mut brush = Brush::new(backend, pixels);
         let l = &self.layout;
         brush.rect((0.0, 0.0), (l.width, l.height), self.palette.ground)?;
         self.gaps(&mut brush)?;
@@ -116,7 +115,7 @@ impl<'a> Picture<'a> {
         let mirrors = self.drawing.series.iter().any(|s| s.mirrored);
         for mark in &l.marks.at {
             let y = l.y(*mark);
-            brush.line((l.left, y), (l.right, y), self.palette.grid)?;
+            brush.line((l.left, y), (l.right, y), mix(self.palette.grid, 1.0))?;
             if !self.drawing.any {
                 continue;
             }
@@ -129,16 +128,15 @@ impl<'a> Picture<'a> {
 
     fn times<B: DrawingBackend>(&self, brush: &mut Brush<B>) -> Done {
         let l = &self.layout;
-        let n = ((l.right - l.left) / TIME_MARK).floor().max(1.0) as usize;
         let from = self.request.rollup.from_ms;
-        let marks = ticks::marks(from, self.request.to_ms, n, self.request.tz);
+        let marks = ticks::marks(from, self.request.to_ms, l.right - l.left, self.request.tz);
         for mark in marks {
             let x = self.x_of_time(mark.time_ms);
             let (face, colour) = match mark.is_major {
                 true => (Face::Bold, self.palette.ink),
                 false => (Face::Sans, self.palette.dim),
             };
-            brush.line((x, l.top), (x, l.bottom + 4.0), self.palette.grid)?;
+            brush.line((x, l.top), (x, l.bottom + 4.0), mix(self.palette.grid, 1.0))?;
             let half = font::width_em(face, &mark.label) * LABEL_EM / 2.0;
             if x - half > 2.0 && x + half < l.width - 2.0 {
                 let at = (x, l.bottom + 14.0);
@@ -152,25 +150,56 @@ impl<'a> Picture<'a> {
         let colour = self.colour(s, i);
         for run in &s.runs {
             let xs = self.xs(run);
-            let scale = brush.scale;
-            let along = |of: fn(&Point) -> f64| {
-                let points: Vec<(f64, f64)> =
-                    xs.iter().map(|(x, p)| (*x, self.layout.y(of(p)))).collect();
-                brush_points(&points, scale)
-            };
-            let edge = along(|p| p.edge);
+            let edge = self.along(brush, &xs, |p| p.edge);
             let width = match s.paint {
                 Paint::Fill => {
-                    brush.polygon(&edge, &along(|p| p.base), mix(colour, FILL))?;
+                    let base = self.along(brush, &xs, |p| p.base);
+                    brush.between(&edge, &base, mix(colour, FILL))?;
                     1
                 }
                 Paint::Line(width) => width,
             };
-            let (high, low) = (along(|p| p.high), along(|p| p.low));
+            let high = self.along(brush, &xs, |p| p.high);
+            let low = self.along(brush, &xs, |p| p.low);
             if high != low {
-                brush.polygon(&high, &low, mix(colour, BAND))?;
+                brush.between(&high, &low, mix(colour, BAND))?;
+                self.spikes(brush, &xs, colour)?;
             }
             brush.path(&edge, colour, width)?;
+        }
+        Ok(())
+    }
+
+    /// Points of a run in the backend's pixels.
+    fn along<B: DrawingBackend>(
+        &self,
+        brush: &Brush<B>,
+        xs: &[(f64, &Point)],
+        of: fn(&Point) -> f64,
+    ) -> Vec<BackendCoord> {
+        xs.iter().map(|(x, p)| brush.at((*x, self.layout.y(of(p))))).collect()
+    }
+
+    /// Where a band reaches much further than it usually does, as with one bad
+    /// second in a year, it is too thin to be seen: there it gets a line.
+    fn spikes<B: DrawingBackend>(
+        &self,
+        brush: &mut Brush<B>,
+        xs: &[(f64, &Point)],
+        colour: RGBColor,
+    ) -> Done {
+        let y = |v: f64| self.layout.y(v);
+        let mut reach: Vec<f64> = xs.iter().map(|(_, p)| y(p.low) - y(p.high)).collect();
+        let middle = reach.len() / 2;
+        let usual = *reach.select_nth_unstable_by(middle, f64::total_cmp).1;
+        let least = (usual * SPIKE).max(SPIKE_PX);
+        for (x, p) in xs {
+            let (high, edge, low) = (y(p.high), y(p.edge), y(p.low));
+            for (from, to) in [(high, edge), (edge, low)] {
+                if to - from > least {
+                    brush.line((*x, from), (*x, to), mix(colour, SPIKE_INK))?;
+                }
+            }
         }
         Ok(())
     }
@@ -193,7 +222,7 @@ impl<'a> Picture<'a> {
             return Ok(());
         }
         let y = self.layout.y(0.0);
-        brush.line((self.layout.left, y), (self.layout.right, y), self.palette.zero)
+        brush.line((self.layout.left, y), (self.layout.right, y), mix(self.palette.zero, 1.0))
     }
 
     fn limits<B: DrawingBackend>(&self, brush: &mut Brush<B>) -> Done {
@@ -206,7 +235,7 @@ impl<'a> Picture<'a> {
             let colour = if limit.critical { self.palette.critical } else { self.palette.warning };
             let mut x = l.left;
             while x < l.right {
-                brush.line((x, y), ((x + DASH.0).min(l.right), y), colour)?;
+                brush.line((x, y), ((x + DASH.0).min(l.right), y), mix(colour, 1.0))?;
                 x += DASH.0 + DASH.1;
             }
             if !limit.label.is_empty() {
@@ -235,7 +264,7 @@ impl<'a> Picture<'a> {
     fn legend<B: DrawingBackend>(&self, brush: &mut Brush<B>) -> Done {
         let l = &self.layout;
         let Some(first) = l.rows.first() else { return Ok(()) };
-        let head = first.y - 17.0;
+        let head = first.y - ROW_HEIGHT;
         for column in &l.columns {
             let style = (Face::Sans, 10.0, self.palette.dim);
             brush.text(column.title, style, HPos::Right, (column.right, head))?;
@@ -253,62 +282,6 @@ impl<'a> Picture<'a> {
         }
         let last = l.rows.last().map_or(head, |r| r.y);
         let style = (Face::Sans, LEGEND_EM, self.palette.dim);
-        brush.text(&l.more, style, HPos::Left, (l.left + 18.0, last + 17.0))
-    }
-}
-
-/// Rounded to the backend's pixels, repeated ones left out.
-fn brush_points(points: &[(f64, f64)], scale: f64) -> Vec<BackendCoord> {
-    points.iter().map(|(x, y)| ((x * scale).round() as i32, (y * scale).round() as i32)).collect()
-}
-
-/// A backend and the size of its pixels.
-struct Brush<'b, B: DrawingBackend> {
-    backend: &'b mut B,
-    scale: f64,
-}
-
-impl<B: DrawingBackend> Brush<'_, B> {
-    fn at(&self, (x, y): (f64, f64)) -> BackendCoord {
-        ((x * self.scale).round() as i32, (y * self.scale).round() as i32)
-    }
-
-    fn rect(&mut self, from: (f64, f64), to: (f64, f64), colour: RGBColor) -> Done {
-        let (from, to) = (self.at(from), self.at(to));
-        self.backend.draw_rect(from, to, &colour, true).map_err(|e| e.to_string())
-    }
-
-    fn line(&mut self, from: (f64, f64), to: (f64, f64), colour: RGBColor) -> Done {
-        let (from, to) = (self.at(from), self.at(to));
-        let style = ShapeStyle::from(&colour).stroke_width(self.scale as u32);
-        self.backend.draw_line(from, to, &style).map_err(|e| e.to_string())
-    }
-
-    fn path(&mut self, points: &[BackendCoord], colour: RGBColor, width: u32) -> Done {
-        let style = ShapeStyle::from(&colour).stroke_width(width * self.scale as u32);
-        self.backend.draw_path(points.iter().copied(), &style).map_err(|e| e.to_string())
-    }
-
-    /// Filled between two edges of equal length.
-    fn polygon(&mut self, a: &[BackendCoord], b: &[BackendCoord], colour: RGBAColor) -> Done {
-        self.backend
-            .fill_polygon(a.iter().chain(b.iter().rev()).copied(), &colour)
-            .map_err(|e| e.to_string())
-    }
-
-    fn text(
-        &mut self,
-        text: &str,
-        (face, em, colour): (Face, f64, RGBColor),
-        align: HPos,
-        at: (f64, f64),
-    ) -> Done {
-        if text.is_empty() {
-            return Ok(());
-        }
-        let at = self.at(at);
-        self.backend
-            .draw_text(text, &font::style(face, em * self.scale, colour, align), at)
-            .map_err(|e| e.to_string())
+        brush.text(&l.more, style, HPos::Left, (l.left + 18.0, last + ROW_HEIGHT))
     }
 }

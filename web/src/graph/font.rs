@@ -1,5 +1,6 @@
 //! The fonts that come with Rookery, so that pictures need none of the system.
 
+use super::text;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, FontFamily, FontStyle, IntoFont, RGBColor, TextStyle, register_font};
 use std::sync::OnceLock;
@@ -29,7 +30,7 @@ pub(crate) fn register() -> bool {
 }
 
 /// How a text looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Face {
     /// Proportional.
     Sans,
@@ -53,39 +54,32 @@ pub(crate) fn style(face: Face, em: f64, colour: RGBColor, at: HPos) -> TextStyl
     style
 }
 
-/// The width of `text` in ems, by our own fonts (browsers' fonts are rarely
-/// wider). An estimate by character classes: the real measure costs more than
-/// all the rest of a small picture.
+/// The font file of a face.
+pub(crate) fn bytes(face: Face) -> &'static [u8] {
+    match face {
+        Face::Sans => SANS_TTF,
+        Face::Bold => BOLD_TTF,
+        Face::Mono => MONO_TTF,
+    }
+}
+
+/// The width of `text` in ems, by our own fonts; browsers' fonts are rarely
+/// wider.
 pub(crate) fn width_em(face: Face, text: &str) -> f64 {
-    text.chars().map(|c| char_em(face, c)).sum()
+    text.chars().map(|c| text::advance_em(face, c)).sum()
 }
 
-fn char_em(face: Face, c: char) -> f64 {
-    let sans = match c {
-        _ if face == Face::Mono => return 0.602,
-        'i' | 'j' | 'l' | '\'' | '|' => 0.30,
-        ' ' | '.' | ',' | ':' | ';' | '!' | 'I' | 'f' | 't' | 'r' | '(' | ')' | '/' | '-' => 0.40,
-        'm' | 'w' | 'M' | 'W' | '%' | '@' | '…' | '—' => 0.98,
-        'A'..='Z' => 0.70,
-        '\0'..='\u{24f}' => 0.64,
-        // Greek and Cyrillic are about as wide as capitals; CJK is one em.
-        '\u{250}'..='\u{10ff}' => 0.70,
-        _ => 1.0,
-    };
-    if face == Face::Bold { sans * 1.12 } else { sans }
-}
-
-/// `text` without control characters, cut with `…` to at most `ems`.
-pub(crate) fn fit(face: Face, text: &str, ems: f64) -> String {
-    let clean: String = text.chars().filter(|c| !is_unprintable(*c)).collect();
+/// `of` without control characters, cut with `…` to at most `ems`.
+pub(crate) fn fit(face: Face, of: &str, ems: f64) -> String {
+    let clean: String = of.chars().filter(|c| !is_unprintable(*c)).collect();
     if width_em(face, &clean) <= ems {
         return clean;
     }
-    let room = ems - char_em(face, '…');
+    let room = ems - text::advance_em(face, '…');
     let mut used = 0.0;
     let mut out = String::new();
     for c in clean.chars() {
-        used += char_em(face, c);
+        used += text::advance_em(face, c);
         if used > room {
             break;
         }
@@ -113,15 +107,12 @@ mod tests {
         assert!(register());
         let text = "wlan0 Reads/s, Wmü";
         for face in [Face::Sans, Face::Bold, Face::Mono] {
-            let measured = style(face, 100.0, RGBColor(0, 0, 0), HPos::Left)
-                .font
-                .box_size(text)
-                .expect("the font is registered");
-            // Plotters measures at its own size, which is 1.24 ems of CSS, with a
-            // line height of 1.164.
-            let ems = f64::from(measured.0) / 100.0;
-            let guess = width_em(face, text);
-            assert!((guess / ems - 1.0).abs() < 0.15, "{face:?} {guess} for {ems}");
+            let style = style(face, 100.0 / PLOTTERS_EM, RGBColor(0, 0, 0), HPos::Left);
+            let measured = style.font.box_size(text).expect("the font is registered");
+            // Plotters' size is the font's height, which is 1.164 ems.
+            let ems = f64::from(measured.0) / 100.0 * 1.164;
+            let exact = width_em(face, text);
+            assert!((exact / ems - 1.0).abs() < 0.02, "{face:?} {exact} for {ems}");
         }
     }
 

@@ -15,7 +15,8 @@ pub(crate) const LEGEND_EM: f64 = 11.0;
 const MAX_ROWS: usize = 24;
 const TITLE_HEIGHT: f64 = 34.0;
 const AXIS_HEIGHT: f64 = 24.0;
-const ROW_HEIGHT: f64 = 17.0;
+/// A row of the legend.
+pub(crate) const ROW_HEIGHT: f64 = 17.0;
 const SIDE: f64 = 16.0;
 /// Room for one number of the legend.
 const COLUMNS: (f64, f64) = (62.0, 92.0);
@@ -66,7 +67,7 @@ impl Layout {
         let has_title = !(request.title.is_empty() && spec.vlabel.is_empty());
         let top = if has_title { TITLE_HEIGHT } else { 12.0 };
         let bottom = (plot - AXIS_HEIGHT).max(top + 10.0);
-        let n = (((bottom - top) / 38.0) as usize).clamp(1, 12);
+        let n = (((bottom - top) / 34.0) as usize).clamp(1, 12);
         let marks = Marks::new(ends.low, ends.high, n, spec.base(), spec.unscaled);
         let widest = marks
             .at
@@ -100,7 +101,7 @@ impl Layout {
         let (shown, left_out) = shown(drawing);
         let first = self.columns.first().map_or(self.right, |c| c.right);
         let room = (first - COLUMNS.0 - self.left - 20.0) / LEGEND_EM;
-        let mut y = self.height + ROW_HEIGHT / 2.0;
+        let mut y = self.height + ROW_HEIGHT / 2.0 + 3.0;
         for index in shown {
             y += ROW_HEIGHT;
             let series = &drawing.series[index];

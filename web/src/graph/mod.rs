@@ -5,6 +5,7 @@
 //! it. Everything a plugin or user named is taken as untrusted text, and every
 //! number as possibly infinite.
 
+mod brush;
 mod cdef;
 mod draw;
 mod font;
@@ -13,11 +14,14 @@ mod layout;
 mod output;
 mod scale;
 mod series;
+mod spark;
+mod text;
 mod theme;
 mod ticks;
 mod units;
 
-pub use output::{alt_text, png, sparkline_svg, svg};
+pub use output::{alt_text, png, svg};
+pub use spark::sparkline_svg;
 pub use theme::Theme;
 pub use units::{plain, si};
 

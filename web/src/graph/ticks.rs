@@ -24,6 +24,20 @@ enum Step {
     Months(i32),
 }
 
+impl Step {
+    /// What a label and the space around it take, px.
+    fn room(self) -> f64 {
+        match self {
+            Step::Seconds(s) if s < 60 => 84.0,
+            // Midnight's label is a date.
+            Step::Seconds(_) => 72.0,
+            Step::Days(1) => 88.0,
+            Step::Days(_) => 64.0,
+            Step::Months(_) => 54.0,
+        }
+    }
+}
+
 const SECOND: i64 = 1000;
 const HOUR: i64 = 3600 * SECOND;
 const DAY: i64 = 24 * HOUR;
@@ -59,12 +73,13 @@ const STEPS: [(Step, i64); 27] = [
     (Step::Months(240), 20 * 365 * DAY),
 ];
 
-/// The marks in `from..=to`, at most about `n` of them, ascending.
-pub(crate) fn marks(from: TimeMs, to: TimeMs, n: usize, tz: &TimeZone) -> Vec<Mark> {
-    let span = to.saturating_sub(from);
-    let room = span / (n.clamp(1, MAX_MARKS) as i64);
+/// The marks in `from..=to`, ascending, on an axis of `width` px: as many as
+/// there is room for with labels of some 11 px.
+pub(crate) fn marks(from: TimeMs, to: TimeMs, width: f64, tz: &TimeZone) -> Vec<Mark> {
+    let span = to.saturating_sub(from).max(1) as f64;
+    let fits = |(step, ms): &(Step, i64)| *ms as f64 / span * width >= step.room();
     let coarsest = STEPS[STEPS.len() - 1];
-    let (step, _) = STEPS.into_iter().find(|(_, ms)| *ms >= room).unwrap_or(coarsest);
+    let (step, _) = STEPS.into_iter().find(fits).unwrap_or(coarsest);
     walk(from, to, step, tz).unwrap_or_default()
 }
 
@@ -157,10 +172,10 @@ fn label(at: DateTime, step: Step) -> (String, bool) {
 mod tests {
     use super::*;
 
-    fn of(from: &str, to: &str, n: usize, zone: &str) -> String {
+    fn of(from: &str, to: &str, width: f64, zone: &str) -> String {
         let tz = TimeZone::get(zone).expect(zone);
         let ms = |t: &str| t.parse::<Timestamp>().expect(t).as_millisecond();
-        let marks = marks(ms(from), ms(to), n, &tz);
+        let marks = marks(ms(from), ms(to), width, &tz);
         let show = |m: &Mark| if m.is_major { format!("[{}]", m.label) } else { m.label.clone() };
         marks.iter().map(show).collect::<Vec<_>>().join(" ")
     }
@@ -169,29 +184,29 @@ mod tests {
     fn marks_are_on_round_local_times() {
         let berlin = "Europe/Berlin";
         assert_eq!(
-            of("2026-11-18T10:10:00Z", "2026-11-19T10:10:00Z", 5, berlin),
+            of("2026-11-18T10:10:00Z", "2026-11-19T10:10:00Z", 400.0, berlin),
             "12:00 18:00 [Thu 19 Nov] 06:00"
         );
         assert_eq!(
-            of("2026-11-18T10:10:00Z", "2026-11-18T10:11:00Z", 6, berlin),
+            of("2026-11-18T10:10:00Z", "2026-11-18T10:11:00Z", 600.0, berlin),
             "11:10:00 11:10:10 11:10:20 11:10:30 11:10:40 11:10:50 11:11:00"
         );
         assert_eq!(
-            of("2026-10-28T00:00:00Z", "2026-11-04T00:00:00Z", 8, berlin),
+            of("2026-10-28T00:00:00Z", "2026-11-04T00:00:00Z", 800.0, berlin),
             "Thu 29 Oct Fri 30 Oct Sat 31 Oct [Sun 1 Nov] Mon 2 Nov Tue 3 Nov Wed 4 Nov"
         );
         assert_eq!(
-            of("2026-10-20T00:00:00Z", "2026-11-20T00:00:00Z", 8, berlin),
+            of("2026-10-20T00:00:00Z", "2026-11-20T00:00:00Z", 500.0, berlin),
             "26 Oct 2 Nov 9 Nov 16 Nov"
         );
         assert_eq!(
-            of("2025-11-20T00:00:00Z", "2026-11-20T00:00:00Z", 13, berlin),
+            of("2025-11-20T00:00:00Z", "2026-11-20T00:00:00Z", 800.0, berlin),
             "Dec [2026] Feb Mar Apr May Jun Jul Aug Sep Oct Nov"
         );
-        assert_eq!(of("2016-11-20T00:00:00Z", "2026-11-20T00:00:00Z", 4, "UTC"), "2020 2025");
+        assert_eq!(of("2016-11-20T00:00:00Z", "2026-11-20T00:00:00Z", 200.0, "UTC"), "2020 2025");
         // India's hours are half an hour off UTC's.
         assert_eq!(
-            of("2026-11-18T00:00:00Z", "2026-11-18T12:00:00Z", 4, "Asia/Kolkata"),
+            of("2026-11-18T00:00:00Z", "2026-11-18T12:00:00Z", 300.0, "Asia/Kolkata"),
             "06:00 09:00 12:00 15:00"
         );
     }
@@ -199,9 +214,9 @@ mod tests {
     #[test]
     fn clock_changes_and_odd_spans_are_survived() {
         // 02:00 to 03:00 does not exist on 29 March 2026, and is twice on 25 October.
-        let hours = of("2026-03-29T00:00:00Z", "2026-03-29T04:00:00Z", 5, "Europe/Berlin");
+        let hours = of("2026-03-29T00:00:00Z", "2026-03-29T04:00:00Z", 400.0, "Europe/Berlin");
         assert_eq!(hours, "01:00 03:00 04:00 05:00 06:00");
-        let hours = of("2026-10-24T22:00:00Z", "2026-10-25T04:00:00Z", 8, "Europe/Berlin");
+        let hours = of("2026-10-24T22:00:00Z", "2026-10-25T04:00:00Z", 500.0, "Europe/Berlin");
         assert_eq!(hours, "[Sun 25 Oct] 01:00 02:00 03:00 04:00 05:00");
         for (from, to) in [
             (0, 0),
@@ -211,7 +226,7 @@ mod tests {
             (-377_705_023_201_000, 253_402_207_200_999),
             (0, 1),
         ] {
-            let n = marks(from, to, 8, &TimeZone::UTC).len();
+            let n = marks(from, to, 800.0, &TimeZone::UTC).len();
             assert!(n <= 4 * MAX_MARKS, "{from} {to}: {n}");
         }
     }

@@ -6,6 +6,8 @@ const ABOVE: [&str; 8] = ["k", "M", "G", "T", "P", "E", "Z", "Y"];
 const BELOW: [&str; 5] = ["m", "µ", "n", "p", "f"];
 /// What stands where there is no number.
 pub(crate) const UNKNOWN: &str = "–";
+/// A step may be this much finer than asked for, if it is rounder so.
+const FINER: f64 = 0.85;
 /// Relative room for rounding when a value is compared with a power.
 const EPSILON: f64 = 1e-9;
 
@@ -156,12 +158,12 @@ fn nice_step(raw: f64, base: u32) -> f64 {
         let power = 1024f64.powi((raw.ln() / 1024f64.ln()).floor() as i32);
         let rest = raw / power;
         let steps = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
-        return power * steps.into_iter().find(|s| *s >= rest - EPSILON).unwrap_or(1024.0);
+        return power * steps.into_iter().find(|s| *s >= rest * FINER).unwrap_or(1024.0);
     }
     let power = 10f64.powi(raw.log10().floor() as i32);
     let rest = raw / power;
     let steps = [1.0, 2.0, 2.5, 5.0, 10.0];
-    let step = power * steps.into_iter().find(|s| *s >= rest - EPSILON).unwrap_or(10.0);
+    let step = power * steps.into_iter().find(|s| *s >= rest * FINER).unwrap_or(10.0);
     if step.is_finite() && step > 0.0 { step } else { raw }
 }
 
