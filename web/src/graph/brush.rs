@@ -21,6 +21,9 @@ const SVG_ABOVE: f64 = 0.095;
 const PENS: [&[(i32, i32)]; 3] =
     [&[(0, 0)], &[(0, 0), (1, 0), (0, 1)], &[(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)]];
 
+/// A dot's radius, px.
+const DOT: f64 = 2.0;
+
 /// How fine a backend's pixels are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pixels {
@@ -84,6 +87,13 @@ impl<'b, B: DrawingBackend> Brush<'b, B> {
             self.backend.draw_path(moved, &style).map_err(|e| e.to_string())?;
         }
         Ok(())
+    }
+
+    /// A small disc.
+    pub(crate) fn dot(&mut self, at: (f64, f64), colour: RGBColor) -> Done {
+        let at = self.at(at);
+        let radius = (DOT * self.pixels.per_px()) as u32;
+        self.backend.draw_circle(at, radius, &colour, true).map_err(|e| e.to_string())
     }
 
     /// What lies between two edges of equal length.

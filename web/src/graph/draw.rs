@@ -18,6 +18,8 @@ const BAND: f64 = 0.28;
 const SPIKE: f64 = 3.0;
 const SPIKE_PX: f64 = 5.0;
 const SPIKE_INK: f64 = 0.75;
+/// A run of points is drawn at least so wide, px; as a line it gets a dot.
+const LEAST_RUN: f64 = 3.0;
 /// Dashes and the spaces between them, px.
 const DASH: (f64, f64) = (7.0, 4.0);
 /// A gap narrower than this has no text, px.
@@ -104,10 +106,19 @@ impl<'a> Picture<'a> {
             brush.rect((from, l.top), (to, l.bottom), self.palette.gap)?;
             if to - from >= GAP_TEXT && l.plot_height() > 24.0 {
                 let text = (Face::Sans, 10.0, self.palette.dim);
-                brush.text("no data", text, HPos::Center, ((from + to) / 2.0, l.top + 12.0))?;
+                let at = ((from + to) / 2.0, self.free_height());
+                brush.text("no data", text, HPos::Center, at)?;
             }
         }
         Ok(())
+    }
+
+    /// A height near the top at which no limit's line runs through a text.
+    fn free_height(&self) -> f64 {
+        let l = &self.layout;
+        let is_free = |y: f64| self.limits.iter().all(|limit| (l.y(limit.at) - y).abs() > 8.0);
+        let heights = (0..8).map(|i| l.top + 12.0 + 8.0 * f64::from(i));
+        heights.filter(|y| *y < l.bottom - 8.0).find(|y| is_free(*y)).unwrap_or(l.top + 12.0)
     }
 
     fn grid<B: DrawingBackend>(&self, brush: &mut Brush<B>) -> Done {
@@ -166,6 +177,10 @@ impl<'a> Picture<'a> {
                 self.spikes(brush, &xs, colour)?;
             }
             brush.path(&edge, colour, width)?;
+            if let (Paint::Line(_), [p]) = (s.paint, run.as_slice()) {
+                let x = (xs[0].0 + xs[1].0) / 2.0;
+                brush.dot((x, self.layout.y(p.edge)), colour)?;
+            }
         }
         Ok(())
     }
@@ -204,16 +219,22 @@ impl<'a> Picture<'a> {
         Ok(())
     }
 
-    /// Each point's place; a lone point becomes a short line.
+    /// Each point's place; what would be too narrow to be seen is widened.
     fn xs<'p>(&self, run: &'p [Point]) -> Vec<(f64, &'p Point)> {
-        let middle = |p: &Point| self.x(p.bucket as f64 + 0.5);
-        if let [p] = run {
-            let half = ((self.layout.right - self.layout.left) / self.buckets / 2.0).max(1.5);
-            let x = middle(p).clamp(self.layout.left + 1.5, self.layout.right - 1.5);
-            let (from, to) = (x - half, x + half);
-            return vec![(from.max(self.layout.left), p), (to.min(self.layout.right), p)];
+        let l = &self.layout;
+        let mut xs: Vec<(f64, &Point)> =
+            run.iter().map(|p| (self.x(p.bucket as f64 + 0.5), p)).collect();
+        if let [(x, p)] = xs[..] {
+            let half = (l.right - l.left) / self.buckets / 2.0;
+            xs = vec![((x - half).max(l.left), p), ((x + half).min(l.right), p)];
         }
-        run.iter().map(|p| (middle(p), p)).collect()
+        let n = xs.len();
+        if xs[n - 1].0 - xs[0].0 < LEAST_RUN {
+            let middle = (xs[n - 1].0 + xs[0].0) / 2.0;
+            let from = (middle - LEAST_RUN / 2.0).clamp(l.left, l.right - LEAST_RUN);
+            (xs[0].0, xs[n - 1].0) = (from, from + LEAST_RUN);
+        }
+        xs
     }
 
     fn zero<B: DrawingBackend>(&self, brush: &mut Brush<B>) -> Done {
@@ -240,7 +261,8 @@ impl<'a> Picture<'a> {
             }
             if !limit.label.is_empty() {
                 let label = font::fit(Face::Sans, &limit.label, 14.0);
-                let at = (l.right - 3.0, y - 7.0);
+                let above = if y - 12.0 < l.top { y + 8.0 } else { y - 7.0 };
+                let at = (l.right - 3.0, above);
                 brush.text(&label, (Face::Sans, 9.0, colour), HPos::Right, at)?;
             }
         }

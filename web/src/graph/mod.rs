@@ -15,6 +15,8 @@ mod output;
 mod scale;
 mod series;
 mod spark;
+#[cfg(test)]
+mod testing;
 mod text;
 mod theme;
 mod ticks;

@@ -110,3 +110,185 @@ fn escape(out: &mut String, text: &str) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::testing::{any_rollup, bucket, field, request, rollup, with_buckets};
+    use crate::graph::{Limits, Theme, sparkline_svg};
+    use proptest::prelude::*;
+    use rookery_plugins::{Draw, FieldSpec, ServiceSpec};
+
+    /// Whether tags are balanced, quotes closed and only XML's characters used.
+    fn is_well_formed(xml: &str) -> bool {
+        let mut open: Vec<&str> = Vec::new();
+        let mut rest = xml;
+        while let Some(at) = rest.find('<') {
+            if rest[..at].contains('>') || has_bare_ampersand(&rest[..at]) {
+                return false;
+            }
+            let Some(end) = rest[at..].find('>') else { return false };
+            let tag = &rest[at + 1..at + end];
+            rest = &rest[at + end + 1..];
+            if tag.matches('"').count() % 2 != 0 || tag.contains('<') {
+                return false;
+            }
+            match tag.strip_prefix('/') {
+                Some(name) if open.pop() == Some(name) => {}
+                Some(_) => return false,
+                None if tag.ends_with('/') => {}
+                None => open.push(tag.split_whitespace().next().unwrap_or("")),
+            }
+        }
+        let legal = |c: char| c == '\n' || !(c < ' ' || matches!(c, '\u{fffe}' | '\u{ffff}'));
+        open.is_empty() && rest.trim().is_empty() && xml.chars().all(legal)
+    }
+
+    fn has_bare_ampersand(text: &str) -> bool {
+        let known = ["&lt;", "&gt;", "&amp;", "&quot;", "&apos;"];
+        text.match_indices('&').any(|(i, _)| !known.iter().any(|k| text[i..].starts_with(k)))
+    }
+
+    fn decode(png: &[u8]) -> (u32, u32, Vec<u8>) {
+        let decoder = png::Decoder::new(std::io::Cursor::new(png));
+        let mut reader = decoder.read_info().expect("a header");
+        let mut pixels = vec![0; reader.output_buffer_size().expect("a size")];
+        let info = reader.next_frame(&mut pixels).expect("an image");
+        (info.width, info.height, pixels)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(192))]
+        #[test]
+        fn no_rollup_panics(
+            rollup in any_rollup(),
+            to in prop_oneof![Just(None), any::<i64>().prop_map(Some)],
+            (width, height) in (0u32..500, 0u32..300),
+            title in ".{0,30}",
+            limit in ".{0,6}|~:[0-9]{1,3}|@-5:1e300",
+            legend: bool,
+        ) {
+            let critical = Some("~:1e308".to_owned());
+            let limits = vec![("a".to_owned(), Limits { warning: Some(limit), critical })];
+            let mut request = GraphRequest { width, height, legend, title: &title, ..GraphRequest {
+                to_ms: rollup.from_ms.saturating_add(rollup.step_ms.saturating_mul(60)),
+                ..request_of(&rollup, &limits)
+            }};
+            if let Some(to) = to {
+                request.to_ms = to;
+            }
+            let svg = svg(&request).expect("an SVG");
+            prop_assert!(is_well_formed(&svg), "{}", svg);
+            prop_assert!(!svg.contains("NaN") && !svg.contains("inf\""));
+            let (w, h, pixels) = decode(&png(&request).expect("a PNG"));
+            prop_assert_eq!(pixels.len(), (w * h * 3) as usize);
+            prop_assert!(is_well_formed(&sparkline_svg(&rollup, width, height, Theme::Dark)));
+            prop_assert!(!alt_text(&request).contains(char::is_control));
+        }
+    }
+
+    /// Like `request`, for rollups whose times overflow.
+    fn request_of<'a>(
+        rollup: &'a rookery_collector::history::Rollup,
+        limits: &'a [(String, Limits)],
+    ) -> GraphRequest<'a> {
+        static UTC: jiff::tz::TimeZone = jiff::tz::TimeZone::UTC;
+        GraphRequest {
+            rollup,
+            to_ms: 0,
+            width: 0,
+            height: 0,
+            theme: Theme::Dark,
+            tz: &UTC,
+            title: "",
+            limits,
+            legend: false,
+        }
+    }
+
+    #[test]
+    fn foreign_text_is_only_text() {
+        let evil = "<script>alert(\"1\")</script>&\u{1b}\0\u{202e}";
+        let mut spec = ServiceSpec::new("s", evil, "other").vlabel(evil);
+        spec.args = evil.into();
+        let data = field(FieldSpec::gauge("a", evil), &[Some(1.0), Some(2.0)]);
+        let rollup = rollup(spec, vec![data]);
+        let request = GraphRequest { title: evil, ..request(&rollup, &[]) };
+        let svg = svg(&request).expect("an SVG");
+        assert!(!svg.contains("<script") && svg.contains("&lt;script&gt;"), "{svg}");
+        assert!(is_well_formed(&svg));
+        assert!(!svg.contains('\u{202e}'));
+    }
+
+    #[test]
+    fn the_well_formedness_check_finds_faults() {
+        for bad in ["<a>", "<a></b>", "<a b=\"></a>", "<a>&b</a>", "<a>\u{1}</a>", "<a>></a>"] {
+            assert!(!is_well_formed(bad), "{bad}");
+        }
+        assert!(is_well_formed("<a b=\"1\"><c/>&amp;</a>\n"));
+    }
+
+    #[test]
+    fn the_head_tells_size_and_content() {
+        let data = field(FieldSpec::gauge("a", "apples"), &[Some(1.0), Some(3.0)]);
+        let rollup = rollup(ServiceSpec::new("s", "S", "other"), vec![data]);
+        let request = request(&rollup, &[]);
+        let svg = svg(&request).expect("an SVG");
+        let title = "<title>Title: apples Cur 3.00, Min 1.00, Avg 2.00, Max 3.00</title>";
+        assert!(svg.starts_with("<svg ") && svg.contains("role=\"img\"") && svg.contains(title));
+        let (w, h, _) = decode(&png(&request).expect("a PNG"));
+        let head = format!("width=\"{w}\" height=\"{h}\" viewBox=\"0 0 {} {}\"", w * 2, h * 2);
+        assert!(svg.contains(&head), "{head}");
+        assert!(w == 300 && h > 100, "the legend is below: {w} {h}");
+    }
+
+    #[test]
+    fn a_picture_without_data_says_so() {
+        let data = field(FieldSpec::gauge("a", "apples"), &[None, None]);
+        let rollup = rollup(ServiceSpec::new("s", "S", "other"), vec![data]);
+        let request = request(&rollup, &[]);
+        assert!(svg(&request).expect("an SVG").contains("no data in this span"));
+        assert_eq!(alt_text(&request), "Title: no data in this span");
+    }
+
+    #[test]
+    fn a_lone_point_is_seen_in_every_style() {
+        for draw in [Draw::Line1, Draw::Area, Draw::AreaStack] {
+            let mut values = vec![None; 200];
+            values[77] = Some(5.0);
+            let mut spec = FieldSpec::gauge("a", "apples").draw(draw);
+            spec.colour = Some("ff0000".into());
+            let rollup = rollup(ServiceSpec::new("s", "S", "other"), vec![field(spec, &values)]);
+            let request = GraphRequest { legend: false, ..request(&rollup, &[]) };
+            let (_, _, pixels) = decode(&png(&request).expect("a PNG"));
+            let red = pixels.chunks(3).filter(|p| p[0] > 200 && p[1] < 60 && p[2] < 60).count();
+            assert!(red >= 3, "{draw:?}: {red}");
+        }
+    }
+
+    /// One second of a year is seen: the highest pixel of the field's colour is
+    /// where the spike ends, not where the mean is.
+    #[test]
+    fn a_spike_is_seen_in_lines_and_stacks() {
+        for draw in [Draw::Line1, Draw::AreaStack] {
+            let mut buckets = vec![bucket(&[1.0, 1.1, 0.9]); 250];
+            buckets[100] = bucket(&[1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 9.0]);
+            let mut spec = FieldSpec::gauge("b", "").draw(draw);
+            spec.colour = Some("ff0000".into());
+            let flat = vec![bucket(&[1.0]); 250];
+            let fields = vec![
+                with_buckets(FieldSpec::gauge("a", "").draw(draw), flat),
+                with_buckets(spec, buckets),
+            ];
+            let rollup = rollup(ServiceSpec::new("s", "S", "other").args("-l 0"), fields);
+            let request = GraphRequest { legend: false, ..request(&rollup, &[]) };
+            let (w, h, pixels) = decode(&png(&request).expect("a PNG"));
+            let is_red = |i: &usize| {
+                let p = &pixels[i * 3..i * 3 + 3];
+                p[0] > 200 && p[1] < 150 && p[2] < 150
+            };
+            let top = (0..(w * h) as usize).find(is_red).expect("a red pixel") / w as usize;
+            assert!(top < 45, "{draw:?}: the spike ends at row {top}");
+        }
+    }
+}

@@ -32,7 +32,7 @@ impl Step {
             // Midnight's label is a date.
             Step::Seconds(_) => 72.0,
             Step::Days(1) => 88.0,
-            Step::Days(_) => 64.0,
+            Step::Days(_) => 52.0,
             Step::Months(_) => 54.0,
         }
     }
