@@ -6,11 +6,15 @@ use super::layout::{LABEL_EM, LEGEND_EM, Layout, ROW_HEIGHT, TITLE_EM};
 use super::scale::{self, Ends, LimitLine};
 use super::series::{self, Drawing, Paint, Point, Series};
 use super::theme::{Palette, mix};
-use super::{GraphRequest, ticks};
+use super::{GraphRequest, WIDTHS, coarse, ticks};
 use plotters::backend::DrawingBackend;
 use plotters::style::RGBColor;
 use plotters::style::text_anchor::HPos;
+use rookery_collector::history::Rollup;
+use std::borrow::Cow;
 
+/// More buckets than this in a px are joined.
+const BUCKETS_PER_PX: usize = 2;
 const FILL: f64 = 0.62;
 const BAND: f64 = 0.28;
 /// A band that reaches so many times as far as usual is a spike, from so many
@@ -28,6 +32,8 @@ const GAP_TEXT: f64 = 52.0;
 /// A picture worked out and ready to be painted.
 pub(crate) struct Picture<'a> {
     request: &'a GraphRequest<'a>,
+    /// The request's, or a coarser one where it has too many buckets.
+    rollup: Cow<'a, Rollup>,
     palette: &'static Palette,
     drawing: Drawing,
     limits: Vec<LimitLine>,
@@ -38,14 +44,18 @@ pub(crate) struct Picture<'a> {
 
 impl<'a> Picture<'a> {
     pub(crate) fn new(request: &'a GraphRequest<'a>) -> Picture<'a> {
-        let rollup = request.rollup;
+        let most = request.width.clamp(WIDTHS.0, WIDTHS.1) as usize * BUCKETS_PER_PX;
+        let rollup = match coarse::coarsen(request.rollup, most) {
+            Some(coarse) => Cow::Owned(coarse),
+            None => Cow::Borrowed(request.rollup),
+        };
         let span = request.to_ms.saturating_sub(rollup.from_ms).max(1);
         let buckets = span as f64 / rollup.step_ms.max(1) as f64;
-        let drawing = series::prepare(rollup, buckets);
-        let (ends, limits) = scale::scale(rollup, &drawing, request.limits);
+        let drawing = series::prepare(&rollup, buckets);
+        let (ends, limits) = scale::scale(&rollup, &drawing, request.limits);
         let layout = Layout::new(request, &drawing, ends);
         let palette = request.theme.palette();
-        Picture { request, palette, drawing, limits, layout, buckets }
+        Picture { request, rollup, palette, drawing, limits, layout, buckets }
     }
 
     pub(crate) fn drawing(&self) -> &Drawing {
@@ -76,7 +86,7 @@ impl<'a> Picture<'a> {
     }
 
     fn colour(&self, series: &Series, index: usize) -> RGBColor {
-        self.palette.field(&self.request.rollup.fields[series.field].spec, index)
+        self.palette.field(&self.rollup.fields[series.field].spec, index)
     }
 
     /// Where the middle of a bucket stands, or any fraction of it.
@@ -86,8 +96,8 @@ impl<'a> Picture<'a> {
     }
 
     fn x_of_time(&self, time_ms: i64) -> f64 {
-        let from = self.request.rollup.from_ms;
-        let step = self.request.rollup.step_ms.max(1) as f64;
+        let from = self.rollup.from_ms;
+        let step = self.rollup.step_ms.max(1) as f64;
         self.x(time_ms.saturating_sub(from) as f64 / step)
     }
 
@@ -139,7 +149,7 @@ impl<'a> Picture<'a> {
 
     fn times<B: DrawingBackend>(&self, brush: &mut Brush<B>) -> Done {
         let l = &self.layout;
-        let from = self.request.rollup.from_ms;
+        let from = self.rollup.from_ms;
         let marks = ticks::marks(from, self.request.to_ms, l.right - l.left, self.request.tz);
         for mark in marks {
             let x = self.x_of_time(mark.time_ms);
@@ -271,7 +281,7 @@ impl<'a> Picture<'a> {
 
     fn texts<B: DrawingBackend>(&self, brush: &mut Brush<B>) -> Done {
         let l = &self.layout;
-        let spec = &self.request.rollup.spec;
+        let spec = &self.rollup.spec;
         let period = if spec.period.is_empty() { "second" } else { &spec.period };
         let unit = spec.vlabel.replace("${graph_period}", period);
         let room = l.right - 16.0;
@@ -293,8 +303,10 @@ impl<'a> Picture<'a> {
         }
         let ink = self.palette.ink;
         for row in &l.rows {
-            let colour = self.colour(&self.drawing.series[row.series], row.series);
-            brush.rect((l.left, row.y - 5.0), (l.left + 10.0, row.y + 5.0), colour)?;
+            if let Some(index) = row.series {
+                let colour = self.colour(&self.drawing.series[index], index);
+                brush.rect((l.left, row.y - 5.0), (l.left + 10.0, row.y + 5.0), colour)?;
+            }
             let at = (l.left + 18.0, row.y);
             brush.text(&row.label, (Face::Sans, LEGEND_EM, ink), HPos::Left, at)?;
             for (column, number) in l.columns.iter().zip(&row.numbers) {

@@ -2,8 +2,9 @@
 
 use super::font::{self, Face};
 use super::scale::Ends;
-use super::series::{Drawing, Figures};
+use super::series::Drawing;
 use super::units::{Marks, UNKNOWN, human};
+use super::values::Figures;
 use super::{GraphRequest, HEIGHTS, WIDTHS};
 
 /// Sizes of texts, em in px.
@@ -35,8 +36,8 @@ pub(crate) struct Column {
 /// A line of the legend.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
-    /// Index in `Drawing::series`.
-    pub series: usize,
+    /// Index in `Drawing::series`; `None`: the total.
+    pub series: Option<usize>,
     pub label: String,
     pub numbers: Vec<String>,
     /// Its middle.
@@ -102,8 +103,18 @@ impl Layout {
         let first = self.columns.first().map_or(self.right, |c| c.right);
         let room = (first - COLUMNS.0 - self.left - 20.0) / LEGEND_EM;
         let mut y = self.height + ROW_HEIGHT / 2.0 + 3.0;
-        for index in shown {
+        let number = |c: &Column, figures: &Figures| match (c.of)(figures) {
+            Some(v) => human(v, spec.base(), spec.unscaled),
+            None => UNKNOWN.to_owned(),
+        };
+        let mut add = |series: Option<usize>, label: &str, mark: &str, figures: &Figures| {
             y += ROW_HEIGHT;
+            let room = room - font::width_em(Face::Sans, mark);
+            let label = font::fit(Face::Sans, label, room) + mark;
+            let numbers = self.columns.iter().map(|c| number(c, figures)).collect();
+            self.rows.push(Row { series, label, numbers, y });
+        };
+        for index in shown {
             let series = &drawing.series[index];
             let field = &request.rollup.fields[series.field].spec;
             let mark = match (series.mirrored, series.mirrors) {
@@ -111,14 +122,10 @@ impl Layout {
                 (_, true) => " (+)",
                 _ => "",
             };
-            let room = room - font::width_em(Face::Sans, mark);
-            let label = font::fit(Face::Sans, field.label_or_name(), room) + mark;
-            let number = |c: &Column| match (c.of)(&series.figures) {
-                Some(v) => human(v, spec.base(), spec.unscaled),
-                None => UNKNOWN.to_owned(),
-            };
-            let numbers = self.columns.iter().map(number).collect();
-            self.rows.push(Row { series: index, label, numbers, y });
+            add(Some(index), field.label_or_name(), mark, &series.figures);
+        }
+        if let (Some(label), Some(total)) = (&spec.total, &drawing.total) {
+            add(None, label, "", total);
         }
         if left_out > 0 {
             y += ROW_HEIGHT;
@@ -172,5 +179,6 @@ fn shown(drawing: &Drawing) -> (Vec<usize>, usize) {
     }
     let max = |i: &usize| drawing.series[*i].figures.max.unwrap_or(f64::NEG_INFINITY);
     by_max.sort_by(|a, b| max(b).total_cmp(&max(a)));
-    (by_max.into_iter().take(MAX_ROWS).collect(), n - MAX_ROWS)
+    by_max.truncate(MAX_ROWS);
+    (by_max, n - MAX_ROWS + drawing.left_out)
 }

@@ -7,11 +7,13 @@
 
 mod brush;
 mod cdef;
+mod coarse;
 mod draw;
 mod font;
 mod gaps;
 mod layout;
 mod output;
+mod plan;
 mod scale;
 mod series;
 mod spark;
@@ -21,6 +23,7 @@ mod text;
 mod theme;
 mod ticks;
 mod units;
+mod values;
 
 pub use output::{alt_text, png, svg};
 pub use spark::sparkline_svg;

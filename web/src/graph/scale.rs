@@ -188,3 +188,94 @@ fn lines(rollup: &Rollup, drawing: &Drawing, limits: &[(String, Limits)]) -> Vec
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::series;
+    use crate::graph::testing::{bucket, field, rollup, with_buckets};
+    use rookery_plugins::{Draw, FieldSpec, ServiceSpec};
+
+    fn limits(warning: &str, critical: &str) -> Vec<(String, Limits)> {
+        let text = |t: &str| (!t.is_empty()).then(|| t.to_owned());
+        let limits = Limits { warning: text(warning), critical: text(critical) };
+        vec![("a".into(), limits)]
+    }
+
+    fn of(args: &str, values: &[f64], limits: &[(String, Limits)]) -> (Ends, Vec<f64>) {
+        let values: Vec<Option<f64>> = values.iter().copied().map(Some).collect();
+        let service = ServiceSpec::new("s", "s", "s").args(args);
+        let rollup = rollup(service, vec![field(FieldSpec::gauge("a", ""), &values)]);
+        let drawing = series::prepare(&rollup, values.len() as f64);
+        let (ends, lines) = scale(&rollup, &drawing, limits);
+        (ends, lines.iter().map(|l| l.at).collect())
+    }
+
+    #[test]
+    fn args_are_read_as_rrdgraph_does() {
+        let args = Args::parse("--base 1000 -l 0 --upper-limit=100 -r");
+        assert_eq!(args, Args { lower: Some(0.0), upper: Some(100.0), rigid: true });
+        let args = Args::parse("--lower-limit -5.5 -u nan --logarithmic");
+        assert_eq!(args, Args { lower: Some(-5.5), upper: None, rigid: false });
+        assert_eq!(Args::parse("-l"), Args::default());
+    }
+
+    #[test]
+    fn ends_hold_what_args_and_data_want() {
+        let ends = |args: &str, values: &[f64]| {
+            let (ends, _) = of(args, values, &[]);
+            (ends.low, ends.high)
+        };
+        assert_eq!(ends("-l 0 -u 100", &[20.0, 30.0]), (0.0, 100.0));
+        assert_eq!(ends("-l 0 -u 100 -r", &[-20.0, 130.0]), (0.0, 100.0));
+        let (low, high) = ends("-l 0 -u 100", &[-20.0, 130.0]);
+        assert!(low < -20.0 && high > 130.0, "without --rigid the data widens: {low} {high}");
+        let (low, high) = ends("", &[90.0, 100.0]);
+        assert!(low > 80.0 && low < 90.0 && high > 100.0, "{low} {high}");
+        assert_eq!(ends("", &[10.0, 100.0]).0, 0.0, "from zero where it is not far");
+        assert_eq!(ends("", &[0.0, 0.0]), (0.0, 1.0));
+        assert_eq!(ends("-l 0", &[100.0, 100.0]).0, 0.0);
+        assert_eq!(ends("", &[-0.0, -0.0]), (0.0, 1.0));
+    }
+
+    #[test]
+    fn ends_are_finite_and_apart_whatever_comes() {
+        let odd = [0.0, -0.0, 1.0, f64::MAX, f64::MIN, f64::INFINITY, 5e-324, 1e15 + 1.0];
+        for args in ["", "-l 0", "-l 5 -u 5 -r", "-u -3 -l 3 -r", "-l 1e307 -u -1e307 -r"] {
+            for a in odd {
+                for b in odd {
+                    let (Ends { low, high }, _) = of(args, &[a, b], &[]);
+                    let fine = low < high && low.is_finite() && high.is_finite();
+                    assert!(fine && (high / 2.0 - low / 2.0) > 0.0, "{args} {a} {b}: {low} {high}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn near_limits_are_seen_and_far_ones_do_not_flatten_the_data() {
+        assert_eq!(of("", &[50.0, 70.0], &limits("~:80", "~:92")).1, [80.0, 92.0]);
+        let (ends, lines) = of("", &[1.0, 2.0], &limits("~:80", "~:2.5"));
+        assert!(lines == [2.5] && ends.high < 3.0, "{lines:?} {ends:?}");
+        assert_eq!(of("-l 0 -u 100", &[1.0, 2.0], &limits("~:80", "")).1, [80.0]);
+        assert_eq!(of("", &[5.0, 15.0], &limits("10", "@3:4")).1, [10.0, 3.0, 4.0]);
+        assert!(of("", &[5.0], &limits("abc", "~:1e999")).1.is_empty());
+    }
+
+    #[test]
+    fn a_mirrored_fields_limits_are_below_and_equal_ones_are_one() {
+        let up = FieldSpec::gauge("up", "out").negative("a").draw(Draw::Area);
+        let fields = vec![
+            with_buckets(FieldSpec::gauge("a", "in"), vec![bucket(&[9.0])]),
+            with_buckets(up, vec![bucket(&[9.0])]),
+        ];
+        let rollup = rollup(ServiceSpec::new("s", "s", "s"), fields);
+        let drawing = series::prepare(&rollup, 1.0);
+        let mut both = limits("~:10", "");
+        let (_, lines) = scale(&rollup, &drawing, &both);
+        assert_eq!(lines, [LimitLine { at: -10.0, critical: false, label: "in".into() }]);
+        both.push(("up".into(), Limits { warning: Some("~:10".into()), critical: None }));
+        let (_, lines) = scale(&rollup, &drawing, &both);
+        assert_eq!(lines.len(), 2);
+    }
+}

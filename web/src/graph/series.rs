@@ -1,18 +1,10 @@
 //! From a rollup to what is drawn: cdef, stacks, mirrored fields, unbroken runs.
 
-use super::cdef::Cdef;
 use super::gaps::{self, Spacing};
-use rookery_collector::history::{Bucket, FieldRollup, Rollup};
+use super::plan::{self, Plan};
+use super::values::{Figures, Source, Value};
+use rookery_collector::history::Rollup;
 use rookery_plugins::Draw;
-use tracing::debug;
-
-/// One bucket of one field after its cdef.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Value {
-    pub mean: f64,
-    pub min: f64,
-    pub max: f64,
-}
 
 /// A point of a drawn series, in the values of the y axis (mirrored ones
 /// negative). May be infinite, never NaN.
@@ -55,15 +47,6 @@ pub(crate) struct Series {
     pub figures: Figures,
 }
 
-/// The legend's numbers, after cdef; `None`: unknown.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Figures {
-    pub cur: Option<f64>,
-    pub min: Option<f64>,
-    pub avg: Option<f64>,
-    pub max: Option<f64>,
-}
-
 /// All that is drawn between the axes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Drawing {
@@ -73,24 +56,34 @@ pub(crate) struct Drawing {
     pub gaps: Vec<(f64, f64)>,
     /// Whether there is a value at all.
     pub any: bool,
+    /// The fields together, where the service wants a total.
+    pub total: Option<Figures>,
+    /// Fields that are not drawn, because there are too many.
+    pub left_out: usize,
 }
 
 /// Works out what to draw of a rollup whose right edge is `n` buckets from its
 /// start (may be a fraction).
 pub(crate) fn prepare(rollup: &Rollup, n: f64) -> Drawing {
-    let plan = plan(rollup);
-    let (filled, counts) = gaps::union(rollup.fields.iter().map(|f| f.buckets.as_slice()));
+    let (plan, left_out) = plan::plan(rollup);
+    // What begins beyond the right edge is not in the picture.
+    let seen = n.ceil().max(0.0) as usize;
+    let buckets = rollup.fields.iter().map(|f| &f.buckets[..f.buckets.len().min(seen)]);
+    let (filled, counts) = gaps::union(buckets);
     if filled.is_empty() || n <= 0.0 {
-        return Drawing { series: without_points(rollup, plan), ..Drawing::default() };
+        let series = without_points(rollup, plan);
+        return Drawing { series, left_out, ..Drawing::default() };
     }
     let step = rollup.spec.step_ms as f64 / rollup.step_ms.max(1) as f64;
     let spacing = gaps::spacing(&filled, &counts, step);
     let breaks = spacing.gaps(&filled);
-    let mut work = Work { rollup, filled: &filled, breaks: &breaks, step, tops: Tops::default() };
+    let source = Source { rollup, filled: &filled, step };
+    let mut work = Work { source, breaks: &breaks, tops: Tops::default() };
     let mut series: Vec<Series> = plan.into_iter().map(|p| work.series(p)).collect();
     flatten_covered(&mut series);
+    let total = rollup.spec.total.is_some().then(|| total(&series, &filled));
     let any = series.iter().any(|s| !s.runs.is_empty());
-    Drawing { series, gaps: spans(&filled, &breaks, spacing, n), any }
+    Drawing { series, gaps: spans(&filled, &breaks, spacing, n), any, total, left_out }
 }
 
 /// A band under another part of the stack would only muddy its colour: the
@@ -106,6 +99,28 @@ fn flatten_covered(series: &mut [Series]) {
             }
         }
     }
+}
+
+/// `graph_total`: all fields together, but for mirrored ones. Its extremes are
+/// those of the buckets' means, since no one knows which maxima met.
+fn total(series: &[Series], filled: &[usize]) -> Figures {
+    let shown = || series.iter().filter(|s| !s.mirrored);
+    let sum = |of: fn(&Figures) -> Option<f64>| shown().filter_map(|s| of(&s.figures)).reduce(add);
+    let mut sums: Vec<Option<f64>> = vec![None; filled.len()];
+    for s in shown() {
+        let mut at = filled.iter().zip(&mut sums);
+        for p in s.runs.iter().flatten() {
+            let Some((_, sum)) = at.by_ref().find(|(b, _)| **b == p.bucket) else { break };
+            *sum = Some(sum.unwrap_or(0.0) + (p.edge - p.base));
+        }
+    }
+    let sums = || sums.iter().flatten().copied();
+    let (min, max) = (sums().reduce(f64::min), sums().reduce(f64::max));
+    Figures { cur: sum(|f| f.cur), min, avg: sum(|f| f.avg), max }
+}
+
+fn add(a: f64, b: f64) -> f64 {
+    a + b
 }
 
 /// The spans without data, the picture's ends included.
@@ -129,39 +144,9 @@ fn spans(filled: &[usize], breaks: &[bool], spacing: Spacing, n: f64) -> Vec<(f6
     out
 }
 
-/// What is to be painted of which field.
-struct Plan {
-    field: usize,
-    draw: Draw,
-    mirrored: bool,
-    mirrors: bool,
-}
-
-/// Visible fields in their order, each followed by its mirrored partner. Where
-/// only hidden fields were asked for, they are meant.
-fn plan(rollup: &Rollup) -> Vec<Plan> {
-    let fields = &rollup.fields;
-    let index = |name: &str| fields.iter().position(|f| f.spec.name == name);
-    let partner = |f: &FieldRollup| f.spec.negative.as_deref().and_then(index);
-    let below: Vec<usize> = fields.iter().filter_map(partner).collect();
-    let all_hidden = fields.iter().all(|f| f.spec.hidden);
-    let mut plan = Vec::new();
-    for (i, f) in fields.iter().enumerate() {
-        if (f.spec.hidden && !all_hidden) || (below.contains(&i) && partner(f).is_none()) {
-            continue;
-        }
-        let other = partner(f).filter(|o| *o != i);
-        let draw = f.spec.draw;
-        plan.push(Plan { field: i, draw, mirrored: false, mirrors: other.is_some() });
-        if let Some(other) = other {
-            plan.push(Plan { field: other, draw, mirrored: true, mirrors: false });
-        }
-    }
-    plan
-}
-
 fn without_points(rollup: &Rollup, plan: Vec<Plan>) -> Vec<Series> {
-    let mut work = Work { rollup, filled: &[], breaks: &[], step: 0.0, tops: Tops::default() };
+    let source = Source { rollup, filled: &[], step: 0.0 };
+    let mut work = Work { source, breaks: &[], tops: Tops::default() };
     plan.into_iter().map(|p| work.series(p)).collect()
 }
 
@@ -195,22 +180,18 @@ impl Stack {
 }
 
 struct Work<'a> {
-    rollup: &'a Rollup,
-    /// Buckets in which any field has a value.
-    filled: &'a [usize],
-    /// Whether a gap lies after each of `filled`.
+    source: Source<'a>,
+    /// Whether a gap lies after each of the filled buckets.
     breaks: &'a [bool],
-    /// The service's own step, in buckets.
-    step: f64,
     tops: Tops,
 }
 
 impl Work<'_> {
     fn series(&mut self, plan: Plan) -> Series {
-        let cdef = self.cdef(plan.field);
-        let known = self.values(plan.field, cdef.as_ref());
-        let values = self.joined(plan.field, &known);
-        let figures = self.figures(plan.field, cdef.as_ref(), &known);
+        let cdef = self.source.cdef(plan.field);
+        let known = self.source.values(plan.field, cdef.as_ref());
+        let values = self.source.joined(plan.field, &known);
+        let figures = self.source.figures(plan.field, cdef.as_ref(), &known);
         let top = if plan.mirrored { &mut self.tops.below } else { &mut self.tops.above };
         let (paint, on_top) = match plan.draw {
             Draw::Line1 => (Paint::Line(1), false),
@@ -222,7 +203,7 @@ impl Work<'_> {
         let sign = if plan.mirrored { -1.0 } else { 1.0 };
         let under = top.take();
         let stacked = on_top && under.is_some();
-        let n = self.filled.len();
+        let n = self.source.filled.len();
         let (kept, mut stack) = match under {
             Some(under) if on_top => (None, under),
             // A line between two parts of a stack does not end the stack.
@@ -230,123 +211,15 @@ impl Work<'_> {
         };
         let base = stack.top.clone();
         stack.add(&values, sign);
-        let mut runs = runs(self.filled, self.breaks, &values, &base, sign);
+        let mut runs = runs(self.source.filled, self.breaks, &values, &base, sign);
         if stacked {
-            reach(&mut runs, self.filled, &stack.reach, sign);
+            reach(&mut runs, self.source.filled, &stack.reach, sign);
         }
         // A STACK upon a LINE stands on it, as in rrdtool.
         *top = kept.or(Some(stack));
         let (field, mirrored, mirrors) = (plan.field, plan.mirrored, plan.mirrors);
         Series { field, paint, mirrored, mirrors, stacked, runs, figures }
     }
-
-    fn cdef(&self, field: usize) -> Option<Cdef> {
-        let fields = &self.rollup.fields;
-        let text = fields[field].spec.cdef.as_deref()?;
-        let find = |name: &str| fields.iter().position(|f| f.spec.name == name);
-        match Cdef::parse(text, find) {
-            Ok(cdef) => Some(cdef),
-            Err(why) => {
-                let service = &self.rollup.spec.name;
-                let name = &fields[field].spec.name;
-                debug!("{service}.{name}: cdef {text:?}: {why}; drawn without it");
-                None
-            }
-        }
-    }
-
-    /// The field's value at each filled bucket.
-    fn values(&self, field: usize, cdef: Option<&Cdef>) -> Vec<Option<Value>> {
-        let fields = &self.rollup.fields;
-        let bucket = |f: usize, b: usize| fields[f].buckets.get(b).filter(|b| b.count > 0);
-        let Some(cdef) = cdef else {
-            return self.filled.iter().map(|b| bucket(field, *b).and_then(raw)).collect();
-        };
-        let mut stack = Vec::new();
-        let value = |b: &usize| {
-            let own = bucket(field, *b).and_then(raw);
-            let mut at = |own: Option<f64>| {
-                cdef.eval(&mut stack, |i| match i == field {
-                    true => own,
-                    false => bucket(i, *b).and_then(raw).map(|v| v.mean),
-                })
-            };
-            let mean = at(own.map(|v| v.mean))?;
-            // The siblings stand at their means meanwhile.
-            let ends = own.filter(|v| v.min < v.max).map(|v| (at(Some(v.min)), at(Some(v.max))));
-            let (a, b) = ends.unwrap_or_default();
-            let (a, b) = (a.unwrap_or(mean), b.unwrap_or(mean));
-            Some(Value { mean, min: mean.min(a).min(b), max: mean.max(a).max(b) })
-        };
-        self.filled.iter().map(value).collect()
-    }
-
-    /// The same, with what lies between two of the field's samples filled in:
-    /// fields of one service need not be read at one instant.
-    fn joined(&self, field: usize, values: &[Option<Value>]) -> Vec<Option<Value>> {
-        let own: Vec<usize> = (0..values.len()).filter(|i| values[*i].is_some()).collect();
-        if own.len() == values.len() || own.len() < 2 {
-            return values.to_vec();
-        }
-        let buckets = &self.rollup.fields[field].buckets;
-        let at: Vec<usize> = own.iter().map(|i| self.filled[*i]).collect();
-        let counts: Vec<u64> = at.iter().map(|b| buckets.get(*b).map_or(1, |b| b.count)).collect();
-        let breaks = gaps::spacing(&at, &counts, self.step).gaps(&at);
-        let mut out = values.to_vec();
-        for (pair, _) in own.windows(2).zip(breaks).filter(|(_, is_gap)| !is_gap) {
-            let (Some(a), Some(b)) = (values[pair[0]], values[pair[1]]) else { continue };
-            let (from, to) = (self.filled[pair[0]] as f64, self.filled[pair[1]] as f64);
-            for i in pair[0] + 1..pair[1] {
-                let part = (self.filled[i] as f64 - from) / (to - from);
-                let mean = a.mean + (b.mean - a.mean) * part;
-                if !mean.is_nan() {
-                    out[i] = Some(Value { mean, min: mean, max: mean });
-                }
-            }
-        }
-        out
-    }
-
-    fn figures(&self, field: usize, cdef: Option<&Cdef>, known: &[Option<Value>]) -> Figures {
-        let fields = &self.rollup.fields;
-        let total = |f: usize| Some(&fields[f].total).filter(|t| t.count > 0);
-        let Some(cdef) = cdef else {
-            let number = |of: fn(Value) -> f64| total(field).and_then(raw).map(of);
-            return Figures {
-                cur: total(field).map(|t| t.last).filter(|v| !v.is_nan()),
-                min: number(|v| v.min),
-                avg: number(|v| v.mean),
-                max: number(|v| v.max),
-            };
-        };
-        let values = || known.iter().flatten();
-        let buckets = &fields[field].buckets;
-        let weight = |i: usize| buckets.get(self.filled[i]).map_or(1, |b| b.count.max(1)) as f64;
-        let (sum, n) = known.iter().enumerate().fold((0.0, 0.0), |(sum, n), (i, v)| match v {
-            Some(v) => (sum + v.mean * weight(i), n + weight(i)),
-            None => (sum, n),
-        });
-        Figures {
-            cur: cdef.eval(&mut Vec::new(), |i| total(i).map(|t| t.last)),
-            min: values().map(|v| v.min).reduce(f64::min),
-            avg: Some(sum / n).filter(|v| !v.is_nan()),
-            max: values().map(|v| v.max).reduce(f64::max),
-        }
-    }
-}
-
-/// A bucket's numbers, in order even where its sum overflowed or it holds an
-/// infinity; `None`: it has none that can be drawn.
-fn raw(bucket: &Bucket) -> Option<Value> {
-    let (min, max) = (bucket.min, bucket.max);
-    if bucket.count == 0 || min.is_nan() || max.is_nan() || min > max {
-        return None;
-    }
-    let mut mean = bucket.sum / bucket.count as f64;
-    if !mean.is_finite() {
-        mean = min / 2.0 + max / 2.0;
-    }
-    (!mean.is_nan()).then(|| Value { mean: mean.clamp(min, max), min, max })
 }
 
 /// Widens a stack's points to what its parts' spikes reach.
@@ -389,4 +262,113 @@ fn runs(
         open &= !breaks.get(i).copied().unwrap_or(false);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::testing::{bucket, field, rollup, with_buckets};
+    use rookery_plugins::{FieldSpec, ServiceSpec};
+
+    fn spec() -> ServiceSpec {
+        ServiceSpec::new("s", "S", "other")
+    }
+
+    fn edges(drawing: &Drawing, series: usize) -> Vec<Vec<f64>> {
+        let run = |r: &Vec<Point>| r.iter().map(|p| p.edge).collect();
+        drawing.series[series].runs.iter().map(run).collect()
+    }
+
+    #[test]
+    fn stacks_stand_on_each_other_and_lines_do_not() {
+        let fields = vec![
+            field(FieldSpec::gauge("a", "").draw(Draw::AreaStack), &[Some(1.0), Some(2.0)]),
+            field(FieldSpec::gauge("l", "").draw(Draw::Line2), &[Some(7.0), Some(7.0)]),
+            field(FieldSpec::gauge("b", "").draw(Draw::AreaStack), &[Some(10.0), Some(20.0)]),
+            field(FieldSpec::gauge("c", "").draw(Draw::Stack), &[None, Some(100.0)]),
+            field(FieldSpec::gauge("d", "").draw(Draw::Area), &[Some(5.0), Some(6.0)]),
+        ];
+        let drawing = prepare(&rollup(spec(), fields), 2.0);
+        assert_eq!(edges(&drawing, 0), [[1.0, 2.0]]);
+        assert_eq!(edges(&drawing, 1), [[7.0, 7.0]]);
+        assert_eq!(edges(&drawing, 2), [[11.0, 22.0]]);
+        assert_eq!(edges(&drawing, 3), [[122.0]]);
+        assert_eq!(edges(&drawing, 4), [[5.0, 6.0]]);
+        let stacked: Vec<bool> = drawing.series.iter().map(|s| s.stacked).collect();
+        assert_eq!(stacked, [false, false, true, true, false]);
+    }
+
+    #[test]
+    fn a_stacks_band_reaches_the_largest_spike_of_its_parts() {
+        let of = |name: &str, values: &[f64]| {
+            let spec = FieldSpec::gauge(name, "").draw(Draw::AreaStack);
+            with_buckets(spec, vec![bucket(values); 3])
+        };
+        let fields = vec![of("a", &[1.0, 9.0]), of("b", &[2.0, 4.0]), of("c", &[1.0, 1.0])];
+        let drawing = prepare(&rollup(spec(), fields), 3.0);
+        let point = |s: usize| drawing.series[s].runs[0][0];
+        assert_eq!((point(0).low, point(0).high), (5.0, 5.0), "covered by the next");
+        assert_eq!((point(2).edge, point(2).low, point(2).high), (9.0, 9.0, 13.0));
+    }
+
+    #[test]
+    fn negatives_hang_below_zero_with_the_partners_draw() {
+        let up = FieldSpec::gauge("up", "").draw(Draw::Area).negative("down");
+        let fields = vec![
+            field(FieldSpec::gauge("down", "").hidden(), &[Some(3.0), Some(4.0)]),
+            field(up, &[Some(1.0), Some(2.0)]),
+        ];
+        let drawing = prepare(&rollup(spec(), fields), 2.0);
+        assert_eq!(edges(&drawing, 0), [[1.0, 2.0]]);
+        assert_eq!(edges(&drawing, 1), [[-3.0, -4.0]]);
+        assert_eq!(drawing.series[1].paint, Paint::Fill);
+        assert_eq!(drawing.series[1].figures.max, Some(4.0), "the legend tells the sizes");
+    }
+
+    #[test]
+    fn gaps_break_lines_and_are_told() {
+        let mut values = vec![Some(1.0); 40];
+        values[10..20].fill(None);
+        values[35..].fill(None);
+        let drawing =
+            prepare(&rollup(spec(), vec![field(FieldSpec::gauge("a", ""), &values)]), 40.0);
+        assert_eq!(drawing.gaps, [(10.0, 20.0), (35.0, 40.0)]);
+        let lengths: Vec<usize> = drawing.series[0].runs.iter().map(Vec::len).collect();
+        assert_eq!(lengths, [10, 15]);
+    }
+
+    #[test]
+    fn fields_read_at_different_times_still_stack() {
+        let at = |phase: usize, v: f64| -> Vec<Option<f64>> {
+            (0..40).map(|i| (i % 4 == phase).then_some(v)).collect()
+        };
+        let of = |name: &str, values: &[Option<f64>]| {
+            field(FieldSpec::gauge(name, "").draw(Draw::AreaStack), values)
+        };
+        let fields = vec![of("a", &at(0, 1.0)), of("b", &at(2, 10.0))];
+        let drawing = prepare(&rollup(spec(), fields), 40.0);
+        assert!(drawing.gaps.is_empty());
+        let top = &edges(&drawing, 1)[0];
+        assert!(top.len() > 15 && top.iter().take(top.len() - 1).all(|v| *v == 11.0), "{top:?}");
+    }
+
+    #[test]
+    fn a_total_sums_what_is_above_zero() {
+        let mut spec = spec();
+        spec.total = Some("Total".into());
+        let fields = vec![
+            field(FieldSpec::gauge("a", ""), &[Some(1.0), Some(2.0)]),
+            field(FieldSpec::gauge("b", ""), &[Some(10.0), Some(5.0)]),
+        ];
+        let total = prepare(&rollup(spec, fields), 2.0).total.expect("a total");
+        let expected = Figures { cur: Some(7.0), min: Some(7.0), avg: Some(9.0), max: Some(11.0) };
+        assert_eq!(total, expected);
+    }
+
+    #[test]
+    fn what_lies_beyond_the_right_edge_is_left_out() {
+        let data = field(FieldSpec::gauge("a", ""), &[Some(1.0), Some(2.0), Some(3.0)]);
+        let drawing = prepare(&rollup(spec(), vec![data]), 1.5);
+        assert_eq!(edges(&drawing, 0), [[1.0, 2.0]]);
+    }
 }

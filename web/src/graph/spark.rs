@@ -1,8 +1,8 @@
 //! Sparklines: tiny pictures without axes and texts, for tables.
 
-use super::Theme;
 use super::scale::{self, Ends};
 use super::series::{self, Paint, Point};
+use super::{Theme, coarse};
 use rookery_collector::history::Rollup;
 use std::fmt::Write as _;
 
@@ -13,10 +13,12 @@ const MAX_FIELDS: usize = 8;
 const FILL: &str = ".6";
 
 /// The service's fields as they are drawn, without anything around them.
-/// `width` and `height` in px, at least 8 and at most 1000. Where a px holds
-/// many buckets, their mean is drawn; ask for fewer buckets instead.
+/// `width` and `height` in px, at least 8 and at most 1000. Where there are more
+/// buckets than px, neighbours are joined.
 pub fn sparkline_svg(rollup: &Rollup, width: u32, height: u32, theme: Theme) -> String {
     let (width, height) = (width.clamp(SIZES.0, SIZES.1), height.clamp(SIZES.0, SIZES.1));
+    let coarse = coarse::coarsen(rollup, width as usize);
+    let rollup = coarse.as_ref().unwrap_or(rollup);
     let n = rollup.fields.iter().map(|f| f.buckets.len()).max().unwrap_or(0).max(1);
     let drawing = series::prepare(rollup, n as f64);
     let (ends, _) = scale::scale(rollup, &drawing, &[]);
@@ -73,20 +75,10 @@ impl Frame {
         };
     }
 
-    /// The run's means by columns of a px: x, edge, base. At least two, so that
-    /// a lone point is seen.
+    /// The run's points: x, edge, base. At least two, so that a lone one is seen.
     fn columns(&self, run: &[Point]) -> Vec<(f64, f64, f64)> {
-        let mut out: Vec<(f64, f64, f64)> = Vec::new();
-        let per_px = (self.n as f64 / f64::from(self.width)).max(1.0);
-        let column = |p: &Point| (p.bucket as f64 / per_px) as usize;
-        for points in run.chunk_by(|a, b| column(a) == column(b)) {
-            let mean = |of: fn(&Point) -> f64| {
-                points.iter().map(|p| self.y(of(p))).sum::<f64>() / points.len() as f64
-            };
-            let bucket = points.iter().map(|p| p.bucket as f64 + 0.5).sum::<f64>();
-            let x = bucket / points.len() as f64 / self.n as f64 * f64::from(self.width);
-            out.push((x, mean(|p| p.edge), mean(|p| p.base)));
-        }
+        let x = |p: &Point| (p.bucket as f64 + 0.5) / self.n as f64 * f64::from(self.width);
+        let mut out: Vec<_> = run.iter().map(|p| (x(p), self.y(p.edge), self.y(p.base))).collect();
         if let [(x, edge, base)] = out[..] {
             out = vec![(x - 1.0, edge, base), (x + 1.0, edge, base)];
         }
