@@ -10,7 +10,7 @@ use crate::head::NodeHead;
 use crate::store::StoreError;
 use rookery_plugins::wire::Announce;
 use rookery_plugins::{FieldKey, FieldSpec, Layout, LayoutId, ServiceSpec, TimeMs, names};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64};
@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS node(
   id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, grp TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS spec(id INTEGER PRIMARY KEY, json TEXT NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS spec(id INTEGER PRIMARY KEY, json TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS service(
   node INTEGER NOT NULL, name TEXT NOT NULL, from_ms INTEGER NOT NULL,
   spec INTEGER NOT NULL, active INTEGER NOT NULL,
@@ -271,6 +271,7 @@ impl Catalog {
             Ok(())
         })?;
         let mut nodes = write(&self.nodes);
+        nodes.by_name.retain(|_, n| by_id.contains_key(&n.id));
         for (id, (name, mut state)) in by_id {
             if let Some(known) = nodes.get(&name) {
                 let mut old = write(&known.state);
@@ -289,12 +290,13 @@ impl Catalog {
         NodesView(self.nodes.clone())
     }
 
-    /// The node of this name, made if it is new.
+    /// The node of this name, made if it is new; on disk with [`Self::commit`].
     pub fn node(&mut self, name: &str) -> Result<Arc<NodeEntry>, StoreError> {
         if let Some(node) = read(&self.nodes).get(name) {
             return Ok(node.clone());
         }
         let (group, _) = names::split_node(name);
+        self.begin()?;
         self.conn
             .execute("INSERT INTO node(name, grp) VALUES (?1, ?2)", [name, group])
             .map_err(|e| StoreError::db(&self.path, e))?;
@@ -304,9 +306,9 @@ impl Catalog {
         Ok(node)
     }
 
-    /// Takes in what a frame says beside its rows, in one commit. Returns
-    /// whether anything changed. Done before the frame is journalled: a
-    /// description without samples does no harm.
+    /// Takes in what a frame says beside its rows: all or nothing. Returns
+    /// whether anything changed. On disk with [`Self::commit`], which comes
+    /// before the journal's: a description without samples does no harm.
     pub fn take(
         &mut self,
         node: &Arc<NodeEntry>,
@@ -316,23 +318,52 @@ impl Catalog {
     ) -> Result<bool, StoreError> {
         let path = self.path.clone();
         let err = |e| StoreError::db(&path, e);
-        self.conn.execute_batch("BEGIN IMMEDIATE").map_err(err)?;
+        self.begin()?;
+        self.conn.execute_batch("SAVEPOINT one").map_err(err)?;
         let done = self.take_inside(node, announce, layouts, from_ms);
-        match done {
-            Ok(changed) => {
-                self.conn.execute_batch("COMMIT").map_err(err)?;
-                Ok(changed)
-            }
-            Err(e) => {
-                // The first error is the one to tell. Memory may be ahead of
-                // the disk now: what is on disk holds.
-                let _ = self.conn.execute_batch("ROLLBACK");
-                self.layouts.clear();
-                self.specs.clear();
-                self.load().map_err(err)?;
-                Err(e)
-            }
+        if done.is_err() {
+            // The first error is the one to tell. Memory is ahead of the
+            // database now: what stands there holds.
+            let _ = self.conn.execute_batch("ROLLBACK TO one");
+            self.reload()?;
         }
+        self.conn.execute_batch("RELEASE one").map_err(err)?;
+        done
+    }
+
+    fn begin(&mut self) -> Result<(), StoreError> {
+        if !self.conn.is_autocommit() {
+            return Ok(());
+        }
+        self.conn.execute_batch("BEGIN IMMEDIATE").map_err(|e| StoreError::db(&self.path, e))
+    }
+
+    /// Puts on disk all that was taken since the last time. After an error
+    /// nothing of it counts.
+    pub fn commit(&mut self) -> Result<(), StoreError> {
+        // Fast path: frames with nothing but rows.
+        if self.conn.is_autocommit() {
+            return Ok(());
+        }
+        let done = self.conn.execute_batch("COMMIT");
+        if let Err(e) = done {
+            let _ = self.conn.execute_batch("ROLLBACK");
+            self.reload()?;
+            return Err(StoreError::db(&self.path, e));
+        }
+        Ok(())
+    }
+
+    /// Reads everything anew.
+    fn reload(&mut self) -> Result<(), StoreError> {
+        self.layouts.clear();
+        self.specs.clear();
+        self.load().map_err(|e| StoreError::db(&self.path, e))
+    }
+
+    /// Moves the WAL into the database.
+    pub fn checkpoint(&self) -> Result<(), StoreError> {
+        db::checkpoint(&self.conn).map_err(|e| StoreError::db(&self.path, e))
     }
 
     fn take_inside(
@@ -402,18 +433,9 @@ impl Catalog {
             return Ok((*id, spec.clone()));
         }
         let err = |e| StoreError::db(&self.path, e);
-        let found: Option<i64> = self
-            .conn
-            .query_row("SELECT id FROM spec WHERE json = ?1", [&json], |r| r.get(0))
-            .optional()
-            .map_err(err)?;
-        let id = match found {
-            Some(id) => id,
-            None => {
-                self.conn.execute("INSERT INTO spec(json) VALUES (?1)", [&json]).map_err(err)?;
-                self.conn.last_insert_rowid()
-            }
-        };
+        // All of the table is in `specs`: this one is new.
+        self.conn.execute("INSERT INTO spec(json) VALUES (?1)", [&json]).map_err(err)?;
+        let id = self.conn.last_insert_rowid();
         let spec = Arc::new(spec.clone());
         self.specs.insert(json, (id, spec.clone()));
         Ok((id, spec))

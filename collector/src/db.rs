@@ -13,6 +13,21 @@ pub fn open_durable(path: &Path, page_bytes: u32) -> rusqlite::Result<Connection
     let conn = Connection::open(path)?;
     conn.busy_timeout(BUSY_WAIT)?;
     conn.pragma_update(None, "page_size", page_bytes)?;
+    make_durable(conn)
+}
+
+/// As [`open_durable`]; a new database can give freed pages back
+/// (`PRAGMA incremental_vacuum`).
+pub fn open_shrinking(path: &Path, page_bytes: u32) -> rusqlite::Result<Connection> {
+    let conn = Connection::open(path)?;
+    conn.busy_timeout(BUSY_WAIT)?;
+    conn.pragma_update(None, "page_size", page_bytes)?;
+    // Only before the first page is written.
+    conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    make_durable(conn)
+}
+
+fn make_durable(conn: Connection) -> rusqlite::Result<Connection> {
     conn.pragma_update(None, "journal_mode", "WAL")?;
     conn.pragma_update(None, "synchronous", "FULL")?;
     Ok(conn)
@@ -26,4 +41,21 @@ pub fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     // Blocks are read at offsets: mapping spares a copy and a call a page.
     conn.pragma_update(None, "mmap_size", 1i64 << 36)?;
     Ok(conn)
+}
+
+/// Moves what stands in the WAL into the database itself, and empties it,
+/// unless a reader is in the way.
+pub fn checkpoint(conn: &Connection) -> rusqlite::Result<()> {
+    conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+}
+
+/// Gives all freed pages back to the file system; for databases of
+/// [`open_shrinking`].
+pub fn shrink(conn: &Connection) -> rusqlite::Result<()> {
+    let mut stmt = conn.prepare("PRAGMA incremental_vacuum")?;
+    // Each step frees one page.
+    let mut rows = stmt.query([])?;
+    while rows.next()?.is_some() {}
+    drop(rows);
+    checkpoint(conn)
 }

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// A block with this many rows is frozen.
-pub const BLOCK_ROWS_MAX: usize = 360;
+pub const BLOCK_ROWS_MAX: usize = 240;
 /// A block with this many bytes is frozen, however few its rows.
 pub const BLOCK_BYTES_MAX: usize = 32 << 20;
 
@@ -45,7 +45,8 @@ pub struct HeadBlock {
 }
 
 impl HeadBlock {
-    fn new(index: Arc<LayoutIndex>, rows_wanted: usize) -> HeadBlock {
+    /// Without rows; frozen when it has so many.
+    pub fn new(index: Arc<LayoutIndex>, rows_wanted: usize) -> HeadBlock {
         HeadBlock {
             index,
             times_ms: Vec::with_capacity(rows_wanted),

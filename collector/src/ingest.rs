@@ -127,19 +127,24 @@ fn refusal(e: &StoreError) -> Response {
 fn check_times(bytes: &[u8], now: TimeMs) -> Result<(), String> {
     let frame = Frame::parse(bytes).map_err(|e| e.to_string())?;
     for (i, row) in frame.rows.iter().enumerate() {
-        let t = row.time_ms;
-        if t < 0 {
-            return Err(format!("row {i} of node {:?}: time {t} ms is before 1970", frame.node));
-        }
-        if t > now.saturating_add(FUTURE_MS_MAX) {
-            return Err(format!(
-                "row {i} of node {:?}: time {t} ms is {} hours ahead of the collector's clock \
-                 ({now} ms); at most {} are allowed: set the sender's clock",
-                frame.node,
-                (t - now) / 3_600_000,
-                FUTURE_MS_MAX / 3_600_000
-            ));
-        }
+        check_time(row.time_ms, now)
+            .map_err(|e| format!("row {i} of node {:?}: {e}", frame.node))?;
+    }
+    Ok(())
+}
+
+/// A time that a sample may have.
+pub(crate) fn check_time(t: TimeMs, now: TimeMs) -> Result<(), String> {
+    if t < 0 {
+        return Err(format!("time {t} ms is before 1970"));
+    }
+    if t > now.saturating_add(FUTURE_MS_MAX) {
+        return Err(format!(
+            "time {t} ms is {} hours ahead of the collector's clock ({now} ms); at most {} are \
+             allowed: set the sender's clock",
+            (t - now) / 3_600_000,
+            FUTURE_MS_MAX / 3_600_000
+        ));
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 /// A segment that has grown to this many bytes is ended.
 pub const SEGMENT_BYTES_MAX: u64 = 64 << 20;
-const PAGE_BYTES: u32 = 16384;
+const PAGE_BYTES: u32 = 4096;
 
 /// Where a frame stands in the journal; grows with time.
 pub type Position = u64;
@@ -30,6 +30,9 @@ pub struct Journal {
     dir: PathBuf,
     conn: Connection,
     segment: u64,
+    /// Frames that are on disk, …
+    n_committed: u64,
+    /// … and with those of the commit in preparation.
     n_frames: u64,
     bytes: u64,
     buf: Vec<u8>,
@@ -50,7 +53,8 @@ impl Journal {
         }
         let segment = last + 1;
         let conn = begin_segment(dir, segment)?;
-        Ok(Journal { dir: dir.to_owned(), conn, segment, n_frames: 0, bytes: 0, buf: vec![] })
+        let dir = dir.to_owned();
+        Ok(Journal { dir, conn, segment, n_committed: 0, n_frames: 0, bytes: 0, buf: vec![] })
     }
 
     /// Adds a frame to the commit in preparation; its position.
@@ -72,9 +76,24 @@ impl Journal {
             .prepare_cached("INSERT INTO j(frames) VALUES (?1)")
             .and_then(|mut stmt| stmt.execute([&self.buf]));
         self.bytes += self.buf.len() as u64;
+        match done {
+            Ok(_) => {
+                self.buf.clear();
+                self.n_committed = self.n_frames;
+                Ok(())
+            }
+            Err(e) => {
+                self.discard();
+                Err(StoreError::db(&segment_path(&self.dir, self.segment), e))
+            }
+        }
+    }
+
+    /// Forgets what was pushed since the last commit. Its positions are given
+    /// out again: a replay counts what is on disk.
+    pub fn discard(&mut self) {
         self.buf.clear();
-        done.map_err(|e| StoreError::db(&segment_path(&self.dir, self.segment), e))?;
-        Ok(())
+        self.n_frames = self.n_committed;
     }
 
     /// Whether the segment is full.
@@ -92,6 +111,7 @@ impl Journal {
         let next = begin_segment(&self.dir, self.segment + 1)?;
         self.conn = next;
         self.segment += 1;
+        self.n_committed = 0;
         self.n_frames = 0;
         self.bytes = 0;
         Ok(())
@@ -227,6 +247,20 @@ mod tests {
         assert_eq!(all.iter().map(|x| x.0).collect::<Vec<_>>(), [a, b, c]);
         assert_eq!(all[1].1.len(), 100_000);
         assert_eq!(all[2].1, b"three");
+    }
+
+    #[test]
+    fn positions_of_what_was_discarded_are_given_out_again() {
+        let dir = tempfile::tempdir().expect("tmp");
+        let mut j = Journal::open(dir.path(), |_, _| Ok(())).expect("opens");
+        j.push(b"one");
+        j.commit().expect("commits");
+        j.push(b"lost");
+        j.discard();
+        let kept = j.push(b"two");
+        j.commit().expect("commits");
+        drop(j);
+        assert_eq!(collect(dir.path())[1], (kept, b"two".to_vec()));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! only. `value`: a number (an integer stays one), null for unknown, or a
 //! string as a plugin would print it. Without `time_ms`: now.
 
+use crate::ingest::check_time;
 use rookery_plugins::wire::{Announce, FrameWriter};
 use rookery_plugins::{Cells, FieldKey, Layout, TimeMs, Value, names};
 use serde_json::{Map, Value as Json};
@@ -57,6 +58,7 @@ fn one(sample: &Json, place: &str, now_ms: TimeMs) -> Result<(FieldKey, TimeMs, 
             "{place}: \"time_ms\" is {t}; whole milliseconds since 1970 are expected"
         ))?,
     };
+    check_time(time_ms, now_ms).map_err(|e| format!("{place}: {e}"))?;
     let value = sample.get("value").ok_or(format!("{place}: \"value\" is missing"))?;
     let value = number(value).ok_or(format!(
         "{place}: \"value\" is {value}; a number, null or a plugin's text is expected"

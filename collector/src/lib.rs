@@ -21,6 +21,7 @@ pub mod ingest;
 pub mod journal;
 pub mod json;
 pub mod metrics;
+pub mod pack;
 pub mod period;
 pub mod read;
 pub mod run;

@@ -23,7 +23,7 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
 /// The counters as text.
 pub fn text(shared: &Shared) -> String {
     let s = &shared.stats;
-    let counters: [(&str, &str, &AtomicU64); 11] = [
+    let counters: [(&str, &str, &AtomicU64); 12] = [
         ("frames", "Batches acknowledged.", &s.frames),
         ("rows", "Rows of samples taken.", &s.rows),
         ("samples", "Samples taken.", &s.samples),
@@ -32,6 +32,7 @@ pub fn text(shared: &Shared) -> String {
         ("conflicts", "Samples that came again with another value.", &s.conflicts),
         ("journal_commits", "Durable commits of the journal.", &s.commits),
         ("blocks_sealed", "Blocks sealed.", &s.blocks_sealed),
+        ("blocks_packed", "Sealed blocks packed into longer ones.", &s.blocks_packed),
         ("sealed_bytes", "Bytes of sealed blocks.", &s.bytes_sealed),
         ("refused", "Requests refused.", &s.refused),
         ("failures", "Commits or sealings that failed.", &s.failures),

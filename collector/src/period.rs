@@ -23,7 +23,9 @@ CREATE TABLE IF NOT EXISTS block(
   col_from INTEGER NOT NULL, col_to INTEGER NOT NULL,
   t_from INTEGER NOT NULL, t_to INTEGER NOT NULL,
   n_rows INTEGER NOT NULL, position INTEGER NOT NULL, data BLOB NOT NULL);
-CREATE INDEX IF NOT EXISTS block_by_node ON block(node, layout, t_from);
+CREATE INDEX IF NOT EXISTS block_at
+  ON block(node, layout, t_from, t_to, col_from, col_to, level, n_rows, position);
+CREATE INDEX IF NOT EXISTS block_loose ON block(node, layout, n_rows) WHERE level = 0;
 ";
 const PAGE_BYTES: u32 = 4096;
 
@@ -42,6 +44,12 @@ impl PeriodId {
     /// `YYYY-MM`.
     pub fn name(self) -> String {
         format!("{:04}-{:02}", self.0.div_euclid(12), self.0.rem_euclid(12) + 1)
+    }
+
+    /// Time of its end, ms: the next month's beginning.
+    pub fn end_ms(self) -> TimeMs {
+        let next = self.0 + 1;
+        first_day(next.div_euclid(12), next.rem_euclid(12) as u32 + 1) * 86_400_000
     }
 
     fn parse(name: &str) -> Option<PeriodId> {
@@ -66,12 +74,21 @@ fn civil_month(day: i64) -> (i32, u32) {
     (year as i32, month as u32)
 }
 
+/// The day number of a month's first day: [`civil_month`] the other way.
+fn first_day(year: i32, month: u32) -> i64 {
+    let year = i64::from(year) - i64::from(month <= 2);
+    let era = year.div_euclid(400);
+    let yoe = year.rem_euclid(400);
+    let doy = (153 * ((i64::from(month) + 9) % 12) + 2) / 5;
+    era * 146_097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719_468
+}
+
 /// A block's row without its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockRow {
     /// Row id in its period.
     pub id: i64,
-    /// 0: as it was frozen; 1: re-packed into a longer run.
+    /// 0: as it was frozen; 1: packed into a longer run.
     pub level: i64,
     /// First column.
     pub col_from: i64,
@@ -81,6 +98,25 @@ pub struct BlockRow {
     pub t_from: TimeMs,
     /// Time of the last row.
     pub t_to: TimeMs,
+    /// How many rows.
+    pub n_rows: usize,
+    /// The journal position of its newest row.
+    pub position: u64,
+}
+
+const COLUMNS_OF_ROW: &str = "id, level, col_from, col_to, t_from, t_to, n_rows, position";
+
+fn block_row(r: &rusqlite::Row<'_>) -> rusqlite::Result<BlockRow> {
+    Ok(BlockRow {
+        id: r.get(0)?,
+        level: r.get(1)?,
+        col_from: r.get(2)?,
+        col_to: r.get(3)?,
+        t_from: r.get(4)?,
+        t_to: r.get(5)?,
+        n_rows: r.get::<_, i64>(6)? as usize,
+        position: r.get::<_, i64>(7)? as u64,
+    })
 }
 
 /// A block to be inserted.
@@ -122,14 +158,15 @@ impl Period {
     /// Opens it to be written; for the sealer.
     pub fn writer(&self) -> Result<Connection, StoreError> {
         let open = || -> rusqlite::Result<Connection> {
-            let conn = db::open_durable(&self.path, PAGE_BYTES)?;
+            let conn = db::open_shrinking(&self.path, PAGE_BYTES)?;
             conn.execute_batch(SCHEMA)?;
             Ok(conn)
         };
         open().map_err(|e| StoreError::db(&self.path, e))
     }
 
-    /// Runs `f` with a connection of the pool.
+    /// Runs `f` with a connection of the pool, inside of one transaction: a
+    /// block that is listed stays readable, whatever is packed meanwhile.
     pub fn with_reader<T>(
         &self,
         f: impl FnOnce(&Connection) -> Result<T, StoreError>,
@@ -139,7 +176,9 @@ impl Period {
             Some(conn) => conn,
             None => db::open_reader(&self.path).map_err(|e| StoreError::db(&self.path, e))?,
         };
+        let begun = conn.unchecked_transaction().map_err(|e| StoreError::db(&self.path, e))?;
         let result = f(&conn)?;
+        begun.finish().map_err(|e| StoreError::db(&self.path, e))?;
         self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
         Ok(result)
     }
@@ -155,23 +194,33 @@ impl Period {
         col: usize,
         span: (TimeMs, TimeMs),
     ) -> Result<Vec<BlockRow>, StoreError> {
-        let sql = "SELECT id, level, col_from, col_to, t_from, t_to FROM block \
-                   WHERE node = ?1 AND layout = ?2 AND t_from < ?3 AND t_to >= ?4 \
-                   AND col_from <= ?5 AND col_to > ?5 ORDER BY id";
+        let sql = format!(
+            "SELECT {COLUMNS_OF_ROW} FROM block \
+             WHERE node = ?1 AND layout = ?2 AND t_from < ?3 AND t_to >= ?4 \
+             AND col_from <= ?5 AND col_to > ?5 ORDER BY id"
+        );
         let run = || -> rusqlite::Result<Vec<BlockRow>> {
-            let mut stmt = conn.prepare_cached(sql)?;
+            let mut stmt = conn.prepare_cached(&sql)?;
             let args = params![node, layout.0 as i64, span.1, span.0, col as i64];
-            stmt.query_map(args, |r| {
-                Ok(BlockRow {
-                    id: r.get(0)?,
-                    level: r.get(1)?,
-                    col_from: r.get(2)?,
-                    col_to: r.get(3)?,
-                    t_from: r.get(4)?,
-                    t_to: r.get(5)?,
-                })
-            })?
-            .collect()
+            stmt.query_map(args, block_row)?.collect()
+        };
+        run().map_err(|e| StoreError::db(&self.path, e))
+    }
+
+    /// All blocks of a layout of a node, by the time of their first row.
+    pub fn all_blocks(
+        &self,
+        conn: &Connection,
+        node: i64,
+        layout: LayoutId,
+    ) -> Result<Vec<BlockRow>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS_OF_ROW} FROM block WHERE node = ?1 AND layout = ?2 \
+             ORDER BY t_from, id"
+        );
+        let run = || -> rusqlite::Result<Vec<BlockRow>> {
+            let mut stmt = conn.prepare_cached(&sql)?;
+            stmt.query_map(params![node, layout.0 as i64], block_row)?.collect()
         };
         run().map_err(|e| StoreError::db(&self.path, e))
     }
@@ -260,6 +309,11 @@ impl Periods {
         Ok(period)
     }
 
+    /// The period of this month, if it is there.
+    pub fn get(&self, id: PeriodId) -> Option<Arc<Period>> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
     /// The periods that can hold samples of `[from, to)`, oldest first.
     pub fn between(&self, from: TimeMs, to: TimeMs) -> Vec<Arc<Period>> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
@@ -296,5 +350,10 @@ mod tests {
         }
         assert_eq!(PeriodId::parse("2026-11"), Some(PeriodId::of(1_795_996_799_999)));
         assert_eq!(PeriodId::parse("2026-13"), None);
+        assert_eq!(PeriodId::of(1_795_996_799_999).end_ms(), 1_796_083_200_000);
+        for id in (0..24_000).map(PeriodId).filter(|id| id.0 >= 12) {
+            assert_eq!(PeriodId::of(id.end_ms()).0, id.0 + 1);
+            assert_eq!(PeriodId::of(id.end_ms() - 1), id);
+        }
     }
 }

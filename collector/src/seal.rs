@@ -6,23 +6,32 @@
 
 use crate::catalog::NodeEntry;
 use crate::chunk::{Encoder, Rows};
+use crate::db;
 use crate::head::HeadBlock;
-use crate::period::{NewBlock, PeriodId, insert_block};
-use crate::store::{Shared, StoreError};
-use rookery_plugins::LayoutId;
+use crate::pack;
+use crate::period::{NewBlock, Period, PeriodId, insert_block};
+use crate::store::{Shared, StoreError, now_ms};
+use crate::writer::Reply;
+use rookery_plugins::{LayoutId, TimeMs};
 use rusqlite::Connection;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 
 /// Blocks that may wait for the sealer; then the writer waits for it.
-pub const BACKLOG_MAX: usize = 32;
+pub const BACKLOG_MAX: usize = 8;
 /// zstd's level for blocks as they are frozen: cheap, for re-packing comes.
 const LEVEL: i32 = 1;
 /// After a failure (a full disk) the sealer tries again in this time.
 const RETRY: Duration = Duration::from_secs(5);
+
+/// How often the sealer looks whether there is enough to be packed.
+const PACK_LOOK: Duration = Duration::from_secs(60);
+/// A month that has been over for so long is packed whole, ms.
+const PERIOD_SETTLED_MS: TimeMs = 2 * 86_400_000;
 
 /// Something for the sealer to do.
 pub enum SealJob {
@@ -30,12 +39,27 @@ pub enum SealJob {
     Block(Arc<NodeEntry>, LayoutId),
     /// Answer when all before is done.
     Barrier(mpsc::Sender<()>),
+    /// Pack everything, however short, and answer then.
+    Pack(oneshot::Sender<Reply>),
 }
 
 /// Runs until the writer is gone.
 pub fn run(shared: &Shared, jobs: &mpsc::Receiver<SealJob>) {
-    let mut sealer = Sealer { encoder: Encoder::new(), data: Vec::new(), writers: HashMap::new() };
-    while let Ok(first) = jobs.recv() {
+    let mut sealer = Sealer {
+        encoder: Encoder::new(),
+        data: Vec::new(),
+        writers: HashMap::new(),
+        packing: Packing::new(shared),
+    };
+    loop {
+        let first = match jobs.recv_timeout(sealer.packing.wait()) {
+            Ok(first) => first,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                sealer.pack_some(shared);
+                continue;
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => return,
+        };
         let mut blocks = Vec::new();
         let mut barriers = Vec::new();
         let more = std::iter::from_fn(|| jobs.try_recv().ok()).take(BACKLOG_MAX);
@@ -43,6 +67,7 @@ pub fn run(shared: &Shared, jobs: &mpsc::Receiver<SealJob>) {
             match job {
                 SealJob::Block(node, layout) => blocks.push((node, layout)),
                 SealJob::Barrier(done) => barriers.push(done),
+                SealJob::Pack(reply) => sealer.packing.ask(shared, reply),
             }
         }
         while let Err(e) = sealer.seal(shared, &blocks) {
@@ -65,6 +90,153 @@ struct Sealer {
     encoder: Encoder,
     data: Vec<u8>,
     writers: HashMap<PeriodId, Connection>,
+    packing: Packing,
+}
+
+/// What is to be packed.
+struct Packing {
+    /// Months that were written to since they were looked at.
+    touched: BTreeSet<PeriodId>,
+    looked: Instant,
+    /// What was found; `None`: the month is done, give its freed pages back.
+    found: VecDeque<(PeriodId, Option<(i64, LayoutId)>)>,
+    /// Pack also what is short.
+    all: bool,
+    replies: Vec<oneshot::Sender<Reply>>,
+    /// What could not be packed; not tried again before the next start.
+    failed: HashSet<(PeriodId, i64, LayoutId)>,
+}
+
+impl Packing {
+    fn new(shared: &Shared) -> Packing {
+        Packing {
+            touched: shared.periods.newest_first().into_iter().map(|p| p.0).collect(),
+            looked: Instant::now(),
+            found: VecDeque::new(),
+            all: false,
+            replies: Vec::new(),
+            failed: HashSet::new(),
+        }
+    }
+
+    /// How long the sealer may sleep.
+    fn wait(&self) -> Duration {
+        if self.found.is_empty() && self.replies.is_empty() {
+            return PACK_LOOK.saturating_sub(self.looked.elapsed());
+        }
+        Duration::ZERO
+    }
+
+    fn ask(&mut self, shared: &Shared, reply: oneshot::Sender<Reply>) {
+        self.all = true;
+        self.found.clear();
+        self.touched.extend(shared.periods.newest_first().into_iter().map(|p| p.0));
+        self.replies.push(reply);
+    }
+
+    /// Nothing is left to be packed.
+    fn done(&mut self) {
+        self.all = false;
+        for reply in self.replies.drain(..) {
+            // Whoever asked may have given up.
+            let _ = reply.send(Ok(()));
+        }
+    }
+}
+
+impl Sealer {
+    /// Packs one layout of one node, or looks for what there is to pack.
+    fn pack_some(&mut self, shared: &Shared) {
+        let Some((id, what)) = self.packing.found.pop_front() else {
+            self.packing.looked = Instant::now();
+            let all = self.packing.all;
+            for id in std::mem::take(&mut self.packing.touched) {
+                let settled = id.end_ms() + PERIOD_SETTLED_MS < now_ms();
+                if let Err(e) = self.look(shared, id, all || settled) {
+                    tracing::error!("{e}");
+                }
+            }
+            if self.packing.found.is_empty() {
+                self.packing.done();
+            }
+            return;
+        };
+        let done = match what {
+            Some((node, layout)) => self.pack_one(shared, id, node, layout),
+            None => self.tidy(shared, id),
+        };
+        if let Err(e) = done {
+            shared.stats.failures.fetch_add(1, Ordering::Relaxed);
+            tracing::error!("packing failed, the blocks stay as they are: {e}");
+            self.writers.remove(&id);
+            if let Some((node, layout)) = what {
+                self.packing.failed.insert((id, node, layout));
+            }
+        }
+    }
+
+    fn look(&mut self, shared: &Shared, id: PeriodId, all: bool) -> Result<(), StoreError> {
+        let Some(period) = shared.periods.get(id) else { return Ok(()) };
+        let loose =
+            period.with_reader(|c| pack::loose(c).map_err(|e| StoreError::db(period.path(), e)))?;
+        let layouts: HashMap<(i64, LayoutId), usize> = shared
+            .nodes
+            .all()
+            .iter()
+            .flat_map(|n| n.layouts().into_iter().map(|l| ((n.id, l.layout.id()), l.layout.len())))
+            .collect();
+        let worth = |(node, layout, n_rows): &(i64, LayoutId, usize)| {
+            let n_cols = layouts.get(&(*node, *layout));
+            n_cols.is_some_and(|n| all || *n_rows >= pack::rows_of(*n))
+                && !self.packing.failed.contains(&(id, *node, *layout))
+        };
+        let found: Vec<_> = loose.into_iter().filter(worth).collect();
+        self.packing.found.extend(found.iter().map(|f| (id, Some((f.0, f.1)))));
+        if all {
+            self.packing.found.push_back((id, None));
+        } else if !found.is_empty() {
+            // There may be more by then.
+            self.packing.touched.insert(id);
+        }
+        Ok(())
+    }
+
+    fn pack_one(
+        &mut self,
+        shared: &Shared,
+        id: PeriodId,
+        node: i64,
+        layout: LayoutId,
+    ) -> Result<(), StoreError> {
+        let Some(period) = shared.periods.get(id) else { return Ok(()) };
+        let node_entry = shared.nodes.all().into_iter().find(|n| n.id == node);
+        let Some(index) = node_entry.and_then(|n| n.layout(layout)) else { return Ok(()) };
+        let conn = self.writer(&period, id)?;
+        let all = self.packing.all || id.end_ms() + PERIOD_SETTLED_MS < now_ms();
+        let n_gone = pack::pack(&period, &conn, &mut self.encoder, node, &index, all)?;
+        self.writers.insert(id, conn);
+        shared.stats.blocks_packed.fetch_add(n_gone as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Gives freed pages back to the file system.
+    fn tidy(&mut self, shared: &Shared, id: PeriodId) -> Result<(), StoreError> {
+        let Some(period) = shared.periods.get(id) else { return Ok(()) };
+        let conn = self.writer(&period, id)?;
+        db::shrink(&conn).map_err(|e| StoreError::db(period.path(), e))?;
+        // A month that is over needs no connection.
+        if id.end_ms() > now_ms() {
+            self.writers.insert(id, conn);
+        }
+        Ok(())
+    }
+
+    fn writer(&mut self, period: &Period, id: PeriodId) -> Result<Connection, StoreError> {
+        match self.writers.remove(&id) {
+            Some(conn) => Ok(conn),
+            None => period.writer(),
+        }
+    }
 }
 
 /// A frozen block and the pieces of it that go into each month.
@@ -116,10 +288,8 @@ impl Sealer {
     ) -> Result<(), StoreError> {
         let period = shared.periods.get_or_new(id)?;
         let err = |e| StoreError::db(period.path(), e);
-        let conn = match self.writers.remove(&id) {
-            Some(conn) => conn,
-            None => period.writer()?,
-        };
+        let conn = self.writer(&period, id)?;
+        self.packing.touched.insert(id);
         let tx = conn.unchecked_transaction().map_err(err)?;
         let mut n_bytes = 0;
         for (i, rows) in pieces {

@@ -115,6 +115,8 @@ pub struct Stats {
     pub blocks_sealed: AtomicU64,
     /// Bytes of sealed blocks.
     pub bytes_sealed: AtomicU64,
+    /// Sealed blocks that were packed into longer ones.
+    pub blocks_packed: AtomicU64,
     /// Frames refused.
     pub refused: AtomicU64,
     /// Commits or sealings that failed.
@@ -182,6 +184,7 @@ impl Store {
             replay.frame(&mut catalog, position, bytes)
         })?;
         let (n_frames, n_bad) = (replay.n_frames, replay.n_bad);
+        catalog.commit()?;
         tracing::info!(n_frames, n_bad, "journal replayed");
         let writer = writer::Writer::new(shared.clone(), catalog, journal, to_sealer, observer);
         let threads = vec![

@@ -181,7 +181,7 @@ impl Writer {
             }
         }
         self.journal.delete_before(keep_from)?;
-        Ok(())
+        self.catalog.checkpoint()
     }
 
     fn serve(&mut self, jobs: &mut Vec<Job>) {
@@ -200,8 +200,12 @@ impl Writer {
                 Job::SealAll { reply } => {
                     self.commit(std::mem::take(&mut frames));
                     bytes_waiting = 0;
-                    // The sender may be gone: nothing to do about that.
-                    let _ = reply.send(self.seal_all());
+                    match self.seal_all() {
+                        // Answered when it is packed too; ingest goes on.
+                        Ok(()) => self.to_sealer(SealJob::Pack(reply)),
+                        // The sender may be gone: nothing to do about that.
+                        Err(e) => drop(reply.send(Err(e))),
+                    }
                 }
             }
         }
@@ -224,7 +228,14 @@ impl Writer {
                 Err(e) => answers.push((reply, Some(e))),
             }
         }
-        let committed = self.journal.commit();
+        // What frames describe first: their rows need it.
+        let committed = match self.catalog.commit() {
+            Ok(()) => self.journal.commit(),
+            Err(e) => {
+                self.journal.discard();
+                Err(e)
+            }
+        };
         let failure = committed.err().map(|e| e.to_string());
         if let Some(text) = &failure {
             self.shared.stats.failures.fetch_add(1, Ordering::Relaxed);
