@@ -34,6 +34,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for theme in [Theme::Light, Theme::Dark] {
             let stem = format!("{}-{}", scene.name, theme.word());
             with_request(&scene, &rollup, theme, |request| {
+                let small = &GraphRequest { width: 280, height: 110, ..request.clone() };
+                std::fs::write(folder.join(format!("{stem}-small.png")), png(small)?)?;
+                std::fs::write(folder.join(format!("{stem}-small.svg")), svg(small)?)?;
                 std::fs::write(folder.join(format!("{stem}.png")), png(request)?)?;
                 std::fs::write(folder.join(format!("{stem}.svg")), svg(request)?)?;
                 let spark = sparkline_svg(&rollup, 160, 40, theme);

@@ -2,7 +2,7 @@
 
 use super::brush::{BackendCoord, Brush, Done, Pixels};
 use super::font::{self, Face};
-use super::layout::{LABEL_EM, LEGEND_EM, Layout, ROW_HEIGHT, TITLE_EM};
+use super::layout::{LABEL_EM, LEGEND_EM, Layout, ROW_HEIGHT, SIDE, TITLE_EM, TITLE_MIDDLE};
 use super::scale::{self, Ends, LimitLine};
 use super::series::{self, Drawing, Paint, Point, Series};
 use super::theme::{Palette, mix};
@@ -26,6 +26,8 @@ const SPIKE_INK: f64 = 0.75;
 const LEAST_RUN: f64 = 3.0;
 /// Dashes and the spaces between them, px.
 const DASH: (f64, f64) = (7.0, 4.0);
+/// In a plot lower than this limits have no labels, px.
+const LABELLED_LIMITS: f64 = 90.0;
 /// A gap narrower than this has no text, px.
 const GAP_TEXT: f64 = 52.0;
 
@@ -67,8 +69,8 @@ impl<'a> Picture<'a> {
         let mut brush = Brush::new(backend, pixels);
         let l = &self.layout;
         brush.rect((0.0, 0.0), (l.width, l.height), self.palette.ground)?;
-        self.gaps(&mut brush)?;
         self.grid(&mut brush)?;
+        self.gaps(&mut brush)?;
         for (i, series) in self.drawing.series.iter().enumerate() {
             if series.paint == Paint::Fill {
                 self.series(&mut brush, series, i)?;
@@ -188,7 +190,7 @@ impl<'a> Picture<'a> {
             }
             brush.path(&edge, colour, width)?;
             if let (Paint::Line(_), [p]) = (s.paint, run.as_slice()) {
-                let x = (xs[0].0 + xs[1].0) / 2.0;
+                let x = (xs[0].0 + xs[xs.len() - 1].0) / 2.0;
                 brush.dot((x, self.layout.y(p.edge)), colour)?;
             }
         }
@@ -234,9 +236,12 @@ impl<'a> Picture<'a> {
         let l = &self.layout;
         let mut xs: Vec<(f64, &Point)> =
             run.iter().map(|p| (self.x(p.bucket as f64 + 0.5), p)).collect();
-        if let [(x, p)] = xs[..] {
-            let half = (l.right - l.left) / self.buckets / 2.0;
-            xs = vec![((x - half).max(l.left), p), ((x + half).min(l.right), p)];
+        // A bucket wide enough to be seen is drawn from its start to its end.
+        let half = (l.right - l.left) / self.buckets / 2.0;
+        if half >= 1.0 || run.len() == 1 {
+            let first = xs.first().map(|(x, p)| ((x - half).max(l.left), *p));
+            let last = xs.last().map(|(x, p)| ((x + half).min(l.right), *p));
+            xs = first.into_iter().chain(xs).chain(last).collect();
         }
         let n = xs.len();
         if xs[n - 1].0 - xs[0].0 < LEAST_RUN {
@@ -269,7 +274,7 @@ impl<'a> Picture<'a> {
                 brush.line((x, y), ((x + DASH.0).min(l.right), y), mix(colour, 1.0))?;
                 x += DASH.0 + DASH.1;
             }
-            if !limit.label.is_empty() {
+            if !limit.label.is_empty() && l.plot_height() >= LABELLED_LIMITS {
                 let label = font::fit(Face::Sans, &limit.label, 14.0);
                 let above = if y - 12.0 < l.top { y + 8.0 } else { y - 7.0 };
                 let at = (l.right - 3.0, above);
@@ -284,13 +289,18 @@ impl<'a> Picture<'a> {
         let spec = &self.rollup.spec;
         let period = if spec.period.is_empty() { "second" } else { &spec.period };
         let unit = spec.vlabel.replace("${graph_period}", period);
-        let room = l.right - 16.0;
-        let unit = font::fit(Face::Sans, &unit, room * 0.4 / LABEL_EM);
-        let taken = font::width_em(Face::Sans, &unit) * LABEL_EM;
-        let title = font::fit(Face::Bold, self.request.title, (room - taken - 12.0) / TITLE_EM);
-        brush.text(&title, (Face::Bold, TITLE_EM, self.palette.ink), HPos::Left, (16.0, 18.0))?;
+        let room = l.right - SIDE;
+        // The title goes before the unit where there is not room for both.
+        let title = font::fit(Face::Bold, self.request.title, room / TITLE_EM);
+        let rest = room - font::width_em(Face::Bold, &title) * TITLE_EM - 12.0;
+        let style = (Face::Bold, TITLE_EM, self.palette.ink);
+        brush.text(&title, style, HPos::Left, (SIDE, TITLE_MIDDLE))?;
+        let unit = font::fit(Face::Sans, &unit, rest.max(0.0) / LABEL_EM);
+        if unit.chars().count() < 3 && unit.ends_with('…') {
+            return Ok(());
+        }
         let style = (Face::Sans, LABEL_EM, self.palette.dim);
-        brush.text(&unit, style, HPos::Right, (l.right, 18.0))
+        brush.text(&unit, style, HPos::Right, (l.right, TITLE_MIDDLE))
     }
 
     fn legend<B: DrawingBackend>(&self, brush: &mut Brush<B>) -> Done {

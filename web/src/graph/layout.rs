@@ -18,17 +18,23 @@ const TITLE_HEIGHT: f64 = 34.0;
 const AXIS_HEIGHT: f64 = 24.0;
 /// A row of the legend.
 pub(crate) const ROW_HEIGHT: f64 = 17.0;
-const SIDE: f64 = 16.0;
+/// Free space at the left and right.
+pub(crate) const SIDE: f64 = 16.0;
+/// Where the title stands.
+pub(crate) const TITLE_MIDDLE: f64 = 18.0;
 /// Room for one number of the legend.
 const COLUMNS: (f64, f64) = (62.0, 92.0);
 /// Least room for a field's label in the legend.
-const LEAST_LABEL: f64 = 110.0;
+const LEAST_LABEL: f64 = 90.0;
+
+/// Which of a field's numbers.
+type Number = fn(&Figures) -> Option<f64>;
 
 /// A number's column of the legend.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Column {
     pub title: &'static str,
-    pub of: fn(&Figures) -> Option<f64>,
+    pub of: Number,
     /// Its right end.
     pub right: f64,
 }
@@ -68,7 +74,7 @@ impl Layout {
         let has_title = !(request.title.is_empty() && spec.vlabel.is_empty());
         let top = if has_title { TITLE_HEIGHT } else { 12.0 };
         let bottom = (plot - AXIS_HEIGHT).max(top + 10.0);
-        let n = (((bottom - top) / 34.0) as usize).clamp(1, 12);
+        let n = (((bottom - top) / 34.0) as usize).clamp(2, 12);
         let marks = Marks::new(ends.low, ends.high, n, spec.base(), spec.unscaled);
         let widest = marks
             .at
@@ -152,7 +158,7 @@ impl Layout {
 }
 
 fn columns(left: f64, right: f64) -> Vec<Column> {
-    let all: [(&str, fn(&Figures) -> Option<f64>); 4] =
+    let all: [(&str, Number); 4] =
         [("Cur", |f| f.cur), ("Min", |f| f.min), ("Avg", |f| f.avg), ("Max", |f| f.max)];
     let room = right - left - LEAST_LABEL;
     let wanted: &[usize] = match room {
@@ -181,4 +187,78 @@ fn shown(drawing: &Drawing) -> (Vec<usize>, usize) {
     by_max.sort_by(|a, b| max(b).total_cmp(&max(a)));
     by_max.truncate(MAX_ROWS);
     (by_max, n - MAX_ROWS + drawing.left_out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::series;
+    use crate::graph::testing::{field, request, rollup};
+    use rookery_plugins::{FieldSpec, ServiceSpec};
+
+    fn layout(n: usize, total: Option<&str>, size: (u32, u32), legend: bool) -> Layout {
+        let label = "a label that is far too long for any legend ".repeat(4);
+        let one = |i: usize| {
+            let spec = FieldSpec::gauge(&format!("f{i}"), &format!("{i} {label}"));
+            field(spec, &[Some(i as f64), None])
+        };
+        let mut spec = ServiceSpec::new("s", "S", "other");
+        spec.total = total.map(str::to_owned);
+        let rollup = rollup(spec, (0..n).map(one).collect());
+        let (width, height) = size;
+        let request = GraphRequest { width, height, legend, ..request(&rollup, &[]) };
+        let drawing = series::prepare(&rollup, 2.0);
+        Layout::new(&request, &drawing, Ends { low: 0.0, high: 100.0 })
+    }
+
+    #[test]
+    fn the_legend_comes_below_the_asked_height() {
+        assert_eq!(layout(3, None, (900, 240), false).height, 240.0);
+        let one = layout(1, None, (900, 240), true).height;
+        let four = layout(4, None, (900, 240), true).height;
+        assert!(one > 240.0);
+        assert_eq!(four - one, 3.0 * ROW_HEIGHT);
+    }
+
+    #[test]
+    fn sizes_are_clamped() {
+        let l = layout(1, None, (0, 0), false);
+        assert_eq!((l.width, l.height), (120.0, 80.0));
+        let l = layout(1, None, (u32::MAX, u32::MAX), false);
+        assert_eq!((l.width, l.height), (4000.0, 2400.0));
+        for width in [120, 200, 300, 500] {
+            let l = layout(2, None, (width, 80), true);
+            assert!(l.left < l.right - 20.0 && l.top < l.bottom, "{width}: {l:?}");
+        }
+    }
+
+    #[test]
+    fn labels_are_cut_before_the_numbers() {
+        for width in [250, 420, 900] {
+            let l = layout(2, None, (width, 200), true);
+            let label = &l.rows[0].label;
+            let end = l.left + 18.0 + font::width_em(Face::Sans, label) * LEGEND_EM;
+            let first = &l.rows[0].numbers[0];
+            let number = l.columns[0].right - font::width_em(Face::Mono, first) * LEGEND_EM;
+            assert!(label.ends_with('…') && end < number, "{width}: {label} {end} {number}");
+        }
+    }
+
+    #[test]
+    fn many_fields_are_counted_and_the_largest_named() {
+        let l = layout(30, Some("all"), (900, 200), true);
+        assert_eq!(l.rows.len(), 25);
+        assert!(l.rows[0].label.starts_with("29 ") && l.rows[24].label == "all");
+        assert_eq!(l.rows[24].numbers[0], "435");
+        assert_eq!(l.more, "+ 6 more");
+        assert_eq!(layout(24, None, (900, 200), true).more, "");
+    }
+
+    #[test]
+    fn values_stand_between_the_ends() {
+        let l = layout(1, None, (900, 240), false);
+        assert_eq!((l.y(0.0), l.y(100.0)), (l.bottom, l.top));
+        assert_eq!((l.y(f64::INFINITY), l.y(f64::NEG_INFINITY)), (l.top, l.bottom));
+        assert_eq!(l.y(50.0), (l.top + l.bottom) / 2.0);
+    }
 }

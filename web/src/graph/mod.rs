@@ -11,6 +11,8 @@ mod coarse;
 mod draw;
 mod font;
 mod gaps;
+#[cfg(test)]
+mod golden;
 mod layout;
 mod output;
 mod plan;
@@ -37,7 +39,7 @@ use thiserror::Error;
 /// The least and the largest width of a picture, px; others are clamped.
 pub const WIDTHS: (u32, u32) = (120, 4000);
 /// The least and the largest height of the plot, px; others are clamped.
-pub const HEIGHTS: (u32, u32) = (60, 2400);
+pub const HEIGHTS: (u32, u32) = (80, 2400);
 
 /// Why a picture could not be drawn.
 #[derive(Debug, Error)]

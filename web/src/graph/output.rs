@@ -130,7 +130,7 @@ mod tests {
             let Some(end) = rest[at..].find('>') else { return false };
             let tag = &rest[at + 1..at + end];
             rest = &rest[at + end + 1..];
-            if tag.matches('"').count() % 2 != 0 || tag.contains('<') {
+            if !tag.matches('"').count().is_multiple_of(2) || tag.contains('<') {
                 return false;
             }
             match tag.strip_prefix('/') {

@@ -104,16 +104,14 @@ pub(crate) struct Marks {
 impl Marks {
     /// About `n` round marks in `low..=high` (`low < high`, both finite).
     pub(crate) fn new(low: f64, high: f64, n: usize, base: u32, unscaled: bool) -> Marks {
-        let step = nice_step((high / 2.0 - low / 2.0) / n.max(1) as f64 * 2.0, base);
-        let mut at = Vec::new();
-        let first = (low / step - EPSILON).ceil();
-        // Marks are whole multiples of the step, so that zero is exactly zero.
-        for i in 0..(4 * n + 8) {
-            let mark = (first + i as f64) * step;
-            if !mark.is_finite() || mark > high + step * EPSILON {
+        // Finer steps are tried where there would be less than two marks.
+        let (mut step, mut at) = (0.0, Vec::new());
+        for n in [n, n + 1, n * 2 + 1, n * 4] {
+            step = nice_step((high / 2.0 - low / 2.0) / n.max(1) as f64 * 2.0, base);
+            at = multiples(step, low, high, 4 * n + 8);
+            if at.len() > 1 {
                 break;
             }
-            at.push(mark + 0.0);
         }
         let largest = low.abs().max(high.abs());
         let (scaled, prefix) = if unscaled { (largest, "") } else { scale(largest, base) };
@@ -146,6 +144,14 @@ impl Marks {
         };
         if self.prefix.is_empty() { text } else { format!("{text} {}", self.prefix) }
     }
+}
+
+/// The whole multiples of a step in `low..=high`, at most `most`, so that zero is
+/// exactly zero.
+fn multiples(step: f64, low: f64, high: f64, most: usize) -> Vec<f64> {
+    let first = (low / step - EPSILON).ceil();
+    let at = (0..most).map(|i| (first + i as f64) * step + 0.0);
+    at.take_while(|v| v.is_finite() && *v <= high + step * EPSILON).collect()
 }
 
 /// The next round step: 1, 2, 2.5 or 5 times a power of ten; with base 1024,
@@ -213,6 +219,7 @@ mod tests {
         assert_eq!(of(0.0, 1.2e6, 1000), "0 0.25 M 0.50 M 0.75 M 1.00 M");
         assert_eq!(of(0.0, 4.0 * 1024.0 * 1024.0 * 1024.0, 1024), "0 1 G 2 G 3 G 4 G");
         assert_eq!(of(99.0, 101.0, 1000), "99.0 99.5 100.0 100.5 101.0");
+        assert_eq!(of(-3.2, 4.3, 1000), "−2 0 2 4");
         assert_eq!(of(0.0, 0.004, 1000), "0 1 m 2 m 3 m 4 m");
     }
 

@@ -90,11 +90,12 @@ impl Source<'_> {
         for (pair, _) in own.windows(2).zip(breaks).filter(|(_, is_gap)| !is_gap) {
             let (Some(a), Some(b)) = (values[pair[0]], values[pair[1]]) else { continue };
             let (from, to) = (self.filled[pair[0]] as f64, self.filled[pair[1]] as f64);
-            for i in pair[0] + 1..pair[1] {
-                let part = (self.filled[i] as f64 - from) / (to - from);
+            let between = pair[0] + 1..pair[1];
+            for (bucket, value) in self.filled[between.clone()].iter().zip(&mut out[between]) {
+                let part = (*bucket as f64 - from) / (to - from);
                 let mean = a.mean + (b.mean - a.mean) * part;
                 if !mean.is_nan() {
-                    out[i] = Some(Value { mean, min: mean, max: mean });
+                    *value = Some(Value { mean, min: mean, max: mean });
                 }
             }
         }
