@@ -7,11 +7,12 @@
 //! `--nodes 10 --fields 30 --steps 20` is a smoke test.
 
 use clap::Parser;
-use rookery_plugins::Cells;
 use rookery_plugins::wire::{Announce, CONTENT_TYPE, FrameWriter};
+use rookery_plugins::{Cells, FieldKey, Layout};
 use rookery_tests::cost::{Cost, folder_bytes};
-use rookery_tests::fleet::{FleetHost, Pool};
+use rookery_tests::fleet::{FleetHost, Pool, number};
 use rookery_tests::http::{self, Connection};
+use rookery_tests::series;
 use rookery_tests::server::{self, Server, TOKEN};
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,9 @@ struct Args {
     /// So many times over, each on a new history
     #[arg(long, default_value_t = 1)]
     rounds: usize,
+    /// The recorded host `node1s` instead of a fleet
+    #[arg(long)]
+    node1s: bool,
     /// The built `rookery` instead of this program
     #[arg(long)]
     binary: Option<PathBuf>,
@@ -58,7 +62,7 @@ fn main() -> Res<()> {
         return Ok(server::serve(Path::new(dir), addr, |_| axum::Router::new())?);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let fleet = Arc::new(encode(&args)?);
+    let fleet = Arc::new(if args.node1s { encode_node1s()? } else { encode(&args)? });
     for _ in 0..args.rounds {
         runtime.block_on(round(&args, &fleet))?;
     }
@@ -66,9 +70,43 @@ fn main() -> Res<()> {
 }
 
 /// The requests of every node, in one piece of memory each.
+#[derive(Default)]
 struct Requests {
     bytes: Vec<u8>,
     ends: Vec<usize>,
+    n_samples: usize,
+}
+
+impl Requests {
+    fn push(&mut self, frame: &[u8], n_samples: usize) {
+        self.bytes.extend_from_slice(&http::post("/api/v1/ingest", TOKEN, CONTENT_TYPE, frame));
+        self.ends.push(self.bytes.len());
+        self.n_samples += n_samples;
+    }
+}
+
+/// The recorded host, every second a batch; what began later or ended sooner
+/// has no place in its rows.
+fn encode_node1s() -> Res<Vec<Requests>> {
+    let all = series::load("node1s")?;
+    let longest = all.iter().map(|s| s.values.len()).max().unwrap_or(0);
+    let whole: Vec<_> = all.iter().filter(|s| s.values.len() == longest).collect();
+    let fields = whole.iter().enumerate();
+    let keys = fields.map(|(i, _)| FieldKey::new(&format!("s{}", i / 10), &format!("f{}", i % 10)));
+    let layout = Layout::new(keys.collect());
+    let (mut cells, mut writer) = (Cells::new(), FrameWriter::default());
+    let mut requests = Requests::default();
+    for i in 0..longest {
+        cells.clear();
+        whole.iter().for_each(|s| cells.push(number(s.values[i])));
+        writer.start("node1s", 1, i as u64 + 1);
+        if i == 0 {
+            writer.layout(&layout);
+        }
+        writer.row(layout.id(), whole[0].times_ms[i], &cells);
+        requests.push(writer.finish(), cells.len());
+    }
+    Ok(vec![requests])
 }
 
 fn encode(args: &Args) -> Res<Vec<Requests>> {
@@ -79,7 +117,7 @@ fn encode(args: &Args) -> Res<Vec<Requests>> {
     for idx in 0..args.nodes {
         let mut host = FleetHost::new(&pool, 1, idx);
         let (mut cells, mut writer) = (Cells::new(), FrameWriter::default());
-        let mut all = Requests { bytes: Vec::new(), ends: Vec::new() };
+        let mut all = Requests::default();
         for step in 0..args.steps {
             host.step(&mut cells);
             writer.start(&format!("fleet;node{idx:04}"), 1, step as u64 + 1);
@@ -90,9 +128,7 @@ fn encode(args: &Args) -> Res<Vec<Requests>> {
             }
             // Every node has a clock of its own.
             writer.row(pool.layout.id(), start + step * STEP_MS + idx as i64, &cells);
-            let request = http::post("/api/v1/ingest", TOKEN, CONTENT_TYPE, writer.finish());
-            all.bytes.extend_from_slice(&request);
-            all.ends.push(all.bytes.len());
+            all.push(writer.finish(), cells.len());
         }
         fleet.push(all);
     }
@@ -136,7 +172,7 @@ async fn round(args: &Args, fleet: &Arc<Vec<Requests>>) -> Res<()> {
     }
     let wall = began.elapsed().as_secs_f64();
     let after = Cost::of(server.pid())?;
-    let n = args.nodes as f64 * args.fields as f64 * args.steps as f64;
+    let n = fleet.iter().map(|r| r.n_samples).sum::<usize>() as f64;
     report(n, wall, &before, &after, &mut took);
     if !args.no_seal {
         seal(&server, &dir, n).await?;
