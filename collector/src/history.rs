@@ -129,10 +129,34 @@ impl Bucket {
             self.first = v;
         }
         self.count += 1;
-        self.min = self.min.min(v);
-        self.max = self.max.max(v);
+        // Of equal ones (0.0 and -0.0) the first stays.
+        if v < self.min {
+            self.min = v;
+        }
+        if v > self.max {
+            self.max = v;
+        }
         self.sum += v;
         self.last = v;
+    }
+
+    /// Takes in several drawn values, newer than all before.
+    pub fn merge(&mut self, count: u64, range: (f64, f64), sum: f64, ends: (f64, f64)) {
+        if count == 0 {
+            return;
+        }
+        if self.count == 0 {
+            self.first = ends.0;
+        }
+        self.count += count;
+        if range.0 < self.min {
+            self.min = range.0;
+        }
+        if range.1 > self.max {
+            self.max = range.1;
+        }
+        self.sum += sum;
+        self.last = ends.1;
     }
 
     /// The mean; `None` in a gap.

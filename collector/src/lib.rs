@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod pack;
 pub mod period;
 pub mod read;
+pub mod rollup;
 pub mod run;
 pub mod seal;
 pub mod series;

@@ -104,6 +104,13 @@ pub struct BlockRow {
     pub position: u64,
 }
 
+impl BlockRow {
+    /// Whether it holds this column.
+    pub fn holds(&self, col: usize) -> bool {
+        (self.col_from..self.col_to).contains(&(col as i64))
+    }
+}
+
 const COLUMNS_OF_ROW: &str = "id, level, col_from, col_to, t_from, t_to, n_rows, position";
 
 fn block_row(r: &rusqlite::Row<'_>) -> rusqlite::Result<BlockRow> {
@@ -214,13 +221,27 @@ impl Period {
         node: i64,
         layout: LayoutId,
     ) -> Result<Vec<BlockRow>, StoreError> {
+        let mut rows = self.blocks_between(conn, node, layout, (TimeMs::MIN, TimeMs::MAX))?;
+        rows.sort_by_key(|b| (b.t_from, b.id));
+        Ok(rows)
+    }
+
+    /// The blocks of a layout of a node that touch `[from, to)`, in the order in
+    /// which they were sealed.
+    pub fn blocks_between(
+        &self,
+        conn: &Connection,
+        node: i64,
+        layout: LayoutId,
+        span: (TimeMs, TimeMs),
+    ) -> Result<Vec<BlockRow>, StoreError> {
         let sql = format!(
-            "SELECT {COLUMNS_OF_ROW} FROM block WHERE node = ?1 AND layout = ?2 \
-             ORDER BY t_from, id"
+            "SELECT {COLUMNS_OF_ROW} FROM block \
+             WHERE node = ?1 AND layout = ?2 AND t_from < ?3 AND t_to >= ?4 ORDER BY id"
         );
         let run = || -> rusqlite::Result<Vec<BlockRow>> {
             let mut stmt = conn.prepare_cached(&sql)?;
-            stmt.query_map(params![node, layout.0 as i64], block_row)?.collect()
+            stmt.query_map(params![node, layout.0 as i64, span.1, span.0], block_row)?.collect()
         };
         run().map_err(|e| StoreError::db(&self.path, e))
     }

@@ -10,7 +10,8 @@ use crate::head::{HeadBlock, Stored};
 use crate::history::{
     FieldRollup, History, NodeInfo, Now, ReadError, Rollup, Samples, ServiceInfo,
 };
-use crate::period::Period;
+use crate::period::{BlockRow, Period};
+use crate::rollup::{self, Grid, Roll};
 use crate::series::{Drawn, Heartbeat};
 use crate::store::{Shared, StoreError};
 use rookery_plugins::config::nearest;
@@ -60,6 +61,7 @@ impl Reader {
         let keys: Vec<FieldKey> = fields.iter().map(|f| FieldKey::new(service, &f.name)).collect();
         // Newest part first, see the module's text.
         let mut head_parts: Vec<Gather> = fields.iter().map(|f| Gather::new(f)).collect();
+        let mut buf = ColumnBuf::default();
         for index in node.layouts() {
             let cols: Vec<Option<usize>> = keys.iter().map(|k| index.column(k)).collect();
             if cols.iter().all(Option::is_none) {
@@ -69,8 +71,12 @@ impl Reader {
             for period in self.0.periods.between(span.0, span.1) {
                 period
                     .with_reader(|conn| {
-                        let part = SealedPart { period: &period, conn, node: node.id, span };
-                        part.read(index.layout.id(), &cols, &mut gathered)
+                        let id = index.layout.id();
+                        for row in period.blocks_between(conn, node.id, id, span)? {
+                            let to = &mut gathered;
+                            read_block(&period, conn, &row, &cols, span, to, &mut buf)?;
+                        }
+                        Ok(())
                     })
                     .map_err(|e| ReadError::Storage(e.to_string()))?;
             }
@@ -87,6 +93,225 @@ fn not_found(what: &str, name: &str, known: &[&str]) -> ReadError {
         Some(near) => format!("no {what} {name:?}; did you mean {near:?}?"),
         None => format!("no {what} {name:?}"),
     })
+}
+
+/// Fields that stand in the same layouts, so that their blocks are the same.
+struct Together {
+    /// Which of the fields asked for.
+    fields: Vec<usize>,
+    /// The layouts, and the column of each field in it.
+    layouts: Vec<(Arc<LayoutIndex>, Vec<Option<usize>>)>,
+}
+
+fn together(node: &NodeEntry, keys: &[FieldKey]) -> Vec<Together> {
+    let layouts = node.layouts();
+    let mut groups: Vec<(Vec<bool>, Vec<usize>)> = Vec::new();
+    for (i, key) in keys.iter().enumerate() {
+        let holds: Vec<bool> = layouts.iter().map(|l| l.column(key).is_some()).collect();
+        match groups.iter_mut().find(|g| g.0 == holds) {
+            Some(group) => group.1.push(i),
+            None => groups.push((holds, vec![i])),
+        }
+    }
+    let with_columns = |(holds, fields): (Vec<bool>, Vec<usize>)| {
+        let held = layouts.iter().zip(holds).filter(|l| l.1);
+        let layouts = held
+            .map(|(l, _)| (l.clone(), fields.iter().map(|i| l.column(&keys[*i])).collect()))
+            .collect();
+        Together { fields, layouts }
+    };
+    groups.into_iter().map(with_columns).collect()
+}
+
+impl Reader {
+    /// As [`History::rollup`], from the exact samples alone.
+    pub fn rollup_exactly(
+        &self,
+        node: &str,
+        service: &str,
+        span: (TimeMs, TimeMs),
+        step_ms: i64,
+    ) -> Result<Vec<FieldRollup>, ReadError> {
+        let node = self.node(node)?;
+        let spec = self.spec(&node, service)?;
+        let wanted: Vec<&FieldSpec> = spec.fields.iter().collect();
+        let heartbeat = Heartbeat::of(&spec);
+        let grid = Grid { from_ms: span.0, to_ms: span.1, step_ms, before_ms: heartbeat.0 };
+        let samples = self.read_fields(&node, service, &wanted, grid.reads())?;
+        let fields = wanted.iter().zip(samples).map(|(field, samples)| {
+            let mut roll = Roll::new(field, heartbeat, grid);
+            samples.iter().for_each(|(t, v)| roll.sample(t, v));
+            roll.finish()
+        });
+        Ok(fields.collect())
+    }
+
+    fn roll(
+        &self,
+        node: &NodeEntry,
+        service: &str,
+        fields: &[&FieldSpec],
+        rolls: Vec<Roll<'_>>,
+        grid: Grid,
+    ) -> Result<Vec<FieldRollup>, ReadError> {
+        let keys: Vec<FieldKey> = fields.iter().map(|f| FieldKey::new(service, &f.name)).collect();
+        let mut done: Vec<Option<FieldRollup>> = fields.iter().map(|_| None).collect();
+        let mut rest: Vec<Option<Roll<'_>>> = rolls.into_iter().map(Some).collect();
+        for group in together(node, &keys) {
+            let mut rolls: Vec<Roll<'_>> =
+                group.fields.iter().filter_map(|i| rest[*i].take()).collect();
+            let fields: Vec<&FieldSpec> = group.fields.iter().map(|i| fields[*i]).collect();
+            let mut part = RollPart { node, fields: &fields, group: &group, grid, newest_ms: None };
+            part.roll(&self.0, &mut rolls).map_err(|e| ReadError::Storage(e.to_string()))?;
+            for (i, roll) in group.fields.iter().zip(rolls) {
+                done[*i] = Some(roll.finish());
+            }
+        }
+        Ok(done.into_iter().flatten().collect())
+    }
+}
+
+/// Rolls up fields that stand in the same blocks.
+struct RollPart<'a> {
+    node: &'a NodeEntry,
+    fields: &'a [&'a FieldSpec],
+    group: &'a Together,
+    grid: Grid,
+    /// End of the block with the newest samples, if it is a sealed one.
+    newest_ms: Option<TimeMs>,
+}
+
+impl RollPart<'_> {
+    fn newest(&self, periods: &[Arc<Period>]) -> Result<Option<TimeMs>, StoreError> {
+        let span = self.grid.reads();
+        for period in periods.iter().rev() {
+            let newest = period.with_reader(|conn| {
+                let mut newest = None;
+                for (index, _) in &self.group.layouts {
+                    let id = index.layout.id();
+                    let rows = period.blocks_between(conn, self.node.id, id, span)?;
+                    newest = newest.max(rows.iter().map(|b| b.t_to).max());
+                }
+                Ok(newest)
+            })?;
+            if newest.is_some() {
+                return Ok(newest);
+            }
+        }
+        Ok(None)
+    }
+
+    fn gather(&self) -> Vec<Gather> {
+        self.fields.iter().map(|f| Gather::new(f)).collect()
+    }
+
+    fn roll(&mut self, shared: &Shared, rolls: &mut [Roll<'_>]) -> Result<(), StoreError> {
+        // The head first, see the module's text.
+        let mut head = self.gather();
+        for (index, cols) in &self.group.layouts {
+            read_head(self.node, index.layout.id(), cols, self.grid.reads(), &mut head);
+        }
+        let times = head.iter().flat_map(|g| g.samples.times_ms.iter());
+        let head_from = times.min().copied().unwrap_or(TimeMs::MAX);
+        // What the head overlaps waits to be merged with it.
+        let mut late = self.gather();
+        let (from, to) = self.grid.reads();
+        for period in shared.periods.between(from, to) {
+            period
+                .with_reader(|conn| self.roll_period(&period, conn, head_from, rolls, &mut late))?;
+        }
+        for ((roll, mut late), head) in rolls.iter_mut().zip(late).zip(head) {
+            late.append(head);
+            late.finish().iter().for_each(|(t, v)| roll.sample(t, v));
+        }
+        Ok(())
+    }
+
+    fn roll_period(
+        &self,
+        period: &Period,
+        conn: &Connection,
+        head_from: TimeMs,
+        rolls: &mut [Roll<'_>],
+        late: &mut [Gather],
+    ) -> Result<(), StoreError> {
+        let span = self.grid.reads();
+        let mut blocks: Vec<(BlockRow, usize)> = Vec::new();
+        for (i, (index, _)) in self.group.layouts.iter().enumerate() {
+            let rows = period.blocks_between(conn, self.node.id, index.layout.id(), span)?;
+            blocks.extend(rows.into_iter().map(|b| (b, i)));
+        }
+        blocks.sort_by_key(|(b, _)| (b.t_from, b.id));
+        let mut buf = ColumnBuf::default();
+        for cluster in overlapping(&blocks) {
+            let t_to = cluster.iter().map(|(b, _)| b.t_to).max();
+            let is_late = t_to >= Some(head_from);
+            if let [(row, layout)] = cluster
+                && !is_late
+            {
+                let cols = &self.group.layouts[*layout].1;
+                let held = |c: &Option<usize>| c.filter(|c| row.holds(*c));
+                let cols: Vec<Option<usize>> = cols.iter().map(held).collect();
+                let mut block = period.open_block(conn, row.id)?;
+                let exactly = self.newest_ms == Some(row.t_to);
+                rollup::block(&mut block, &cols, rolls, exactly, &mut buf)
+                    .map_err(|e| StoreError::chunk(period.path(), row.id, e))?;
+                continue;
+            }
+            let mut merged = self.gather();
+            let to = if is_late { &mut *late } else { &mut merged };
+            let mut in_order = cluster.to_vec();
+            in_order.sort_by_key(|(b, _)| b.id);
+            for (row, layout) in &in_order {
+                let cols = &self.group.layouts[*layout].1;
+                read_block(period, conn, row, cols, span, to, &mut buf)?;
+            }
+            for (roll, merged) in rolls.iter_mut().zip(merged) {
+                merged.finish().iter().for_each(|(t, v)| roll.sample(t, v));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Splits blocks, by their first time, where no one is across.
+fn overlapping(blocks: &[(BlockRow, usize)]) -> Vec<&[(BlockRow, usize)]> {
+    let mut parts = Vec::new();
+    let (mut start, mut t_to) = (0, TimeMs::MIN);
+    for (i, (row, _)) in blocks.iter().enumerate() {
+        if i > start && row.t_from > t_to {
+            parts.push(&blocks[start..i]);
+            start = i;
+        }
+        t_to = t_to.max(row.t_to);
+    }
+    if start < blocks.len() {
+        parts.push(&blocks[start..]);
+    }
+    parts
+}
+
+/// Appends a block's samples of these columns.
+fn read_block(
+    period: &Period,
+    conn: &Connection,
+    row: &BlockRow,
+    cols: &[Option<usize>],
+    span: (TimeMs, TimeMs),
+    out: &mut [Gather],
+    buf: &mut ColumnBuf,
+) -> Result<(), StoreError> {
+    let mut block = period.open_block(conn, row.id)?;
+    let err = |e| StoreError::chunk(period.path(), row.id, e);
+    let times = block.times().map_err(err)?.to_vec();
+    let lo = times.partition_point(|t| *t < span.0);
+    let hi = times.partition_point(|t| *t < span.1);
+    for (col, out) in cols.iter().zip(out) {
+        let Some(col) = col.filter(|c| row.holds(*c)) else { continue };
+        block.column(col, buf).map_err(err)?;
+        out.extend(&times[lo..hi], &buf.kinds[lo..hi], &buf.bits[lo..hi]);
+    }
+    Ok(())
 }
 
 impl History for Reader {
@@ -163,32 +388,10 @@ impl History for Reader {
         let asked = |f: &&FieldSpec| fields.is_empty() || fields.contains(&f.name.as_str());
         let wanted: Vec<&FieldSpec> = spec.fields.iter().filter(asked).collect();
         let heartbeat = Heartbeat::of(&spec);
-        // The sample before the span makes the first rate.
-        let span = (from_ms.saturating_sub(heartbeat.0), to_ms);
-        let samples = self.read_fields(&node, service, &wanted, span)?;
-        let fields = wanted.iter().zip(samples).map(|(field, samples)| {
-            let mut out = FieldRollup {
-                spec: (*field).clone(),
-                buckets: vec![Default::default(); n_buckets as usize],
-                total: Default::default(),
-                increase: None,
-            };
-            let mut drawn = Drawn::new(field, heartbeat);
-            for (t, v) in samples.iter() {
-                let value = drawn.next(t, v);
-                if t < from_ms {
-                    drawn.forget_increase();
-                    continue;
-                }
-                if let Some(value) = value {
-                    out.buckets[((t - from_ms) / step_ms) as usize].push(value);
-                    out.total.push(value);
-                }
-            }
-            out.increase = drawn.increase();
-            out
-        });
-        Ok(Rollup { from_ms, step_ms, fields: fields.collect(), spec: spec.clone() })
+        let grid = Grid { from_ms, to_ms, step_ms, before_ms: heartbeat.0 };
+        let rolls = wanted.iter().map(|f| Roll::new(f, heartbeat, grid)).collect();
+        let fields = self.roll(&node, service, &wanted, rolls, grid)?;
+        Ok(Rollup { from_ms, step_ms, fields, spec: spec.clone() })
     }
 
     fn version(&self, node: &str) -> u64 {
@@ -216,6 +419,21 @@ impl Gather {
         self.samples.times_ms.push(time_ms);
         self.samples.kinds.push(kind);
         self.samples.bits.push(bits);
+    }
+
+    /// Ascending ones.
+    fn extend(&mut self, times_ms: &[TimeMs], kinds: &[u8], bits: &[u64]) {
+        let Some(first) = times_ms.first() else { return };
+        if kinds.contains(&(Kind::Absent as u8)) {
+            for (i, time_ms) in times_ms.iter().enumerate() {
+                self.push(*time_ms, kinds[i], bits[i]);
+            }
+            return;
+        }
+        self.in_order &= self.samples.times_ms.last().is_none_or(|last| last < first);
+        self.samples.times_ms.extend_from_slice(times_ms);
+        self.samples.kinds.extend_from_slice(kinds);
+        self.samples.bits.extend_from_slice(bits);
     }
 
     fn append(&mut self, other: Gather) {
@@ -266,53 +484,6 @@ fn read_head(
                 }
             }
         }
-    }
-}
-
-/// The sealed blocks of one node in one period.
-struct SealedPart<'a> {
-    period: &'a Period,
-    conn: &'a Connection,
-    node: i64,
-    span: (TimeMs, TimeMs),
-}
-
-impl SealedPart<'_> {
-    fn read(
-        &self,
-        layout: LayoutId,
-        cols: &[Option<usize>],
-        out: &mut [Gather],
-    ) -> Result<(), StoreError> {
-        let mut buf = ColumnBuf::default();
-        // Columns that stand in the same blocks are read from each at once.
-        let mut done = vec![false; cols.len()];
-        for first in 0..cols.len() {
-            let Some(col) = cols[first].filter(|_| !done[first]) else { continue };
-            let blocks = self.period.blocks(self.conn, self.node, layout, col, self.span)?;
-            let holds_all =
-                |c: usize| blocks.iter().all(|b| (b.col_from..b.col_to).contains(&(c as i64)));
-            let here: Vec<(usize, usize)> = (first..cols.len())
-                .filter(|i| !done[*i])
-                .filter_map(|i| Some((i, cols[i]?)))
-                .filter(|(_, c)| *c == col || (!blocks.is_empty() && holds_all(*c)))
-                .collect();
-            for row in &blocks {
-                let mut block = self.period.open_block(self.conn, row.id)?;
-                let err = |e| StoreError::chunk(self.period.path(), row.id, e);
-                let times = block.times().map_err(err)?.to_vec();
-                let lo = times.partition_point(|t| *t < self.span.0);
-                let hi = times.partition_point(|t| *t < self.span.1);
-                for (i, c) in &here {
-                    block.column(*c, &mut buf).map_err(err)?;
-                    for (k, time) in times.iter().enumerate().take(hi).skip(lo) {
-                        out[*i].push(*time, buf.kinds[k], buf.bits[k]);
-                    }
-                }
-            }
-            here.iter().for_each(|(i, _)| done[*i] = true);
-        }
-        Ok(())
     }
 }
 

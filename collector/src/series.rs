@@ -59,6 +59,13 @@ impl<'a> Drawn<'a> {
         in_range.then_some(drawn)
     }
 
+    /// Leaps over samples that rise all the way to this one, by `grown` since
+    /// the one before them.
+    pub fn leap(&mut self, time_ms: TimeMs, value: Value, grown: f64) {
+        self.before = Some((time_ms, value));
+        self.grown += grown;
+    }
+
     /// Begins the increase anew: what came so far was before the span.
     pub fn forget_increase(&mut self) {
         self.grown = 0.0;

@@ -294,7 +294,9 @@ impl<'a> Replay<'a> {
                 continue;
             };
             let period = PeriodId::of(row.time_ms);
-            if position <= self.sealed_position(node.id, row.layout, period)? {
+            // A block may end in the middle of a frame: of that frame the rows
+            // themselves tell which are sealed.
+            if position < self.sealed_position(node.id, row.layout, period)? {
                 continue;
             }
             writer::apply(self.shared, &node, &index, row, position, now_ms());

@@ -252,3 +252,27 @@ fn rollups_are_what_the_samples_give() {
     let e = reader.rollup("node", "svc", &["f2"], 0, 10, 1).expect_err("unknown").to_string();
     assert!(e.contains("did you mean"), "{e}");
 }
+
+/// A block that ends in the middle of a frame: the frame's other rows are in
+/// the journal only, and must come back from there. (They once did not.)
+#[test]
+fn a_block_may_end_in_the_middle_of_a_frame() {
+    const FRAMES: i64 = 30;
+    const ROWS: i64 = 50;
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let mut sender = Sender::new(1);
+    for f in 0..FRAMES {
+        let row = |r: i64| (1_000_000 + (f * ROWS + r) * 1000, cells(&[Some(Value::Int(r))]));
+        let rows: Vec<_> = (0..ROWS).map(row).collect();
+        send(&store, sender.frame(&layout(1), &rows)).expect("taken");
+    }
+    let want = read(&store, "f0");
+    assert_eq!(want.len() as i64, FRAMES * ROWS);
+    let shared = store.shared().clone();
+    while shared.stats.blocks_sealed.load(Ordering::Relaxed) < 3 {
+        std::thread::yield_now();
+    }
+    drop(store);
+    assert_eq!(read(&open(dir.path()), "f0"), want);
+}

@@ -45,17 +45,23 @@ pub fn nearest<'a>(bad: &str, known: &[&'a str]) -> Option<&'a str> {
     known.iter().map(|k| (distance(bad, k), *k)).filter(|(d, _)| *d <= limit).min().map(|(_, k)| k)
 }
 
-/// Levenshtein's distance, in bytes.
+/// Edits that make one of the other, in bytes; two neighbours swapped are one
+/// (optimal string alignment).
 fn distance(a: &str, b: &str) -> usize {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut before: Vec<usize> = Vec::new();
     let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.bytes().enumerate() {
-            let substituted = diagonal + usize::from(ca != cb);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+    for i in 0..a.len() {
+        let mut next = vec![i + 1];
+        for j in 0..b.len() {
+            let substituted = row[j] + usize::from(a[i] != b[j]);
+            let mut least = substituted.min(row[j + 1] + 1).min(next[j] + 1);
+            if i > 0 && j > 0 && a[i] == b[j - 1] && a[i - 1] == b[j] {
+                least = least.min(before[j - 1] + 1);
+            }
+            next.push(least);
         }
+        before = std::mem::replace(&mut row, next);
     }
     row[b.len()]
 }
@@ -85,6 +91,26 @@ pub fn parse_span_ms(text: &str) -> Result<u64, String> {
 mod tests {
     use super::*;
     use serde::Deserialize;
+
+    #[test]
+    fn slips_of_the_fingers_are_recognised() {
+        let cases = [
+            ("stpe", &["step", "spool"][..], Some("step")),
+            ("smpt", &["smtp", "from"], Some("smtp")),
+            ("intervall", &["interval"], Some("interval")),
+            ("listen", &["listen"], Some("listen")),
+            ("colour", &["listen"], None),
+            ("x", &["y", "listen"], Some("y")),
+            ("", &["listen"], None),
+        ];
+        for (bad, known, want) in cases {
+            assert_eq!(nearest(bad, known), want, "{bad}");
+        }
+        assert_eq!(
+            (distance("ab", "ba"), distance("", "abc"), distance("kitten", "sitting")),
+            (1, 3, 3)
+        );
+    }
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]

@@ -105,8 +105,11 @@ fn agent_config(args: &Args) -> Result<AgentConfig, String> {
         None => AgentConfig { plugin_step: Span::seconds(PLUGIN_STEP_S), ..AgentConfig::default() },
     };
     config.listen.clone_from(&args.node_listen);
-    config.spool = args.data.join("spool");
-    config.plugin_state = args.data.join("plugin-state");
+    // Plugins run in a folder of their own: what they are told must be whole.
+    let data = std::path::absolute(&args.data)
+        .map_err(|e| format!("--data {}: {e}", args.data.display()))?;
+    config.spool = data.join("spool");
+    config.plugin_state = data.join("plugin-state");
     for dir in &args.plugins {
         if !dir.is_dir() {
             return Err(format!("--plugins {}: there is no such folder", dir.display()));

@@ -53,7 +53,7 @@ impl Machine {
         let before = service.mark();
         let from = service.state;
         service.step(state, time_ms);
-        let due = if live { service.due() } else { None };
+        let due = if live { service.due(self.settings.tell_changes) } else { None };
         if service.mark() == before && due.is_none() {
             return;
         }
@@ -160,11 +160,16 @@ impl Service {
 
     /// What people are still to be told. Comparing what is with what was told
     /// makes late, repeated and restarted evaluation harmless.
-    fn due(&self) -> Option<NoticeKind> {
+    fn due(&self, tell_changes: bool) -> Option<NoticeKind> {
         match (self.state, self.notified) {
             (State::Ok, Some(_)) => Some(NoticeKind::Recovery),
             (State::Ok, None) => None,
-            (state, told) => (self.hard && told != Some(state)).then_some(NoticeKind::Problem),
+            (state, told) => {
+                // "It cannot be told" was no warning of what is known now.
+                let is_news = |told| told != state && (tell_changes || told == State::Unknown);
+                let is_news = told.is_none_or(is_news);
+                (self.hard && is_news).then_some(NoticeKind::Problem)
+            }
         }
     }
 }

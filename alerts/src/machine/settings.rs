@@ -11,6 +11,10 @@ pub struct Settings {
     pub max_check_attempts: u32,
     /// Unknown samples in a row until a field is UNKNOWN.
     pub unknown_limit: u32,
+    /// Whether a problem that changes (from WARNING to CRITICAL, say) is told
+    /// again, in the same thread. Without it one problem is one notice and one
+    /// recovery.
+    pub tell_changes: bool,
     /// A node is DOWN when nothing arrived for this many of its fastest steps…
     pub down_after_steps: u32,
     /// …and for at least this long.
@@ -32,6 +36,7 @@ impl Default for Settings {
         Settings {
             max_check_attempts: 3,
             unknown_limit: 3,
+            tell_changes: false,
             down_after_steps: 3,
             down_after_ms: 30_000,
             start_grace_ms: 60_000,

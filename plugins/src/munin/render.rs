@@ -1,7 +1,7 @@
 //! Services and values → the text that a Munin master reads.
 
-use crate::{TimeMs, Value};
 use crate::spec::{Draw, FieldSpec, FieldType, ServiceSpec};
+use crate::{TimeMs, Value};
 use std::fmt::Write;
 
 /// What a plugin would print for `config`. Attributes at their defaults are

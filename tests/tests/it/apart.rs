@@ -100,7 +100,7 @@ fn several_agents_reach_a_collector_in_another_namespace() {
                     "--node",
                     &host,
                     "--service",
-                    "if_lo",
+                    "load",
                     "--from",
                     "-1h",
                 ])

@@ -96,7 +96,7 @@ impl<'b, B: DrawingBackend> Brush<'b, B> {
         self.backend.draw_circle(at, radius, &colour, true).map_err(|e| e.to_string())
     }
 
-    /// What lies between two edges of equal length.
+    /// What lies between two edges that go the same way.
     pub(crate) fn between(
         &mut self,
         a: &[BackendCoord],

@@ -22,6 +22,8 @@ const BAND: f64 = 0.28;
 const SPIKE: f64 = 3.0;
 const SPIKE_PX: f64 = 5.0;
 const SPIKE_INK: f64 = 0.75;
+/// The time zone's name, em in px.
+const ZONE_EM: f64 = 9.0;
 /// A run of points is drawn at least so wide, px; as a line it gets a dot.
 const LEAST_RUN: f64 = 3.0;
 /// Dashes and the spaces between them, px.
@@ -153,6 +155,7 @@ impl<'a> Picture<'a> {
         let l = &self.layout;
         let from = self.rollup.from_ms;
         let marks = ticks::marks(from, self.request.to_ms, l.right - l.left, self.request.tz);
+        let mut free = l.right;
         for mark in marks {
             let x = self.x_of_time(mark.time_ms);
             let (face, colour) = match mark.is_major {
@@ -164,9 +167,22 @@ impl<'a> Picture<'a> {
             if x - half > 2.0 && x + half < l.width - 2.0 {
                 let at = (x, l.bottom + 14.0);
                 brush.text(&mark.label, (face, LABEL_EM, colour), HPos::Center, at)?;
+                free = free.min(x - half);
             }
         }
-        Ok(())
+        self.zone(brush, free)
+    }
+
+    /// Whose time it is, left of the first mark if there is room.
+    fn zone<B: DrawingBackend>(&self, brush: &mut Brush<B>, free: f64) -> Done {
+        let Ok(end) = jiff::Timestamp::from_millisecond(self.request.to_ms) else { return Ok(()) };
+        let info = self.request.tz.to_offset_info(end);
+        let name = font::fit(Face::Sans, info.abbreviation(), 5.0);
+        if SIDE + font::width_em(Face::Sans, &name) * ZONE_EM + 6.0 > free {
+            return Ok(());
+        }
+        let at = (SIDE, self.layout.bottom + 14.0);
+        brush.text(&name, (Face::Sans, ZONE_EM, self.palette.dim), HPos::Left, at)
     }
 
     fn series<B: DrawingBackend>(&self, brush: &mut Brush<B>, s: &Series, i: usize) -> Done {
@@ -189,9 +205,11 @@ impl<'a> Picture<'a> {
                 self.spikes(brush, &xs, colour)?;
             }
             brush.path(&edge, colour, width)?;
-            if let (Paint::Line(_), [p]) = (s.paint, run.as_slice()) {
-                let x = (xs[0].0 + xs[xs.len() - 1].0) / 2.0;
-                brush.dot((x, self.layout.y(p.edge)), colour)?;
+            // A service's very first points would hardly be seen as a line.
+            let (first, last) = (xs[0].0, xs[xs.len() - 1].0);
+            let is_short = run.len() == 1 || last - first <= LEAST_RUN;
+            if let (Paint::Line(_), true, Some(p)) = (s.paint, is_short, run.last()) {
+                brush.dot(((first + last) / 2.0, self.layout.y(p.edge)), colour)?;
             }
         }
         Ok(())
@@ -204,7 +222,16 @@ impl<'a> Picture<'a> {
         xs: &[(f64, &Point)],
         of: fn(&Point) -> f64,
     ) -> Vec<BackendCoord> {
-        xs.iter().map(|(x, p)| brush.at((*x, self.layout.y(of(p))))).collect()
+        let mut out: Vec<BackendCoord> = Vec::with_capacity(xs.len());
+        for at in xs.iter().map(|(x, p)| brush.at((*x, self.layout.y(of(p))))) {
+            // What lies on a level line between two points is not needed.
+            match out[..] {
+                [.., (_, a), (_, b)] if a == at.1 && b == at.1 => out.pop(),
+                _ => None,
+            };
+            out.push(at);
+        }
+        out
     }
 
     /// Where a band reaches much further than it usually does, as with one bad

@@ -1,0 +1,228 @@
+//! Rollups: what a field's samples say by steps of time.
+//!
+//! Blocks that overlap nothing are read by their summaries; a column is decoded
+//! only where one of its summaries speaks of several buckets, of an edge of the
+//! span, or of something a summary cannot tell (a reset, a gap, values out of
+//! range). Counts, least and greatest are to the bit what the exact samples
+//! give. Of counters the sum of rates and the newest rate inside of a summary
+//! are by its mean rate; the newest of the whole span is exact.
+
+use crate::chunk::{Block, ChunkError, ColumnBuf, ReadAt, Summary};
+use crate::history::FieldRollup;
+use crate::series::{Drawn, Heartbeat};
+use rookery_plugins::{FieldSpec, FieldType, Kind, TimeMs, Value};
+use std::ops::Range;
+
+/// Between the shortest and the longest step of a summary's samples there may
+/// be so much difference for its mean rate to stand for the rates.
+const UNEVEN: f64 = 1.05;
+
+/// The steps of time.
+#[derive(Clone, Copy, Debug)]
+pub struct Grid {
+    /// Start of the first bucket.
+    pub from_ms: TimeMs,
+    /// End of the span.
+    pub to_ms: TimeMs,
+    /// Width of a bucket, ms.
+    pub step_ms: i64,
+    /// What lies so long before the span is read too: it makes the first rate.
+    pub before_ms: i64,
+}
+
+impl Grid {
+    /// How many buckets there are.
+    pub fn len(&self) -> usize {
+        let span = self.to_ms.saturating_sub(self.from_ms);
+        (span.saturating_add(self.step_ms - 1) / self.step_ms.max(1)).max(0) as usize
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The times whose samples are read.
+    pub fn reads(&self) -> (TimeMs, TimeMs) {
+        (self.from_ms.saturating_sub(self.before_ms), self.to_ms)
+    }
+
+    fn bucket(&self, time_ms: TimeMs) -> usize {
+        ((time_ms - self.from_ms) / self.step_ms) as usize
+    }
+}
+
+/// One field's rollup in the making; fed in order of time.
+pub struct Roll<'a> {
+    field: &'a FieldSpec,
+    heartbeat: Heartbeat,
+    grid: Grid,
+    drawn: Drawn<'a>,
+    out: FieldRollup,
+}
+
+impl<'a> Roll<'a> {
+    /// Empty.
+    pub fn new(field: &'a FieldSpec, heartbeat: Heartbeat, grid: Grid) -> Roll<'a> {
+        let out = FieldRollup {
+            spec: field.clone(),
+            buckets: vec![Default::default(); grid.len()],
+            total: Default::default(),
+            increase: None,
+        };
+        Roll { field, heartbeat, grid, drawn: Drawn::new(field, heartbeat), out }
+    }
+
+    /// The next sample.
+    pub fn sample(&mut self, time_ms: TimeMs, value: Value) {
+        let drawn = self.drawn.next(time_ms, value);
+        if time_ms < self.grid.from_ms {
+            self.drawn.forget_increase();
+            return;
+        }
+        if let Some(drawn) = drawn {
+            self.out.buckets[self.grid.bucket(time_ms)].push(drawn);
+            self.out.total.push(drawn);
+        }
+    }
+
+    /// What came of it.
+    pub fn finish(mut self) -> FieldRollup {
+        self.out.increase = self.drawn.increase();
+        self.out
+    }
+
+    fn in_range(&self, least: f64, greatest: f64) -> bool {
+        self.field.min.is_none_or(|min| least >= min)
+            && self.field.max.is_none_or(|max| greatest <= max)
+    }
+
+    /// Takes the samples of `s` as a whole; `false`: they must be decoded.
+    fn summary(&mut self, s: &Summary, run: &RunTimes) -> bool {
+        let (Some((_, first)), Some((_, last))) = (s.first, s.last) else {
+            // Nothing is known in it; what was read ends a counter's run.
+            if s.unknown > 0 {
+                self.drawn.next(run.last_ms, Value::Unknown);
+            }
+            return true;
+        };
+        let grid = &self.grid;
+        let is_inside = run.first_ms >= grid.from_ms && run.last_ms < grid.to_ms;
+        if !is_inside || grid.bucket(run.first_ms) != grid.bucket(run.last_ms) {
+            return false;
+        }
+        let bucket = grid.bucket(run.first_ms);
+        if self.field.kind == FieldType::Gauge {
+            let (Some(a), Some(b)) = (first.as_f64(), last.as_f64()) else { return false };
+            if !self.in_range(s.min, s.max) {
+                return false;
+            }
+            for to in [&mut self.out.buckets[bucket], &mut self.out.total] {
+                to.merge(s.count as u64, (s.min, s.max), s.sum, (a, b));
+            }
+            return true;
+        }
+        self.counter(s, run, (first, last), bucket)
+    }
+
+    fn counter(
+        &mut self,
+        s: &Summary,
+        run: &RunTimes,
+        (first, last): (Value, Value),
+        bucket: usize,
+    ) -> bool {
+        let Some((lo, hi)) = s.rates else { return false };
+        let is_even = run.longest_ms as f64 <= run.shortest_ms as f64 * UNEVEN;
+        let is_plain = s.count == s.rows.len()
+            && run.longest_ms <= self.heartbeat.0
+            && (is_even || lo == hi)
+            && matches!(self.field.kind, FieldType::Counter | FieldType::Derive)
+            && self.in_range(lo, hi);
+        let Some(grown) = crate::series::growth(self.field.kind, first, last) else {
+            return false;
+        };
+        if !is_plain {
+            return false;
+        }
+        // The rate over from what came before.
+        self.sample(run.first_ms, first);
+        let mean = grown / ((run.last_ms - run.first_ms) as f64 / 1000.0);
+        let n = s.count as u64 - 1;
+        for to in [&mut self.out.buckets[bucket], &mut self.out.total] {
+            to.merge(n, (lo, hi), mean * n as f64, (mean, mean));
+        }
+        self.drawn.leap(run.last_ms, last, grown);
+        true
+    }
+}
+
+/// The times of the rows of a summary.
+#[derive(Clone, Copy, Debug)]
+struct RunTimes {
+    first_ms: TimeMs,
+    last_ms: TimeMs,
+    shortest_ms: i64,
+    longest_ms: i64,
+}
+
+impl RunTimes {
+    fn of(times: &[TimeMs]) -> RunTimes {
+        let (mut shortest_ms, mut longest_ms) = (i64::MAX, 0);
+        for pair in times.windows(2) {
+            let dt = pair[1] - pair[0];
+            shortest_ms = shortest_ms.min(dt);
+            longest_ms = longest_ms.max(dt);
+        }
+        RunTimes { first_ms: times[0], last_ms: times[times.len() - 1], shortest_ms, longest_ms }
+    }
+}
+
+/// Feeds the fields from a block that overlaps no other one. `rolls` are those
+/// of the columns `cols`; `exactly`: without a look at the summaries.
+pub fn block<R: ReadAt>(
+    block: &mut Block<R>,
+    cols: &[Option<usize>],
+    rolls: &mut [Roll<'_>],
+    exactly: bool,
+    buf: &mut ColumnBuf,
+) -> Result<(), ChunkError> {
+    let Some(grid) = rolls.first().map(|r| r.grid) else { return Ok(()) };
+    let times = block.times()?.to_vec();
+    let runs: Vec<RunTimes> = times.chunks(crate::chunk::SUMMARY_ROWS).map(RunTimes::of).collect();
+    // Where buckets are shorter than runs, no run is in one bucket.
+    let span = times[times.len() - 1] - times[0];
+    let exactly = exactly || span / runs.len() as i64 > grid.step_ms;
+    for (col, roll) in cols.iter().zip(rolls) {
+        let Some(col) = *col else { continue };
+        let reads = grid.reads();
+        let lo = times.partition_point(|t| *t < reads.0);
+        let hi = times.partition_point(|t| *t < reads.1);
+        if exactly {
+            block.column(col, buf)?;
+            feed(roll, &times, buf, lo..hi);
+            continue;
+        }
+        let mut decoded = false;
+        for (s, run) in block.summaries(col)?.iter().zip(&runs) {
+            if run.last_ms < reads.0 || run.first_ms >= reads.1 || roll.summary(s, run) {
+                continue;
+            }
+            if !decoded {
+                block.column(col, buf)?;
+                decoded = true;
+            }
+            feed(roll, &times, buf, s.rows.start.max(lo)..s.rows.end.min(hi));
+        }
+    }
+    Ok(())
+}
+
+fn feed(roll: &mut Roll<'_>, times: &[TimeMs], buf: &ColumnBuf, rows: Range<usize>) {
+    for i in rows {
+        let value = Kind::from_u8(buf.kinds[i]).and_then(|k| Value::from_bits(k, buf.bits[i]));
+        if let Some(value) = value {
+            roll.sample(times[i], value);
+        }
+    }
+}
