@@ -13,7 +13,7 @@ use rookery_plugins::{FieldKey, FieldSpec, Layout, LayoutId, ServiceSpec, TimeMs
 use rusqlite::{Connection, params};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 const SCHEMA: &str = "
@@ -75,6 +75,9 @@ pub struct NodeEntry {
     pub version: AtomicU64,
     /// Time of its newest sample; `i64::MIN` before the first.
     pub last_seen_ms: AtomicI64,
+    /// Time of its oldest sample, as far as is known; `i64::MAX` before the
+    /// first.
+    pub first_seen_ms: AtomicI64,
     /// What may change of it.
     state: RwLock<NodeState>,
 }
@@ -104,6 +107,7 @@ impl NodeEntry {
             head: Mutex::default(),
             version: AtomicU64::new(0),
             last_seen_ms: AtomicI64::new(i64::MIN),
+            first_seen_ms: AtomicI64::new(i64::MAX),
             state: RwLock::new(state),
         }
     }
@@ -270,6 +274,11 @@ impl Catalog {
             }
             Ok(())
         })?;
+        let mut first: HashMap<i64, TimeMs> = HashMap::new();
+        for_each(&self.conn, "SELECT node, min(from_ms) FROM service GROUP BY node", |r| {
+            first.insert(r.get(0)?, r.get(1)?);
+            Ok(())
+        })?;
         let mut nodes = write(&self.nodes);
         nodes.by_name.retain(|_, n| by_id.contains_key(&n.id));
         for (id, (name, mut state)) in by_id {
@@ -280,6 +289,9 @@ impl Catalog {
                 continue;
             }
             let entry = NodeEntry::new(id, &name, state);
+            if let Some(first) = first.get(&id) {
+                entry.first_seen_ms.store(*first, Ordering::Relaxed);
+            }
             nodes.by_name.insert(name, Arc::new(entry));
         }
         Ok(())

@@ -33,6 +33,8 @@ pub struct NodeInfo {
     pub group: String,
     /// Time of its newest sample; `None` before the first.
     pub last_seen_ms: Option<TimeMs>,
+    /// Time of its oldest sample, as far as is known without looking.
+    pub first_seen_ms: Option<TimeMs>,
     /// How many services it has.
     pub n_services: usize,
 }

@@ -216,9 +216,11 @@ impl RollPart<'_> {
         // What the head overlaps waits to be merged with it.
         let mut late = self.gather();
         let (from, to) = self.grid.reads();
-        for period in shared.periods.between(from, to) {
-            period
-                .with_reader(|conn| self.roll_period(&period, conn, head_from, rolls, &mut late))?;
+        let periods = shared.periods.between(from, to);
+        // The newest value of the span is told exactly.
+        self.newest_ms = self.newest(&periods)?.filter(|_| head_from == TimeMs::MAX);
+        for period in periods {
+            period.with_reader(|c| self.roll_period(&period, c, head_from, rolls, &mut late))?;
         }
         for ((roll, mut late), head) in rolls.iter_mut().zip(late).zip(head) {
             late.append(head);
@@ -319,10 +321,12 @@ impl History for Reader {
         let all = self.0.nodes.all();
         let info = all.iter().map(|n| {
             let seen = n.last_seen_ms.load(Ordering::Relaxed);
+            let first = n.first_seen_ms.load(Ordering::Relaxed);
             NodeInfo {
                 name: n.name.clone(),
                 group: n.group(),
                 last_seen_ms: (seen != TimeMs::MIN).then_some(seen),
+                first_seen_ms: (first != TimeMs::MAX).then_some(first),
                 n_services: n.n_services(),
             }
         });

@@ -394,6 +394,7 @@ pub fn apply(
     let head = head.layout_or_new(index, phase, || sealed_to(shared, node.id, id));
     let done = head.append(row, position, now_ms, |t| stored_row(shared, node.id, index, t));
     node.last_seen_ms.fetch_max(row.time_ms, Ordering::Relaxed);
+    node.first_seen_ms.fetch_min(row.time_ms, Ordering::Relaxed);
     node.version.fetch_add(1, Ordering::Relaxed);
     if done.n_conflicts > 0 {
         shared.stats.conflicts.fetch_add(done.n_conflicts, Ordering::Relaxed);

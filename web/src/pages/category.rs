@@ -1,9 +1,9 @@
 //! `/category/C`: the services of a category across all nodes, side by side.
 
 use super::layout::{Graph, card_class, node_path, page, service_path, state_badge};
-use super::words::count;
+use super::words::{count, small_span};
 use super::{Html, Page, make};
-use crate::app::App;
+use crate::app::{App, now_ms};
 use crate::error::WebError;
 use axum::extract::{Path, State};
 use maud::html;
@@ -20,6 +20,7 @@ pub async fn category(State(app): State<App>, Path(category): Path<String>) -> P
 }
 
 fn one_category(app: &App, category: &str) -> Result<Html, WebError> {
+    let now = now_ms();
     let mut services: BTreeMap<String, Vec<(String, ServiceInfo)>> = BTreeMap::new();
     for node in app.history.nodes() {
         for s in app.history.services(&node.name).unwrap_or_default() {
@@ -61,7 +62,7 @@ fn one_category(app: &App, category: &str) -> Result<Html, WebError> {
                             }
                             a href=(service_path(node, name)) {
                                 (Graph {
-                                    node, service: name, from: "-1d", to: "now", width: 380,
+                                    node, service: name, from: small_span(app, node, now), to: "now", width: 380,
                                     height: 100, legend: false, alt: super::node::alt(node, s),
                                 }.img())
                             }

@@ -2,7 +2,7 @@
 
 use super::layout::{Graph, card_class, host_badge, node_path, page, segment, state_badge};
 use super::problems::problem_cards;
-use super::words::{Health, STALE_MS, ago, count, health};
+use super::words::{Health, STALE_MS, ago, count, health, span_of_age};
 use super::{Html, Page, make};
 use crate::app::{App, now_ms};
 use crate::error::WebError;
@@ -41,7 +41,7 @@ pub async fn fleet(State(app): State<App>) -> Page {
                             a.more href="/problems" { "all " (problems.len()) }
                         }
                     }
-                    (problem_cards(&problems[..problems.len().min(PROBLEMS_SHOWN)]))
+                    (problem_cards(app, &problems[..problems.len().min(PROBLEMS_SHOWN)]))
                 }
                 @for (group, nodes) in &groups {
                     h2 {
@@ -95,6 +95,7 @@ fn cards(app: &App, nodes: &[&NodeInfo], with_graphs: bool) -> Markup {
 
 fn card(node: &NodeInfo, health: &Health, now: i64, with_graph: bool) -> Markup {
     let age = node.last_seen_ms.map(|t| now.saturating_sub(t));
+    let from = span_of_age(node.first_seen_ms.map(|first| now - first));
     html! {
         div class=(card_class(health.worst)) {
             h3 {
@@ -105,8 +106,8 @@ fn card(node: &NodeInfo, health: &Health, now: i64, with_graph: bool) -> Markup 
             @if with_graph && let Some(service) = &health.shown {
                 a href=(node_path(&node.name)) {
                     (Graph {
-                        node: &node.name, service, from: "-6h", to: "now", width: 380, height: 90,
-                        legend: false, alt: format!("{service} of {} over six hours", node.name),
+                        node: &node.name, service, from, to: "now", width: 380, height: 90,
+                        legend: false, alt: format!("{service} of {}", node.name),
                     }.img())
                 }
             }

@@ -1,7 +1,7 @@
 //! `/node/N`: every service of a node in small graphs, by category.
 
 use super::layout::{Graph, card_class, host_badge, page, segment, service_path, state_badge};
-use super::words::{STALE_MS, ago, count, local};
+use super::words::{STALE_MS, ago, count, local, number, span_of_age};
 use super::{Html, Page, make};
 use crate::app::{App, now_ms};
 use crate::error::WebError;
@@ -30,7 +30,9 @@ fn one_node(app: &App, name: &str) -> Result<Html, WebError> {
         categories.entry(&s.spec.category).or_default().push(s);
     }
     let now = now_ms();
-    let seen = info.and_then(|i| i.last_seen_ms);
+    let seen = info.as_ref().and_then(|i| i.last_seen_ms);
+    let age = info.and_then(|i| i.first_seen_ms).map(|first| now - first);
+    let from = span_of_age(age);
     Ok(page(
         name,
         &crumbs,
@@ -54,14 +56,14 @@ fn one_node(app: &App, name: &str) -> Result<Html, WebError> {
                     (category)
                     a.more href={ "/category/" (segment(category)) } { "on all nodes" }
                 }
-                div.grid { @for s in services { (card(app, name, s)) } }
+                div.grid { @for s in services { (card(app, name, s, from)) } }
             }
         },
     ))
 }
 
 /// A service's small graph with its state.
-pub fn card(app: &App, node: &str, s: &ServiceInfo) -> Markup {
+fn card(app: &App, node: &str, s: &ServiceInfo, from: &str) -> Markup {
     let state = app.states.service_state(node, &s.spec.name);
     let link = service_path(node, &s.spec.name);
     html! {
@@ -75,7 +77,7 @@ pub fn card(app: &App, node: &str, s: &ServiceInfo) -> Markup {
             }
             a href=(link) title=(s.spec.name) {
                 (Graph {
-                    node, service: &s.spec.name, from: "-1d", to: "now", width: 380, height: 100,
+                    node, service: &s.spec.name, from, to: "now", width: 380, height: 100,
                     legend: false, alt: alt(node, s),
                 }.img())
             }
@@ -86,13 +88,12 @@ pub fn card(app: &App, node: &str, s: &ServiceInfo) -> Markup {
 
 /// The newest numbers in words.
 pub fn alt(node: &str, s: &ServiceInfo) -> String {
-    let base = s.spec.base();
     let fields = s.spec.fields.iter().zip(&s.now).filter(|(f, _)| !f.hidden).take(8);
     let values: Vec<String> = fields
         .map(|(f, now)| {
-            let value = now.value.map_or("unknown".to_owned(), |v| crate::graph::si(v, base));
+            let value = now.value.map_or("unknown".to_owned(), |v| number(v, &s.spec));
             format!("{} {value}", f.label_or_name())
         })
         .collect();
-    format!("{} of {node}, the last day; now {}", s.spec.title, values.join(", "))
+    format!("{} of {node}; now {}", s.spec.title, values.join(", "))
 }

@@ -1,7 +1,7 @@
 //! `/problems`: all that is not OK, each with the graph that shows it.
 
 use super::layout::{Graph, badge, card_class, node_path, page, service_path, state_badge};
-use super::words::{ago, count, local};
+use super::words::{ago, count, local, small_span};
 use super::{Page, make};
 use crate::app::{App, now_ms};
 use axum::extract::State;
@@ -23,7 +23,7 @@ pub async fn problems(State(app): State<App>) -> Page {
                     "the plugins' own warning and critical, and from rules in "
                     code { "alerts.d/*.toml" } "." }
             }
-            (problem_cards(shown))
+            (problem_cards(app, shown))
             @if !rest.is_empty() {
                 h2 { "And " (rest.len()) " more" }
                 ul { @for p in rest { li { (line(p)) } } }
@@ -34,7 +34,7 @@ pub async fn problems(State(app): State<App>) -> Page {
 }
 
 /// One card for each.
-pub fn problem_cards(problems: &[Problem]) -> Markup {
+pub fn problem_cards(app: &App, problems: &[Problem]) -> Markup {
     let now = now_ms();
     html! {
         div.grid {
@@ -49,7 +49,7 @@ pub fn problem_cards(problems: &[Problem]) -> Markup {
                     @if let Some(service) = &p.service {
                         a href=(service_path(&p.node, service)) {
                             (Graph {
-                                node: &p.node, service, from: "-6h", to: "now", width: 380,
+                                node: &p.node, service, from: small_span(app, &p.node, now), to: "now", width: 380,
                                 height: 100, legend: false,
                                 alt: format!("{service} of {}: {}", p.node, p.state.text),
                             }.img())

@@ -2,12 +2,11 @@
 //! below it the numbers, the limits and the way to the exact samples.
 
 use super::layout::{Graph, node_path, page, segment, service_path, state_badge};
-use super::words::{ago, local};
+use super::words::{ago, local, number, small_span};
 use super::{Html, Page, make};
 use crate::api::find_service;
 use crate::app::{App, now_ms};
 use crate::error::{Asked, WebError};
-use crate::graph::si;
 use crate::times;
 use axum::extract::{Path, State};
 use maud::{Markup, html};
@@ -176,10 +175,13 @@ impl View<'_> {
         }
     }
 
+    /// Munin's four; of a young node the four shorter ones.
     fn four_graphs(&self) -> Markup {
+        let is_young = small_span(self.app, self.node, self.now_ms) != "-1d";
+        let ranges = if is_young { &RANGES[..4] } else { &RANGES[2..] };
         html! {
             div."grid"."wide" {
-                @for (_, name, from) in &RANGES[2..] {
+                @for (_, name, from) in ranges {
                     div.graph {
                         h3 { "By " (name) }
                         a href={ (self.path()) "?from=" (from) "&to=now" } {
@@ -215,11 +217,11 @@ impl View<'_> {
     }
 
     fn field(&self, i: usize, field: &FieldRollup, has_growth: bool) -> Markup {
-        let base = self.info.spec.base();
+        let shown = |v: f64| number(v, &self.info.spec);
         let spec = &field.spec;
         let service = &self.info.spec.name;
         let known = field.total.count > 0;
-        let number = |v: f64| if known { si(v, base) } else { "–".to_owned() };
+        let total = |v: f64| if known { shown(v) } else { "–".to_owned() };
         let now = self.info.now.get(i).and_then(|n| n.value);
         let (warning, critical) = self.app.states.field_limits(self.node, service, &spec.name);
         let state = self.app.states.field_state(self.node, service, &spec.name);
@@ -230,11 +232,11 @@ impl View<'_> {
                         @if spec.kind != FieldType::Gauge { ", per second" }
                         @if !spec.info.is_empty() { ": " (spec.info) } }
                 }
-                td.n { (now.map_or("–".to_owned(), |v| si(v, base))) }
-                td.n { (number(field.total.min)) }
-                td.n { (number(field.total.mean().unwrap_or_default())) }
-                td.n { (number(field.total.max)) }
-                @if has_growth { td.n { (field.increase.map_or("".to_owned(), |v| si(v, base))) } }
+                td.n { (now.map_or("–".to_owned(), shown)) }
+                td.n { (total(field.total.min)) }
+                td.n { (total(field.total.mean().unwrap_or_default())) }
+                td.n { (total(field.total.max)) }
+                @if has_growth { td.n { (field.increase.map_or(String::new(), shown)) } }
                 td.n { (warning.unwrap_or_default()) }
                 td.n { (critical.unwrap_or_default()) }
                 td { @if state != FieldState::Ok { (state_badge(state, true)) } @else { "OK" } }

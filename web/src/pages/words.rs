@@ -4,7 +4,7 @@ use crate::app::App;
 use crate::times::span;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use rookery_plugins::{HostState, State};
+use rookery_plugins::{HostState, ServiceSpec, State};
 
 /// A node that has said nothing for this long is marked, ms.
 pub const STALE_MS: i64 = 120_000;
@@ -62,4 +62,27 @@ pub fn health(app: &App, node: &str) -> Health {
         health.worst = State::Critical;
     }
     health
+}
+
+/// The span that small graphs show, as a picture's `from` takes it: what there
+/// is of a young node, a day of others.
+pub fn small_span(app: &App, node: &str, now_ms: i64) -> &'static str {
+    let info = app.history.nodes().into_iter().find(|n| n.name == node);
+    span_of_age(info.and_then(|i| i.first_seen_ms).map(|first| now_ms - first))
+}
+
+/// The same for a node that has been known for so long, ms.
+pub fn span_of_age(age_ms: Option<i64>) -> &'static str {
+    const HOUR_MS: i64 = 3_600_000;
+    match age_ms {
+        Some(age) if age < HOUR_MS / 4 => "-15m",
+        Some(age) if age < 2 * HOUR_MS => "-1h",
+        Some(age) if age < 12 * HOUR_MS => "-6h",
+        _ => "-1d",
+    }
+}
+
+/// A number of a service as people read it: scaled unless the service says no.
+pub fn number(v: f64, spec: &ServiceSpec) -> String {
+    if spec.unscaled { crate::graph::plain(v) } else { crate::graph::si(v, spec.base()) }
 }
