@@ -38,7 +38,15 @@
   // Drag over the plot: that span. Double click: back.
   for (const zoom of document.querySelectorAll(".zoom")) {
     const from = Number(zoom.dataset.from), to = Number(zoom.dataset.to);
-    const left = Number(zoom.dataset.left || 0), right = Number(zoom.dataset.right || 1);
+    // The picture itself says where its plot begins and ends.
+    let left = 0, right = 1;
+    const img = zoom.querySelector("img");
+    const measure = async () => {
+      const svg = await (await fetch(img.currentSrc || img.src)).text();
+      const found = /<svg[^>]* width="(\d+)"[^>]* data-plot="([\d.]+) ([\d.]+)"/.exec(svg);
+      if (found) [left, right] = [found[2] / found[1], found[3] / found[1]];
+    };
+    measure().catch(() => {});
     const time = (x) => {
       const box = zoom.getBoundingClientRect();
       const part = ((x - box.left) / box.width - left) / (right - left);

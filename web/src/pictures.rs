@@ -1,6 +1,6 @@
 //! `/graph/N/S.png` and `.svg`: a service's graph of any span.
 //!
-//! Takes `from`, `to`, `width` and `height` (of the plot, px), `theme` (light,
+//! Takes `from`, `to`, `width` and `height` (without the legend, px), `theme` (light,
 //! dark), `tz` (an IANA name), `field` (one alone) and `legend` (1, 0). Spans are
 //! widened to whole pixels, so that two requests a moment apart are one picture;
 //! drawn pictures are kept until new samples of the node arrive.
@@ -196,7 +196,7 @@ fn key(node: String, service: String, form: Form, query: &Query) -> Result<Key, 
     let theme = Theme::parse(theme)
         .ok_or_else(|| WebError::bad(format!("theme {theme:?}: there are light and dark")))?;
     let width = query.width.unwrap_or(WIDTH).clamp(100, 4000);
-    let height = query.height.unwrap_or(HEIGHT).clamp(40, 2400);
+    let height = query.height.unwrap_or(HEIGHT).clamp(80, 2400);
     let (from_ms, to_ms, step_ms) = whole_pixels(from, to, width);
     zone(query.tz.as_deref())?;
     Ok(Key {
@@ -292,7 +292,9 @@ impl App {
                 (f.name.clone(), Limits { warning, critical })
             })
             .collect();
-        let title = format!("{} · {}", info.spec.title, key.node);
+        // Without a legend it stands below a headline of the page.
+        let title =
+            if key.legend { format!("{} · {}", info.spec.title, key.node) } else { String::new() };
         draw(&rollup, &Style { key, tz: &tz, title: &title, limits: &limits })
     }
 }

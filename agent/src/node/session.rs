@@ -17,7 +17,10 @@ const UNKNOWN_COMMAND: &str =
 const UNKNOWN_SERVICE: &str = "# Unknown service\n.\n";
 
 /// A service and the newest value of each of its fields, with its time.
-type Served = (ServiceSpec, Vec<Option<(TimeMs, Value)>>);
+type Served = (ServiceSpec, Vec<Newest>);
+
+/// A field's newest value and its time.
+type Newest = Option<(TimeMs, Value)>;
 
 /// What the client has said it understands.
 #[derive(Clone, Copy, Debug, Default)]
@@ -112,7 +115,7 @@ fn probe_services(node: &Node) -> BTreeMap<String, Vec<Served>> {
     roots
 }
 
-fn with_values(group: &LiveGroup) -> Vec<(&ServiceSpec, Vec<Option<(TimeMs, Value)>>)> {
+fn with_values(group: &LiveGroup) -> Vec<(&ServiceSpec, Vec<Newest>)> {
     let Some(row) = &group.row else { return vec![] };
     let at: std::collections::HashMap<(&str, &str), usize> = row
         .layout

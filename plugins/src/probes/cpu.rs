@@ -113,9 +113,11 @@ fn service(which: Which, cores: usize) -> ServiceSpec {
         Which::All => ("cpu".to_owned(), "CPU usage".to_owned(), cores),
         Which::Core(n) => (format!("cpu.core{n}"), format!("CPU usage of core {n}"), 1),
     };
-    let fields = FIELDS
-        .iter()
-        .map(|(name, info)| FieldSpec::derive(name, name).draw(Draw::AreaStack).info(info));
+    let fields = FIELDS.iter().map(|(name, info)| FieldSpec {
+        // The most of most graphs: grey, so that the eye finds the others.
+        colour: (*name == "idle").then(|| "A3ACB8".to_owned()),
+        ..FieldSpec::derive(name, name).draw(Draw::AreaStack).info(info)
+    });
     ServiceSpec::new(&name, &title, "system")
         .vlabel("%")
         .args(&format!("--base 1000 -r --lower-limit 0 --upper-limit {}", cores * 100))

@@ -99,7 +99,7 @@ fn fifty_kills_lose_nothing_acknowledged() {
     executable(&site.path("plugins/series"), &PLUGIN.replace("DIR", &dir));
     std::process::Command::new("chmod").args(["-R", "a+rwX", &dir]).status().expect("chmod");
 
-    let mut dice = Dice(0x5EED_0F_0DD5);
+    let mut dice = Dice(0x005E_ED0F_0DD5);
     let stop = Arc::new(AtomicBool::new(false));
     let mut collector = site.collector("");
     let mut agent = start_agent(&site);

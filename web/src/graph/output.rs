@@ -15,7 +15,9 @@ fn refused(request: &GraphRequest<'_>, why: impl std::fmt::Display) -> GraphErro
 }
 
 /// The picture as SVG, which shows at its px size and stays sharp when
-/// enlarged. It names no other file and runs nothing.
+/// enlarged. It names no other file and runs nothing. `data-plot` says where the
+/// plot begins and ends, px from the left, for scripts that turn a place into a
+/// time.
 pub fn svg(request: &GraphRequest<'_>) -> Result<String, GraphError> {
     if !font::register() {
         return Err(GraphError::Font);
@@ -35,8 +37,9 @@ pub fn svg(request: &GraphRequest<'_>) -> Result<String, GraphError> {
     let _ = write!(
         out,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
-         viewBox=\"0 0 {} {}\" role=\"img\" stroke-linejoin=\"round\">\n<title>",
-        size.0, size.1
+         viewBox=\"0 0 {} {}\" data-plot=\"{} {}\" role=\"img\" \
+         stroke-linejoin=\"round\">\n<title>",
+        size.0, size.1, picture.layout.left, picture.layout.right
     );
     escape(&mut out, &describe(request, &picture));
     out.push_str("</title>\n");
