@@ -28,6 +28,11 @@
   };
   setInterval(refresh, LIVE_MS);
 
+  // The reader's own zone is one key press away.
+  for (const input of document.querySelectorAll("[data-zone]")) {
+    input.value = Intl.DateTimeFormat().resolvedOptions().timeZone || "";
+  }
+
   // A link with data-key is followed by that key.
   document.addEventListener("keydown", (e) => {
     if (e.ctrlKey || e.altKey || e.metaKey || /^(INPUT|TEXTAREA|SELECT)$/.test(e.target.tagName)) return;

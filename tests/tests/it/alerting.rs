@@ -163,3 +163,43 @@ fn a_silent_node_is_down_once() {
     assert_eq!(subjects.len(), 2, "DOWN once, not once a service: {subjects:#?}");
     assert_eq!(subjects, ["DOWN n1", "UP n1"]);
 }
+
+/// A rule of `alerts.d` over a probe's field; the one who is told is a command.
+#[test]
+fn a_rule_is_told_to_a_command() {
+    let site = Site::new();
+    std::fs::create_dir(site.path("alerts.d")).expect("a folder");
+    let rule = "[[rule]]\nnode = \"n*\"\nservice = \"uptime\"\nwarning = \"~:-1\"\n\
+                max_check_attempts = 1\ncontacts = [\"pager\"]\nlabels = { team = \"ops\" }\n";
+    std::fs::write(site.path("alerts.d/uptime.toml"), rule).expect("writes");
+    let told = site.path("told");
+    let script = site.path("page");
+    executable(
+        &script,
+        &format!(
+            "#!/bin/sh\necho \"$NAGIOS_NOTIFICATIONTYPE $NAGIOS_HOSTNAME \
+             $NAGIOS_SERVICEDESC $NAGIOS_SERVICESTATE\" >> {}\n",
+            told.display()
+        ),
+    );
+    let collector =
+        site.collector(&format!("[[contact]]\nname = \"pager\"\ncommand = [{script:?}]\n"));
+    let agent = site.agent("n1", "step = \"1s\"\n");
+    let lines = || std::fs::read_to_string(&told).unwrap_or_default();
+    wait_for("the command", Duration::from_secs(30), || (!lines().is_empty()).then_some(()));
+    assert_eq!(lines(), "PROBLEM n1 uptime WARNING\n");
+    let problems = crate::support::get(&format!("{}/api/v1/problems", site.url())).json();
+    assert_eq!(problems[0]["service"], "uptime", "{problems}");
+    let output = run(Command::new(bin("check_rookery")).args([
+        "-u",
+        &site.url(),
+        "-H",
+        "n1",
+        "-s",
+        "uptime",
+    ]));
+    assert_eq!(output.status.code(), Some(1));
+    agent.stop();
+    collector.stop();
+    assert_eq!(lines(), "PROBLEM n1 uptime WARNING\n", "told once");
+}

@@ -1,9 +1,10 @@
 //! `/category/C`: the services of a category across all nodes, side by side.
 
 use super::layout::{Graph, card_class, node_path, page, service_path, state_badge};
+use super::visitor::{View, Visitor};
 use super::words::{count, small_span};
 use super::{Html, Page, make};
-use crate::app::{App, now_ms};
+use crate::app::App;
 use crate::error::WebError;
 use axum::extract::{Path, State};
 use maud::html;
@@ -15,12 +16,16 @@ use std::collections::BTreeMap;
 const NODES_MAX: usize = 100;
 
 /// `GET /category/C`.
-pub async fn category(State(app): State<App>, Path(category): Path<String>) -> Page {
-    make(&app, move |app| one_category(app, &category)).await
+pub async fn category(
+    State(app): State<App>,
+    Path(category): Path<String>,
+    visitor: Visitor,
+) -> Page {
+    make(&app, visitor, move |view| one_category(view, &category)).await
 }
 
-fn one_category(app: &App, category: &str) -> Result<Html, WebError> {
-    let now = now_ms();
+fn one_category(view: &View, category: &str) -> Result<Html, WebError> {
+    let (app, now) = (view.app, view.now_ms);
     let mut services: BTreeMap<String, Vec<(String, ServiceInfo)>> = BTreeMap::new();
     for node in app.history.nodes() {
         for s in app.history.services(&node.name).unwrap_or_default() {
@@ -38,6 +43,7 @@ fn one_category(app: &App, category: &str) -> Result<Html, WebError> {
         });
     }
     Ok(page(
+        view,
         category,
         &[("Fleet", "/".to_owned())],
         html! {
@@ -63,7 +69,7 @@ fn one_category(app: &App, category: &str) -> Result<Html, WebError> {
                             a href=(service_path(node, name)) {
                                 (Graph {
                                     node, service: name, from: small_span(app, node, now), to: "now", width: 380,
-                                    height: 100, legend: false, alt: super::node::alt(node, s),
+                                    height: 100, legend: false, alt: super::node::alt(node, s), tz: view.tz,
                                 }.img())
                             }
                         }

@@ -1,10 +1,13 @@
 //! `/` and `/group/G`: what is wrong now, then everything, worst first.
 
-use super::layout::{Graph, card_class, host_badge, node_path, page, segment, state_badge};
+use super::layout::{
+    Graph, card_class, host_badge, node_path, page, segment, service_path, state_badge,
+};
 use super::problems::problem_cards;
+use super::visitor::{View, Visitor};
 use super::words::{Health, STALE_MS, ago, count, health, span_of_age};
 use super::{Html, Page, make};
-use crate::app::{App, now_ms};
+use crate::app::App;
 use crate::error::WebError;
 use axum::extract::{Path, State};
 use maud::{Markup, html};
@@ -18,11 +21,12 @@ const PROBLEMS_SHOWN: usize = 6;
 const GRAPHS_MAX: usize = 60;
 
 /// `GET /`.
-pub async fn fleet(State(app): State<App>) -> Page {
-    make(&app, |app| {
+pub async fn fleet(State(app): State<App>, visitor: Visitor) -> Page {
+    make(&app, visitor, |view| {
+        let app = view.app;
         let nodes = app.history.nodes();
         if nodes.is_empty() {
-            return Ok(page("Fleet", &[], empty()));
+            return Ok(page(view, "Fleet", &[], empty()));
         }
         let problems = app.states.problems();
         let mut groups: BTreeMap<&str, Vec<&NodeInfo>> = BTreeMap::new();
@@ -31,6 +35,7 @@ pub async fn fleet(State(app): State<App>) -> Page {
         }
         let with_graphs = nodes.len() <= GRAPHS_MAX;
         Ok(page(
+            view,
             "Fleet",
             &[],
             html! {
@@ -41,7 +46,7 @@ pub async fn fleet(State(app): State<App>) -> Page {
                             a.more href="/problems" { "all " (problems.len()) }
                         }
                     }
-                    (problem_cards(app, &problems[..problems.len().min(PROBLEMS_SHOWN)]))
+                    (problem_cards(view, &problems[..problems.len().min(PROBLEMS_SHOWN)]))
                 }
                 @for (group, nodes) in &groups {
                     h2 {
@@ -50,7 +55,7 @@ pub async fn fleet(State(app): State<App>) -> Page {
                         }
                         span.more.soft { (count(nodes.len(), "node")) }
                     }
-                    (cards(app, nodes, with_graphs))
+                    (cards(view, nodes, with_graphs))
                 }
             },
         ))
@@ -59,12 +64,12 @@ pub async fn fleet(State(app): State<App>) -> Page {
 }
 
 /// `GET /group/G`.
-pub async fn group(State(app): State<App>, Path(group): Path<String>) -> Page {
-    make(&app, move |app| one_group(app, &group)).await
+pub async fn group(State(app): State<App>, Path(group): Path<String>, visitor: Visitor) -> Page {
+    make(&app, visitor, move |view| one_group(view, &group)).await
 }
 
-fn one_group(app: &App, group: &str) -> Result<Html, WebError> {
-    let nodes = app.history.nodes();
+fn one_group(view: &View, group: &str) -> Result<Html, WebError> {
+    let nodes = view.app.history.nodes();
     let inside = format!("{group};");
     let of: Vec<&NodeInfo> =
         nodes.iter().filter(|n| n.group == group || n.group.starts_with(&inside)).collect();
@@ -72,28 +77,29 @@ fn one_group(app: &App, group: &str) -> Result<Html, WebError> {
         return Err(WebError::not_found(format!("no node is in a group {group:?}")));
     }
     Ok(page(
+        view,
         group,
         &[("Fleet", "/".to_owned())],
         html! {
             h1 { (group) }
             p.soft { (count(of.len(), "node")) }
-            (cards(app, &of, of.len() <= GRAPHS_MAX))
+            (cards(view, &of, of.len() <= GRAPHS_MAX))
         },
     ))
 }
 
-fn cards(app: &App, nodes: &[&NodeInfo], with_graphs: bool) -> Markup {
-    let now = now_ms();
+fn cards(view: &View, nodes: &[&NodeInfo], with_graphs: bool) -> Markup {
     let mut all: Vec<(&NodeInfo, Health)> =
-        nodes.iter().map(|n| (*n, health(app, &n.name))).collect();
+        nodes.iter().map(|n| (*n, health(view.app, &n.name))).collect();
     // Worst first; among equals by name, as they came.
     all.sort_by_key(|(_, h)| std::cmp::Reverse((h.worst.severity(), h.n_bad)));
     html! {
-        div.grid { @for (node, health) in &all { (card(node, health, now, with_graphs)) } }
+        div.grid.nodes { @for (node, health) in &all { (card(view, node, health, with_graphs)) } }
     }
 }
 
-fn card(node: &NodeInfo, health: &Health, now: i64, with_graph: bool) -> Markup {
+fn card(view: &View, node: &NodeInfo, health: &Health, with_graphs: bool) -> Markup {
+    let now = view.now_ms;
     let age = node.last_seen_ms.map(|t| now.saturating_sub(t));
     let from = span_of_age(node.first_seen_ms.map(|first| now - first));
     html! {
@@ -103,12 +109,18 @@ fn card(node: &NodeInfo, health: &Health, now: i64, with_graph: bool) -> Markup 
                 (host_badge(health.host))
                 @if health.n_bad > 0 { (state_badge(health.worst, true)) }
             }
-            @if with_graph && let Some(service) = &health.shown {
-                a href=(node_path(&node.name)) {
-                    (Graph {
-                        node: &node.name, service, from, to: "now", width: 380, height: 90,
-                        legend: false, alt: format!("{service} of {}", node.name),
-                    }.img())
+            @if with_graphs {
+                div.four {
+                    @for service in &health.shown {
+                        a href=(service_path(&node.name, service)) {
+                            (Graph {
+                                node: &node.name, service, from, to: "now", width: 290, height: 110,
+                                legend: false, alt: format!("{service} of {}", node.name),
+                                tz: view.tz,
+                            }.img())
+                            span.soft { (service) }
+                        }
+                    }
                 }
             }
             div.soft {

@@ -1,7 +1,8 @@
 //! The shell that every page has, and the links and pictures in it.
 
+use super::visitor::View;
 use super::{Html, assets};
-use maud::{DOCTYPE, html};
+use maud::{DOCTYPE, Markup, html};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rookery_plugins::{HostState, State};
 
@@ -24,7 +25,21 @@ pub fn service_path(node: &str, service: &str) -> String {
 }
 
 /// A page with breadcrumbs (text, link) above its content.
-pub fn page(title: &str, crumbs: &[(&str, String)], content: maud::Markup) -> Html {
+pub fn page(view: &View, title: &str, crumbs: &[(&str, String)], content: Markup) -> Html {
+    let crumbs = html! {
+        @if !crumbs.is_empty() {
+            div.crumbs { @for (text, link) in crumbs { a href=(link) { (text) } " › " } }
+        }
+    };
+    shell(title, html! { (crumbs) (content) }, zone_choice(view))
+}
+
+/// A page for no one in particular.
+pub fn plain_page(title: &str, content: Markup) -> Html {
+    shell(title, content, html! {})
+}
+
+fn shell(title: &str, content: Markup, foot: Markup) -> Html {
     Html(html! {
         (DOCTYPE)
         html lang="en" {
@@ -44,35 +59,40 @@ pub fn page(title: &str, crumbs: &[(&str, String)], content: maud::Markup) -> Ht
                         a href="/problems" { "Problems" }
                     }
                 }
-                main {
-                    @if !crumbs.is_empty() {
-                        div.crumbs {
-                            @for (text, link) in crumbs { a href=(link) { (text) } " › " }
-                        }
-                    }
-                    (content)
-                }
+                main { (content) }
                 footer {
-                    "Rookery " (env!("CARGO_PKG_VERSION")) " · times in "
-                    (zone_name()) " · exact numbers: " a href="/api/v1/nodes" { "/api/v1/" }
+                    div { "Rookery " (env!("CARGO_PKG_VERSION")) " · exact numbers: "
+                        a href="/api/v1/nodes" { "/api/v1/" } }
+                    (foot)
                 }
             }
         }
     })
 }
 
-fn zone_name() -> String {
-    let zone = jiff::tz::TimeZone::system();
-    zone.iana_name().map_or_else(|| "the collector's local time".to_owned(), str::to_owned)
+/// Which time zone this is, and the way to another.
+fn zone_choice(view: &View) -> Markup {
+    let name = view.zone.iana_name().unwrap_or("the collector's local time");
+    let link = |tz: &str| format!("/zone?tz={}&back={}", segment(tz), segment(view.path));
+    html! {
+        form.row action="/zone" method="get" {
+            span { "Times in " (name) }
+            @if view.tz.is_some() { a href=(link("")) rel="nofollow" { "as the collector" } }
+            @if !name.ends_with("UTC") { a href=(link("UTC")) rel="nofollow" { "UTC" } }
+            input type="hidden" name="back" value=(view.path);
+            input name="tz" placeholder="Europe/Berlin" aria-label="Time zone" data-zone;
+            button type="submit" { "change" }
+        }
+    }
 }
 
 /// A state's word in its colour.
-pub fn badge(word: &str) -> maud::Markup {
+pub fn badge(word: &str) -> Markup {
     html! { span class={ "badge " (word) } { (word) } }
 }
 
 /// A service's, with whether it has been confirmed.
-pub fn state_badge(state: State, is_hard: bool) -> maud::Markup {
+pub fn state_badge(state: State, is_hard: bool) -> Markup {
     html! {
         (badge(state.word()))
         @if state != State::Ok && !is_hard { span.soft { " soft" } }
@@ -80,7 +100,7 @@ pub fn state_badge(state: State, is_hard: bool) -> maud::Markup {
 }
 
 /// A node's.
-pub fn host_badge(state: HostState) -> maud::Markup {
+pub fn host_badge(state: HostState) -> Markup {
     badge(&state.to_string())
 }
 
@@ -111,12 +131,15 @@ pub struct Graph<'a> {
     pub legend: bool,
     /// For those who do not see it.
     pub alt: String,
+    /// The reader's zone, if they chose one.
+    pub tz: Option<&'a str>,
 }
 
 impl Graph<'_> {
     fn src(&self, theme: &str) -> String {
+        let tz = self.tz.map_or(String::new(), |tz| format!("&tz={}", segment(tz)));
         format!(
-            "/graph/{}/{}.svg?from={}&to={}&width={}&height={}&legend={}&theme={theme}",
+            "/graph/{}/{}.svg?from={}&to={}&width={}&height={}&legend={}&theme={theme}{tz}",
             segment(self.node),
             segment(self.service),
             segment(self.from),
@@ -128,7 +151,7 @@ impl Graph<'_> {
     }
 
     /// Light or dark as the reader's system is.
-    pub fn img(&self) -> maud::Markup {
+    pub fn img(&self) -> Markup {
         html! {
             picture {
                 source srcset=(self.src("dark")) media="(prefers-color-scheme: dark)";

@@ -10,6 +10,7 @@ mod layout;
 mod node;
 mod problems;
 mod service;
+mod visitor;
 mod words;
 
 use crate::app::App;
@@ -19,6 +20,7 @@ use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use maud::{Markup, html};
+use visitor::{View, Visitor};
 
 /// The routes of pages, their style and script; all else is a 404 page.
 pub fn routes() -> Router<App> {
@@ -29,6 +31,7 @@ pub fn routes() -> Router<App> {
         .route("/node/{node}/{service}", get(service::service))
         .route("/category/{category}", get(category::category))
         .route("/problems", get(problems::problems))
+        .route("/zone", get(visitor::choose))
         .merge(assets::routes())
         .fallback(nothing)
 }
@@ -56,9 +59,8 @@ impl IntoResponse for PageError {
             StatusCode::BAD_REQUEST => "That was not understood",
             _ => "This should not have happened",
         };
-        let page = layout::page(
+        let page = layout::plain_page(
             title,
-            &[],
             html! {
                 h1 { (title) }
                 p { (text) }
@@ -93,9 +95,10 @@ type Page = Result<Html, PageError>;
 /// Makes a page off the threads that serve.
 async fn make(
     app: &App,
-    work: impl FnOnce(&App) -> Result<Html, WebError> + Send + 'static,
+    visitor: Visitor,
+    work: impl FnOnce(&View) -> Result<Html, WebError> + Send + 'static,
 ) -> Page {
-    app.blocking(work).await.map_err(PageError)
+    app.blocking(move |app| work(&View::new(app, &visitor))).await.map_err(PageError)
 }
 
 async fn nothing(uri: Uri) -> PageError {

@@ -1,9 +1,10 @@
 //! `/node/N`: every service of a node in small graphs, by category.
 
 use super::layout::{Graph, card_class, host_badge, page, segment, service_path, state_badge};
-use super::words::{STALE_MS, ago, count, local, number, span_of_age};
+use super::visitor::{View, Visitor};
+use super::words::{STALE_MS, ago, count, number, span_of_age};
 use super::{Html, Page, make};
-use crate::app::{App, now_ms};
+use crate::app::App;
 use crate::error::WebError;
 use axum::extract::{Path, State};
 use maud::{Markup, html};
@@ -12,11 +13,12 @@ use rookery_plugins::HostState;
 use std::collections::BTreeMap;
 
 /// `GET /node/N`.
-pub async fn node(State(app): State<App>, Path(node): Path<String>) -> Page {
-    make(&app, move |app| one_node(app, &node)).await
+pub async fn node(State(app): State<App>, Path(node): Path<String>, visitor: Visitor) -> Page {
+    make(&app, visitor, move |view| one_node(view, &node)).await
 }
 
-fn one_node(app: &App, name: &str) -> Result<Html, WebError> {
+fn one_node(view: &View, name: &str) -> Result<Html, WebError> {
+    let app = view.app;
     let services = app.history.services(name)?;
     let info = app.history.nodes().into_iter().find(|n| n.name == name);
     let (state, since) = app.states.host_state(name);
@@ -29,11 +31,12 @@ fn one_node(app: &App, name: &str) -> Result<Html, WebError> {
     for s in services.iter().filter(|s| !s.spec.hidden) {
         categories.entry(&s.spec.category).or_default().push(s);
     }
-    let now = now_ms();
+    let now = view.now_ms;
     let seen = info.as_ref().and_then(|i| i.last_seen_ms);
     let age = info.and_then(|i| i.first_seen_ms).map(|first| now - first);
     let from = span_of_age(age);
     Ok(page(
+        view,
         name,
         &crumbs,
         html! {
@@ -44,7 +47,7 @@ fn one_node(app: &App, name: &str) -> Result<Html, WebError> {
                     " · last heard " (ago(seen, now))
                     @if now - seen > STALE_MS { " " span.badge.UNKNOWN { "stale" } }
                 }
-                @if state != HostState::Up && since > 0 { " · " (state) " since " (local(since)) }
+                @if state != HostState::Up && since > 0 { " · " (state) " since " (view.local(since)) }
             }
             nav.jump aria-label="Categories" {
                 @for category in categories.keys() {
@@ -56,15 +59,15 @@ fn one_node(app: &App, name: &str) -> Result<Html, WebError> {
                     (category)
                     a.more href={ "/category/" (segment(category)) } { "on all nodes" }
                 }
-                div.grid { @for s in services { (card(app, name, s, from)) } }
+                div.grid { @for s in services { (card(view, name, s, from)) } }
             }
         },
     ))
 }
 
 /// A service's small graph with its state.
-fn card(app: &App, node: &str, s: &ServiceInfo, from: &str) -> Markup {
-    let state = app.states.service_state(node, &s.spec.name);
+fn card(view: &View, node: &str, s: &ServiceInfo, from: &str) -> Markup {
+    let state = view.app.states.service_state(node, &s.spec.name);
     let link = service_path(node, &s.spec.name);
     html! {
         div class=(card_class(state.state)) {
@@ -78,7 +81,7 @@ fn card(app: &App, node: &str, s: &ServiceInfo, from: &str) -> Markup {
             a href=(link) title=(s.spec.name) {
                 (Graph {
                     node, service: &s.spec.name, from, to: "now", width: 380, height: 100,
-                    legend: false, alt: alt(node, s),
+                    legend: false, alt: alt(node, s), tz: view.tz,
                 }.img())
             }
             @if !state.text.is_empty() { div.soft { (state.text) } }

@@ -2,10 +2,11 @@
 //! below it the numbers, the limits and the way to the exact samples.
 
 use super::layout::{Graph, node_path, page, segment, service_path, state_badge};
-use super::words::{ago, local, number, small_span};
+use super::visitor::{View, Visitor};
+use super::words::{ago, number, small_span};
 use super::{Html, Page, make};
 use crate::api::find_service;
-use crate::app::{App, now_ms};
+use crate::app::App;
 use crate::error::{Asked, WebError};
 use crate::times;
 use axum::extract::{Path, State};
@@ -41,15 +42,16 @@ pub struct Span {
 pub async fn service(
     State(app): State<App>,
     Path((node, service)): Path<(String, String)>,
+    visitor: Visitor,
     span: Result<Asked<Span>, WebError>,
 ) -> Page {
     let Asked(span) = span?;
-    make(&app, move |app| one_service(app, &node, &service, &span)).await
+    make(&app, visitor, move |view| one_service(view, &node, &service, &span)).await
 }
 
 /// What the parts of the page share.
-struct View<'a> {
-    app: &'a App,
+struct Shown<'a> {
+    view: &'a View<'a>,
     node: &'a str,
     info: &'a ServiceInfo,
     /// As written in the address; relative ones move with time.
@@ -57,12 +59,11 @@ struct View<'a> {
     to: &'a str,
     from_ms: i64,
     to_ms: i64,
-    now_ms: i64,
 }
 
-fn one_service(app: &App, node: &str, service: &str, span: &Span) -> Result<Html, WebError> {
+fn one_service(view: &View, node: &str, service: &str, span: &Span) -> Result<Html, WebError> {
+    let (app, now_ms) = (view.app, view.now_ms);
     let info = find_service(app, node, service)?;
-    let now_ms = now_ms();
     let given = |text: &Option<String>| text.clone().filter(|t| !t.trim().is_empty());
     let (from, to) = (given(&span.from), given(&span.to));
     let is_zoomed = from.is_some() || to.is_some();
@@ -75,13 +76,14 @@ fn one_service(app: &App, node: &str, service: &str, span: &Span) -> Result<Html
     if from_ms >= to_ms {
         return Err(WebError::bad("from must be before to"));
     }
-    let view = View { app, node, info: &info, from: &from, to: &to, from_ms, to_ms, now_ms };
+    let shown = Shown { view, node, info: &info, from: &from, to: &to, from_ms, to_ms };
     let step = ((to_ms - from_ms) / TABLE_STEPS).max(1);
     let rollup = app.history.rollup(node, service, &[], from_ms, to_ms, step)?;
     let state = app.states.service_state(node, service);
     let title = format!("{} on {node}", info.spec.title);
     let crumbs = [("Fleet", "/".to_owned()), (node, node_path(node))];
     Ok(page(
+        view,
         &title,
         &crumbs,
         html! {
@@ -89,21 +91,21 @@ fn one_service(app: &App, node: &str, service: &str, span: &Span) -> Result<Html
             @if !state.text.is_empty() {
                 p { (state.text)
                     @if state.since_ms > 0 {
-                        span.soft { " since " (local(state.since_ms)) ", "
+                        span.soft { " since " (view.local(state.since_ms)) ", "
                             (ago(state.since_ms, now_ms)) }
                     }
                 }
             }
             @if !info.active { p { span.badge.UNKNOWN { "no longer reported" } } }
             @if !info.spec.info.is_empty() { p.info { (info.spec.info) } }
-            (view.ranges(is_zoomed))
-            @if is_zoomed { (view.one_graph()) } @else { (view.four_graphs()) }
-            (view.table(&rollup))
+            (shown.ranges(is_zoomed))
+            @if is_zoomed { (shown.one_graph()) } @else { (shown.four_graphs()) }
+            (shown.table(&rollup))
         },
     ))
 }
 
-impl View<'_> {
+impl Shown<'_> {
     fn path(&self) -> String {
         service_path(self.node, &self.info.spec.name)
     }
@@ -119,6 +121,7 @@ impl View<'_> {
             height: size.1,
             legend: true,
             alt,
+            tz: self.view.tz,
         }
         .img()
     }
@@ -160,14 +163,14 @@ impl View<'_> {
     /// Milliseconds are for links; people read dates.
     fn shown(&self, text: &str) -> String {
         match text.parse::<i64>() {
-            Ok(_) => times::parse(text, self.now_ms).map_or(text.to_owned(), times::rfc3339),
+            Ok(_) => times::parse(text, self.view.now_ms).map_or(text.to_owned(), times::rfc3339),
             Err(_) => text.to_owned(),
         }
     }
 
     fn one_graph(&self) -> Markup {
         let (from, to) = (self.from_ms, self.to_ms);
-        let name = format!("{} to {}", local(from), local(to));
+        let name = format!("{} to {}", self.view.local(from), self.view.local(to));
         html! {
             div.graph.zoom data-from=(from) data-to=(to) data-path=(self.path()) {
                 (self.graph(self.from, self.to, &name, (1200, 320)))
@@ -177,7 +180,7 @@ impl View<'_> {
 
     /// Munin's four; of a young node the four shorter ones.
     fn four_graphs(&self) -> Markup {
-        let is_young = small_span(self.app, self.node, self.now_ms) != "-1d";
+        let is_young = small_span(self.view.app, self.node, self.view.now_ms) != "-1d";
         let ranges = if is_young { &RANGES[..4] } else { &RANGES[2..] };
         html! {
             div."grid"."wide" {
@@ -197,7 +200,7 @@ impl View<'_> {
         let has_growth = rollup.fields.iter().any(|f| f.increase.is_some());
         html! {
             h2 { "Numbers"
-                span.more.soft { (local(self.from_ms)) " to " (local(self.to_ms)) }
+                span.more.soft { (self.view.local(self.from_ms)) " to " (self.view.local(self.to_ms)) }
                 a.more href=(self.export(None, "csv")) { "exact samples as CSV" }
                 a.more href=(self.export(None, "json")) { "JSON" }
             }
@@ -223,8 +226,8 @@ impl View<'_> {
         let known = field.total.count > 0;
         let total = |v: f64| if known { shown(v) } else { "–".to_owned() };
         let now = self.info.now.get(i).and_then(|n| n.value);
-        let (warning, critical) = self.app.states.field_limits(self.node, service, &spec.name);
-        let state = self.app.states.field_state(self.node, service, &spec.name);
+        let (warning, critical) = self.view.app.states.field_limits(self.node, service, &spec.name);
+        let state = self.view.app.states.field_state(self.node, service, &spec.name);
         html! {
             tr {
                 td {

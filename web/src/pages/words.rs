@@ -2,18 +2,10 @@
 
 use crate::app::App;
 use crate::times::span;
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use rookery_plugins::{HostState, ServiceSpec, State};
 
 /// A node that has said nothing for this long is marked, ms.
 pub const STALE_MS: i64 = 120_000;
-
-/// `2026-11-20 14:03`, local.
-pub fn local(ms: i64) -> String {
-    let Ok(time) = Timestamp::from_millisecond(ms) else { return "?".to_owned() };
-    time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string()
-}
 
 /// `5 min ago`.
 pub fn ago(ms: i64, now_ms: i64) -> String {
@@ -36,32 +28,52 @@ pub struct Health {
     pub n_bad: usize,
     /// All services.
     pub n_services: usize,
-    /// Some that are there, best known first, for a small graph.
-    pub shown: Option<String>,
+    /// Those that tell most, for small graphs: CPU, memory, disk, network.
+    pub shown: Vec<String>,
 }
 
-/// What tells most of a host at a glance, best first.
-const TELLING: [&str; 6] =
-    ["cpu", "load", "memory", "diskstats_utilization", "mysql_queries", "df"];
+/// What tells most of a host at a glance: of each line the first that it has.
+/// A `*` at the end stands for anything.
+const TELLING: [&[&str]; 4] = [
+    &["cpu", "load", "processes"],
+    &["memory", "swap"],
+    &["diskstats_utilization", "diskstats_iops", "df"],
+    &["if_eth*", "if_en*", "if_err_*", "if_*", "netstat"],
+];
 
 /// Looks at all services of a node.
 pub fn health(app: &App, node: &str) -> Health {
     let (host, _) = app.states.host_state(node);
     let services = app.history.services(node).unwrap_or_default();
-    let mut health =
-        Health { host, worst: State::Ok, n_bad: 0, n_services: services.len(), shown: None };
+    let mut worst = State::Ok;
+    let mut n_bad = 0;
     for s in &services {
         let state = app.states.service_state(node, &s.spec.name).state;
-        health.n_bad += usize::from(state != State::Ok);
-        health.worst = health.worst.worst(state);
+        n_bad += usize::from(state != State::Ok);
+        worst = worst.worst(state);
     }
-    let has = |name: &str| services.iter().any(|s| s.spec.name == name);
-    let telling = TELLING.iter().find(|t| has(t)).map(|t| (*t).to_owned());
-    health.shown = telling.or_else(|| services.first().map(|s| s.spec.name.clone()));
     if host == HostState::Down {
-        health.worst = State::Critical;
+        worst = State::Critical;
     }
-    health
+    let names: Vec<&str> =
+        services.iter().filter(|s| !s.spec.hidden).map(|s| s.spec.name.as_str()).collect();
+    Health { host, worst, n_bad, n_services: services.len(), shown: telling(&names) }
+}
+
+fn telling(names: &[&str]) -> Vec<String> {
+    let fits = |pattern: &str, name: &str| match pattern.strip_suffix('*') {
+        Some(start) => name.starts_with(start),
+        None => name == pattern,
+    };
+    let first = |patterns: &&[&str]| {
+        patterns.iter().find_map(|p| names.iter().find(|n| fits(p, n)).map(|n| (*n).to_owned()))
+    };
+    let mut shown: Vec<String> = TELLING.iter().filter_map(first).collect();
+    if shown.is_empty() {
+        // Not a host as we know it: whatever it has.
+        shown.extend(names.iter().take(TELLING.len()).map(|n| (*n).to_owned()));
+    }
+    shown
 }
 
 /// The span that small graphs show, as a picture's `from` takes it: what there
@@ -85,4 +97,17 @@ pub fn span_of_age(age_ms: Option<i64>) -> &'static str {
 /// A number of a service as people read it: scaled unless the service says no.
 pub fn number(v: f64, spec: &ServiceSpec) -> String {
     if spec.unscaled { crate::graph::plain(v) } else { crate::graph::si(v, spec.base()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tells_most_is_shown() {
+        let names = ["cpu", "df", "diskstats_utilization", "if_err_eth0", "if_eth0", "memory"];
+        assert_eq!(telling(&names), ["cpu", "memory", "diskstats_utilization", "if_eth0"]);
+        assert_eq!(telling(&["queue", "hits"]), ["queue", "hits"]);
+        assert!(telling(&[]).is_empty());
+    }
 }
