@@ -3,7 +3,9 @@
 //!
 //! Runs on the sealer's thread when it has nothing else to do. Blocks that
 //! overlap in time are packed together or not at all, so that it stays true
-//! that of two blocks with one time the older one (by row id) holds.
+//! that of two blocks with one time the older one (by row id) holds. Packed
+//! blocks begin with the day (UTC), so that their summaries seldom speak of two
+//! hours, and graphs by whole hours or days need no decoding.
 
 use crate::catalog::LayoutIndex;
 use crate::chunk::{ColumnBuf, Encoder, Rows};
@@ -20,6 +22,10 @@ use std::sync::Arc;
 pub const PACKED_ROWS: usize = 8640;
 /// A block of nodes with many fields is shorter: so many bytes of cells.
 const PACKED_BYTES: usize = 24 << 20;
+/// So many more rows, as a share, are taken at once, to find the day's end.
+const MORE: usize = 8;
+const HOUR_MS: TimeMs = 3_600_000;
+const DAY_MS: TimeMs = 24 * HOUR_MS;
 /// zstd's level for packed blocks.
 const LEVEL: i32 = 6;
 
@@ -75,17 +81,22 @@ fn runs(rows: &[BlockRow], wanted: usize, all: bool) -> Vec<Range<usize>> {
             found.push(run.clone());
         }
     };
-    for c in clusters(rows) {
-        let is_long = c.blocks.len() == 1 && c.n_rows * 2 > wanted;
-        if is_long || c.n_rows > 2 * wanted || n_rows + c.n_rows > wanted {
+    let limit = wanted + wanted / MORE;
+    let clusters = clusters(rows);
+    for (i, c) in clusters.iter().enumerate() {
+        let next = clusters.get(i + 1).map(|next| rows[next.blocks.start].t_from);
+        let ends_a_day = next.is_some_and(|t| t.div_euclid(DAY_MS) > c.t_to.div_euclid(DAY_MS));
+        let is_long = c.n_rows >= wanted || c.n_rows * 2 > wanted && ends_a_day;
+        // Packed already; or too much to be held in memory: stays.
+        let stays = c.blocks.len() == 1 && is_long || c.n_rows > 2 * wanted;
+        if stays || n_rows + c.n_rows > limit {
             close(&run, true);
             (run, n_rows) = (c.blocks.end..c.blocks.end, 0);
         }
-        if is_long || c.n_rows > 2 * wanted {
-            // Packed already; or too much to be held in memory: stays.
+        if stays {
             continue;
         }
-        run = if run.is_empty() { c.blocks } else { run.start..c.blocks.end };
+        run = if run.is_empty() { c.blocks.clone() } else { run.start..c.blocks.end };
         n_rows += c.n_rows;
     }
     close(&run, n_rows >= wanted);
@@ -101,53 +112,94 @@ pub fn pack(
     index: &Arc<LayoutIndex>,
     all: bool,
 ) -> Result<usize, StoreError> {
-    let err = |e| StoreError::db(period.path(), e);
-    let rows = period.all_blocks(conn, node, index.layout.id())?;
     let wanted = rows_of(index.layout.len());
     let mut n_gone = 0;
-    let mut data = Vec::new();
-    for run in runs(&rows, wanted, all) {
+    let mut from_ms = TimeMs::MIN;
+    loop {
+        let mut rows = period.all_blocks(conn, node, index.layout.id())?;
+        rows.retain(|b| b.t_from >= from_ms);
+        let Some(run) = runs(&rows, wanted, all).into_iter().next() else { return Ok(n_gone) };
         let mut old = rows[run].to_vec();
         // The older one's values hold.
         old.sort_by_key(|b| b.id);
         let whole = decode(period, conn, index, &old)?;
-        let tx = conn.unchecked_transaction().map_err(err)?;
-        let n_blocks = whole.n_rows().div_ceil(wanted);
-        let each = whole.n_rows().div_ceil(n_blocks.max(1)).max(1);
-        for from in (0..whole.n_rows()).step_by(each) {
-            let rows = from..whole.n_rows().min(from + each);
-            let n = whole.n_cols();
-            let times = &whole.times_ms[rows.clone()];
-            let input = Rows {
-                times_ms: times,
-                n_cols: n,
-                kind_sets: &whole.kind_sets,
-                row_kind: &whole.row_kind[rows.clone()],
-                bits: &whole.bits[rows.start * n..rows.end * n],
-            };
-            data.clear();
-            encoder.encode(&input, 0..n, LEVEL, &mut data);
-            let new = NewBlock {
-                node,
-                layout: index.layout.id(),
-                level: 1,
-                cols: 0..n,
-                span: (times[0], times[times.len() - 1]),
-                n_rows: times.len(),
-                position: whole.last_position,
-                data: &data,
-            };
-            insert_block(&tx, &new).map_err(err)?;
+        let pieces = pieces(&whole.times_ms, wanted);
+        // What is left over is packed with what follows it.
+        from_ms = pieces.last().map_or(TimeMs::MAX, |last| whole.times_ms[last.start]);
+        let is_same = pieces.len() == old.len() && old.iter().all(|b| b.level == 1);
+        if !is_same {
+            replace(period, conn, encoder, node, &old, &whole, &pieces)?;
+            n_gone += old.len();
+        } else if pieces.len() < 2 {
+            return Ok(n_gone);
         }
-        for block in &old {
-            tx.prepare_cached("DELETE FROM block WHERE id = ?1")
-                .and_then(|mut s| s.execute(params![block.id]))
-                .map_err(err)?;
-        }
-        tx.commit().map_err(err)?;
-        n_gone += old.len();
     }
-    Ok(n_gone)
+}
+
+/// Puts these rows in the place of the old blocks, in one commit.
+fn replace(
+    period: &Period,
+    conn: &Connection,
+    encoder: &mut Encoder,
+    node: i64,
+    old: &[BlockRow],
+    whole: &HeadBlock,
+    pieces: &[Range<usize>],
+) -> Result<(), StoreError> {
+    let err = |e| StoreError::db(period.path(), e);
+    let n = whole.n_cols();
+    let mut data = Vec::new();
+    let tx = conn.unchecked_transaction().map_err(err)?;
+    for rows in pieces {
+        let times = &whole.times_ms[rows.clone()];
+        let input = Rows {
+            times_ms: times,
+            n_cols: n,
+            kind_sets: &whole.kind_sets,
+            row_kind: &whole.row_kind[rows.clone()],
+            bits: &whole.bits[rows.start * n..rows.end * n],
+        };
+        data.clear();
+        encoder.encode(&input, 0..n, LEVEL, &mut data);
+        let new = NewBlock {
+            node,
+            layout: whole.index.layout.id(),
+            level: 1,
+            cols: 0..n,
+            span: (times[0], times[times.len() - 1]),
+            n_rows: times.len(),
+            position: whole.last_position,
+            data: &data,
+        };
+        insert_block(&tx, &new).map_err(err)?;
+    }
+    for block in old {
+        tx.prepare_cached("DELETE FROM block WHERE id = ?1")
+            .and_then(|mut s| s.execute(params![block.id]))
+            .map_err(err)?;
+    }
+    tx.commit().map_err(err)
+}
+
+/// Cuts ascending times into blocks: where the last day ends that fits, else
+/// the last hour, else where a block is full.
+fn pieces(times: &[TimeMs], wanted: usize) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut start = 0;
+    while start < times.len() {
+        let room = times.len().min(start + wanted);
+        let last = times[room.min(times.len() - 1)];
+        let begin_of = |unit: TimeMs| {
+            let begin = last.div_euclid(unit) * unit;
+            Some(start + times[start..room].partition_point(|t| *t < begin)).filter(|e| *e > start)
+        };
+        let is_end = room == times.len();
+        let end = begin_of(DAY_MS).or_else(|| if is_end { None } else { begin_of(HOUR_MS) });
+        let end = end.unwrap_or(room);
+        found.push(start..end);
+        start = end;
+    }
+    found
 }
 
 /// The rows of these blocks, in order of time.
@@ -221,11 +273,25 @@ mod tests {
 
     #[test]
     fn neighbours_are_packed_when_they_fill_a_block() {
-        let rows: Vec<_> = (0..7).map(|i| row(i, i * 10, i * 10 + 9, 10)).collect();
+        // 12 hours each.
+        let rows: Vec<_> =
+            (0..7).map(|i| row(i, i * DAY_MS / 2, (i + 1) * DAY_MS / 2 - 1, 10)).collect();
         assert_eq!(pairs(&rows, 30, false), [(0, 3), (3, 6)]);
         assert_eq!(pairs(&rows, 30, true), [(0, 3), (3, 6)]);
         assert_eq!(pairs(&rows, 40, false), [(0, 4)]);
         assert_eq!(pairs(&rows, 40, true), [(0, 4), (4, 7)]);
+    }
+
+    #[test]
+    fn blocks_end_with_the_day_or_the_hour() {
+        let times = |step: i64, n: i64| (0..n).map(|i| DAY_MS / 2 + i * step).collect::<Vec<_>>();
+        let ends = |times: &[TimeMs], wanted| {
+            pieces(times, wanted).iter().map(|r| r.end).collect::<Vec<_>>()
+        };
+        assert_eq!(ends(&times(10_000, 10_000), 8640), [4320, 10_000]);
+        assert_eq!(ends(&times(60_000, 4000), 8640), [3600, 4000]);
+        assert_eq!(ends(&times(1000, 9000), 8640), [7200, 9000]);
+        assert_eq!(ends(&times(10, 9000), 4000), [4000, 8000, 9000]);
     }
 
     #[test]

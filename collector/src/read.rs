@@ -255,8 +255,8 @@ impl RollPart<'_> {
                 let held = |c: &Option<usize>| c.filter(|c| row.holds(*c));
                 let cols: Vec<Option<usize>> = cols.iter().map(held).collect();
                 let mut block = period.open_block(conn, row.id)?;
-                let exactly = self.newest_ms == Some(row.t_to);
-                rollup::block(&mut block, &cols, rolls, exactly, &mut buf)
+                let is_newest = self.newest_ms == Some(row.t_to);
+                rollup::block(&mut block, &cols, rolls, is_newest, &mut buf)
                     .map_err(|e| StoreError::chunk(period.path(), row.id, e))?;
                 continue;
             }

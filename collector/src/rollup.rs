@@ -5,9 +5,10 @@
 //! span, or of something a summary cannot tell (a reset, a gap, values out of
 //! range). Counts, least and greatest are to the bit what the exact samples
 //! give. Of counters the sum of rates and the newest rate inside of a summary
-//! are by its mean rate; the newest of the whole span is exact.
+//! are by its mean rate; the newest of the whole span, if the newest block has
+//! any, is exact.
 
-use crate::chunk::{Block, ChunkError, ColumnBuf, ReadAt, Summary};
+use crate::chunk::{Block, ChunkError, ColumnBuf, ReadAt, SUMMARY_ROWS, Summary};
 use crate::history::FieldRollup;
 use crate::series::{Drawn, Heartbeat};
 use rookery_plugins::{FieldSpec, FieldType, Kind, TimeMs, Value};
@@ -59,6 +60,9 @@ pub struct Roll<'a> {
     grid: Grid,
     drawn: Drawn<'a>,
     out: FieldRollup,
+    /// The bucket of the sample before, and its times.
+    bucket: usize,
+    bucket_ms: Range<TimeMs>,
 }
 
 impl<'a> Roll<'a> {
@@ -70,7 +74,8 @@ impl<'a> Roll<'a> {
             total: Default::default(),
             increase: None,
         };
-        Roll { field, heartbeat, grid, drawn: Drawn::new(field, heartbeat), out }
+        let drawn = Drawn::new(field, heartbeat);
+        Roll { field, heartbeat, grid, drawn, out, bucket: 0, bucket_ms: 0..0 }
     }
 
     /// The next sample.
@@ -81,7 +86,13 @@ impl<'a> Roll<'a> {
             return;
         }
         if let Some(drawn) = drawn {
-            self.out.buckets[self.grid.bucket(time_ms)].push(drawn);
+            // Fast path: in the same bucket; a division is dear.
+            if !self.bucket_ms.contains(&time_ms) {
+                self.bucket = self.grid.bucket(time_ms);
+                let start = self.grid.from_ms + self.bucket as i64 * self.grid.step_ms;
+                self.bucket_ms = start..start.saturating_add(self.grid.step_ms);
+            }
+            self.out.buckets[self.bucket].push(drawn);
             self.out.total.push(drawn);
         }
     }
@@ -179,28 +190,30 @@ impl RunTimes {
 }
 
 /// Feeds the fields from a block that overlaps no other one. `rolls` are those
-/// of the columns `cols`; `exactly`: without a look at the summaries.
+/// of the columns `cols`; `is_newest`: the newest value must be exact.
 pub fn block<R: ReadAt>(
     block: &mut Block<R>,
     cols: &[Option<usize>],
     rolls: &mut [Roll<'_>],
-    exactly: bool,
+    is_newest: bool,
     buf: &mut ColumnBuf,
 ) -> Result<(), ChunkError> {
     let Some(grid) = rolls.first().map(|r| r.grid) else { return Ok(()) };
-    let times = block.times()?.to_vec();
-    let runs: Vec<RunTimes> = times.chunks(crate::chunk::SUMMARY_ROWS).map(RunTimes::of).collect();
+    let reads = grid.reads();
+    let times = block.times()?;
+    let lo = times.partition_point(|t| *t < reads.0);
+    let hi = times.partition_point(|t| *t < reads.1);
     // Where buckets are shorter than runs, no run is in one bucket.
     let span = times[times.len() - 1] - times[0];
-    let exactly = exactly || span / runs.len() as i64 > grid.step_ms;
+    let exactly = span / times.len().div_ceil(SUMMARY_ROWS) as i64 > grid.step_ms;
+    let runs: Vec<RunTimes> =
+        if exactly { vec![] } else { times.chunks(SUMMARY_ROWS).map(RunTimes::of).collect() };
     for (col, roll) in cols.iter().zip(rolls) {
         let Some(col) = *col else { continue };
-        let reads = grid.reads();
-        let lo = times.partition_point(|t| *t < reads.0);
-        let hi = times.partition_point(|t| *t < reads.1);
-        if exactly {
+        // A counter's summary does not tell its newest rate.
+        if exactly || is_newest && roll.field.kind != FieldType::Gauge {
             block.column(col, buf)?;
-            feed(roll, &times, buf, lo..hi);
+            feed(roll, block.times()?, buf, lo..hi);
             continue;
         }
         let mut decoded = false;
@@ -212,7 +225,7 @@ pub fn block<R: ReadAt>(
                 block.column(col, buf)?;
                 decoded = true;
             }
-            feed(roll, &times, buf, s.rows.start.max(lo)..s.rows.end.min(hi));
+            feed(roll, block.times()?, buf, s.rows.start.max(lo)..s.rows.end.min(hi));
         }
     }
     Ok(())

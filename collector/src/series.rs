@@ -86,6 +86,13 @@ pub fn growth(kind: FieldType, v0: Value, v1: Value) -> Option<f64> {
     if kind == FieldType::Absolute {
         return v1.as_f64();
     }
+    // Fast path: a counter that rose, as all do nearly always.
+    if let (Value::Int(old), Value::Int(new)) = (v0, v1)
+        && let Some(grown) = new.checked_sub(old)
+        && (grown >= 0 || kind != FieldType::Counter)
+    {
+        return Some(grown as f64);
+    }
     let integer = |v: Value| match v {
         Value::Int(v) => Some(i128::from(v)),
         Value::Uint(v) => Some(i128::from(v)),

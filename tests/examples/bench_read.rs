@@ -41,6 +41,9 @@ struct Args {
     fields: usize,
     #[arg(long, default_value_t = 365)]
     days: i64,
+    /// Only what has this in its name, many times (to attach a profiler)
+    #[arg(long)]
+    only: Option<String>,
     /// The built `rookery`, for reads over HTTP
     #[arg(long)]
     binary: Option<PathBuf>,
@@ -111,10 +114,13 @@ fn fill(args: &Args, data: &Path) -> Res<()> {
 }
 
 /// The median of some runs, and what the first, with nothing in memory, took.
-fn measure(name: &str, mut run: impl FnMut() -> Res<String>) -> Res<()> {
+fn measure(args: &Args, name: &str, mut run: impl FnMut() -> Res<String>) -> Res<()> {
     let mut took = Vec::new();
     let mut said = String::new();
-    while took.len() < 9 {
+    if args.only.as_ref().is_some_and(|only| !name.contains(only)) {
+        return Ok(());
+    }
+    while took.len() < if args.only.is_some() { 99 } else { 9 } {
         let began = Instant::now();
         said = run()?;
         took.push(began.elapsed().as_secs_f64() * 1e3);
@@ -130,7 +136,7 @@ fn read(args: &Args, store: &Store) -> Res<()> {
     let end = START_MS + args.days * DAY_MS;
     let services = reader.services(NODE)?;
     let mut span = |name: &str, days: i64| {
-        measure(name, || {
+        measure(args, name, || {
             let from = end - days.min(args.days) * DAY_MS;
             Ok(format!("{} samples", reader.samples(NODE, "service3", "f3", from, end)?.len()))
         })
@@ -138,7 +144,7 @@ fn read(args: &Args, store: &Store) -> Res<()> {
     span("one field, one day raw", 1)?;
     span("one field, 30 days raw", 30)?;
     let day = (end - DAY_MS, end);
-    measure("all fields by 5 min over a day", || {
+    measure(args, "all fields by 5 min over a day", || {
         let mut n = 0;
         for service in &services {
             let r = reader.rollup(NODE, &service.spec.name, &[], day.0, day.1, 300_000)?;
@@ -146,7 +152,7 @@ fn read(args: &Args, store: &Store) -> Res<()> {
         }
         Ok(format!("{n} buckets"))
     })?;
-    measure("all fields by 1 h over a day", || {
+    measure(args, "all fields by 1 h over a day", || {
         let mut n = 0;
         for service in &services {
             let r = reader.rollup(NODE, &service.spec.name, &[], day.0, day.1, 3_600_000)?;
@@ -155,7 +161,7 @@ fn read(args: &Args, store: &Store) -> Res<()> {
         Ok(format!("{n} buckets"))
     })?;
     let mut year = |name: &str, from: i64, step: i64| {
-        measure(name, || {
+        measure(args, name, || {
             let r = reader.rollup(NODE, "service3", &[], from, end, step)?;
             let n: u64 = r.fields.iter().map(|f| f.total.count).sum();
             Ok(format!("{} fields, {n} samples", r.fields.len()))
@@ -164,7 +170,7 @@ fn read(args: &Args, store: &Store) -> Res<()> {
     year("a service, all days by 12 h", START_MS, 12 * 3_600_000)?;
     year("a service, all days by a day", START_MS, DAY_MS)?;
     year("a service, all days by an 800th", START_MS, (end - START_MS) / 800)?;
-    measure("a service, all days by 12 h, exactly", || {
+    measure(args, "a service, all days by 12 h, exactly", || {
         let all = reader.rollup_exactly(NODE, "service3", (START_MS, end), 12 * 3_600_000)?;
         Ok(format!("{} samples", all.iter().map(|f| f.total.count).sum::<u64>()))
     })

@@ -102,8 +102,15 @@ pub struct Block<R: ReadAt> {
     times_raw: Vec<u8>,
     times: Vec<TimeMs>,
     part: Option<OpenPart>,
-    /// The summaries of one part, and its index.
-    summaries: Option<(usize, Vec<u8>)>,
+    summaries: Option<OpenSummaries>,
+}
+
+/// The summaries of one part, decompressed.
+struct OpenSummaries {
+    idx: usize,
+    raw: Vec<u8>,
+    /// The column that was not read yet, and where its summaries begin.
+    next: (usize, usize),
 }
 
 fn malformed(section: Section) -> impl Fn(Flaw) -> ChunkError {
@@ -163,16 +170,22 @@ impl<R: ReadAt> Block<R> {
         self.times()?;
         let entry = &self.parts[idx];
         let section = Section::Summaries(entry.cols.clone());
-        if self.summaries.as_ref().is_none_or(|s| s.0 != idx) {
-            let (raw, _) = self.unpack(&entry.summaries, &section)?;
-            self.summaries = Some((idx, raw));
-        }
-        let Some((_, raw)) = &self.summaries else { return Err(ChunkError::NotABlock) };
+        // Columns that are asked for in order are found where the last ended.
+        let at = match self.summaries.take() {
+            Some(open) if open.idx == idx && open.next.0 <= col => open,
+            Some(open) if open.idx == idx => OpenSummaries { next: (entry.cols.start, 0), ..open },
+            _ => {
+                let (raw, _) = self.unpack(&entry.summaries, &section)?;
+                OpenSummaries { idx, raw, next: (entry.cols.start, 0) }
+            }
+        };
         let mut out = Vec::new();
-        let mut cursor = Cursor::new(raw);
+        let mut cursor = Cursor::new(&at.raw[at.next.1..]);
         let mut read = |out| summary_code::read(&mut cursor, &self.times, out);
-        let before = (entry.cols.start..col).try_for_each(|_| read(None));
+        let before = (at.next.0..col).try_for_each(|_| read(None));
         before.and_then(|()| read(Some(&mut out))).map_err(malformed(section))?;
+        let next = (col + 1, at.next.1 + cursor.position());
+        self.summaries = Some(OpenSummaries { next, ..at });
         Ok(out)
     }
 
