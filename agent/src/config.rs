@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// Where the configuration is looked for.
 pub const CONFIG_FILE: &str = "/etc/rookery/agent.toml";
+/// Where a collector on the same host keeps its token.
+pub const TOKEN_FILE: &str = "/var/lib/rookery/token";
 /// The shortest step that is taken, ms.
 pub const STEP_MS_MIN: u64 = 50;
 /// The smallest spool that is taken, bytes.
@@ -56,7 +58,8 @@ pub struct Config {
     pub collector: String,
     /// The token that the collector asks for; empty: none.
     pub token: String,
-    /// A file that holds the token, if `token` is empty.
+    /// A file that holds the token, if `token` is empty; [`TOKEN_FILE`] if it is
+    /// there.
     pub token_file: Option<PathBuf>,
     /// How often probes are read.
     pub step: Span,
@@ -203,14 +206,18 @@ impl Config {
         })
     }
 
-    /// The token, from `token` or `token_file`.
+    /// The token, from `token` or `token_file`; with neither, that of a
+    /// collector on the same host, if there is one.
     pub fn read_token(&self) -> Result<String, String> {
-        let Some(file) = self.token_file.as_ref().filter(|_| self.token.is_empty()) else {
+        if !self.token.is_empty() {
             return Ok(self.token.clone());
-        };
-        std::fs::read_to_string(file)
-            .map(|t| t.trim().to_owned())
-            .map_err(|e| format!("token_file {}: {e}", file.display()))
+        }
+        let file = self.token_file.as_deref().unwrap_or(Path::new(TOKEN_FILE));
+        match std::fs::read_to_string(file) {
+            Ok(text) => Ok(text.trim().to_owned()),
+            Err(_) if self.token_file.is_none() => Ok(String::new()),
+            Err(e) => Err(format!("token_file {}: {e}", file.display())),
+        }
     }
 
     /// What `[probe.NAME]` says.

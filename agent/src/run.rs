@@ -5,7 +5,7 @@ use crate::event::Outlet;
 use crate::node::{self, AllowList, Node};
 use crate::plugin::{self, Context, Plugins};
 use crate::sampler::{Common, Live, Sampler, Slot};
-use crate::ship::{ClientError, Shipper, Stats, Target};
+use crate::ship::{ClientError, ReadToken, Shipper, Stats, Target};
 use crate::spool::{Spool, SpoolError};
 use rookery_plugins::ProbeEntry;
 use rookery_plugins::probes::PROBES;
@@ -82,6 +82,10 @@ pub async fn run_with(
         group: config.group.clone(),
         collector: config.collector.clone(),
         token: config.read_token().map_err(AgentError::Config)?,
+        read_token: ReadToken(Arc::new({
+            let config = config.clone();
+            move || config.read_token()
+        })),
     };
     let stats = Arc::new(Stats::default());
     let shipper = Shipper::new(target, spool, Arc::clone(&stats))?;

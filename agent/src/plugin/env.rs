@@ -26,8 +26,7 @@ pub fn job(
     path: &Path,
     verb: Option<&str>,
 ) -> Result<Job, String> {
-    let ids =
-        if rustix::process::geteuid().is_root() { Some(ids::resolve(settings)?) } else { None };
+    let ids = if ids::may_change() { Some(ids::resolve(settings)?) } else { None };
     let mut words: Vec<OsString> = Vec::new();
     for word in &settings.command {
         match word.as_str() {

@@ -158,6 +158,8 @@ fn command(job: &Job) -> Command {
     let ids = job.ids.clone();
     let become_plugin = move || {
         rustix::process::umask(rustix::fs::Mode::WOTH);
+        // What lets a service become others is not for plugins.
+        rustix::thread::clear_ambient_capability_set()?;
         if let Some(ids) = &ids {
             rustix::thread::set_thread_groups(&ids.groups)?;
             rustix::thread::set_thread_res_gid(ids.gid, ids.gid, ids.gid)?;

@@ -5,6 +5,7 @@
 
 use super::conf::Settings;
 use rustix::fs::{Gid, Uid};
+use rustix::thread::{CapabilitySet, capabilities};
 
 /// Munin's user for plugins that name none.
 pub const USER_DEFAULT: &str = "nobody";
@@ -22,6 +23,13 @@ pub struct Ids {
     pub gid: Gid,
     /// All groups.
     pub groups: Vec<Gid>,
+}
+
+/// Whether this process may become another user: root may, and so may a service
+/// with CAP_SETUID and CAP_SETGID.
+pub fn may_change() -> bool {
+    let needed = CapabilitySet::SETUID | CapabilitySet::SETGID;
+    capabilities(None).is_ok_and(|c| c.effective.contains(needed))
 }
 
 /// The ids for a plugin's settings; the error names what is unknown.

@@ -86,6 +86,19 @@ pub struct Target {
     pub collector: String,
     /// The token; empty: none.
     pub token: String,
+    /// Reads it again when it has been refused: it may have been changed, or
+    /// the collector been started for the first time.
+    pub read_token: ReadToken,
+}
+
+/// Where a [`Target`]'s token comes from.
+#[derive(Clone)]
+pub struct ReadToken(pub Arc<dyn Fn() -> Result<String, String> + Send + Sync>);
+
+impl std::fmt::Debug for ReadToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ReadToken")
+    }
 }
 
 /// The shipper: owns the catalog, the sequence and the spool.
@@ -113,7 +126,7 @@ pub struct Shipper {
 }
 
 /// The collector does not take batches at the moment.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Away {
     retry_at: Instant,
     backoff: Duration,
@@ -371,13 +384,33 @@ impl Shipper {
         } else if !refused && before.is_none_or(|a| a.refused) {
             tracing::warn!(%collector, %why, "the collector is away; samples go to the spool");
         }
+        let before = before.copied();
         let backoff = match before {
+            _ if refused && self.renew_token() => BACKOFF_MIN,
             _ if refused => BACKOFF_REFUSED,
             Some(a) if !a.refused => (a.backoff * 2).min(BACKOFF_MAX),
             _ => BACKOFF_MIN,
         };
         self.away = Some(Away { retry_at: Instant::now() + backoff, backoff, refused });
         self.spill();
+    }
+
+    /// Whether there is another token now.
+    fn renew_token(&mut self) -> bool {
+        match (self.target.read_token.0)() {
+            Ok(token) if token != self.target.token => {
+                match Client::new(&self.target.collector, &token) {
+                    Ok(client) => {
+                        (self.client, self.target.token) = (client, token);
+                        return true;
+                    }
+                    Err(e) => tracing::error!("the new token cannot be used: {e}"),
+                }
+            }
+            Ok(_) => {}
+            Err(e) => tracing::error!("{e}"),
+        }
+        false
     }
 
     fn report(&self) {
