@@ -22,8 +22,11 @@ pub fn open_shrinking(path: &Path, page_bytes: u32) -> rusqlite::Result<Connecti
     let conn = Connection::open(path)?;
     conn.busy_timeout(BUSY_WAIT)?;
     conn.pragma_update(None, "page_size", page_bytes)?;
-    // Only before the first page is written.
-    conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    // Takes effect before the first page is written; later it would only write
+    // the file anew.
+    if conn.query_row("PRAGMA page_count", [], |r| r.get::<_, i64>(0))? == 0 {
+        conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    }
     make_durable(conn)
 }
 

@@ -40,16 +40,17 @@ pub struct Journal {
 
 impl Journal {
     /// Opens the folder. Every frame in it is given to `replay` in order; then
-    /// a new segment is begun.
+    /// a new segment is begun, all of whose positions are above `sealed_to`.
     pub fn open(
         dir: &Path,
+        sealed_to: Position,
         mut replay: impl FnMut(Position, &[u8]) -> Result<(), StoreError>,
     ) -> Result<Journal, StoreError> {
         std::fs::create_dir_all(dir).map_err(|e| StoreError::io(dir, e))?;
-        let mut last = 0;
+        let mut last = sealed_to >> 32;
         for segment in segments(dir)? {
             replay_segment(&segment_path(dir, segment), segment, &mut replay)?;
-            last = segment;
+            last = last.max(segment);
         }
         let segment = last + 1;
         let conn = begin_segment(dir, segment)?;
@@ -193,6 +194,25 @@ fn replay_segment(
     Ok(())
 }
 
+/// Gives every frame of a segment, with its number, to `each`; read-only, also
+/// while it is written.
+pub fn read_segment(path: &Path, mut each: impl FnMut(u64, &[u8])) -> Result<(), StoreError> {
+    let mut read = || -> rusqlite::Result<()> {
+        let conn = db::open_reader(path)?;
+        let mut stmt = conn.prepare("SELECT frames FROM j ORDER BY id")?;
+        let mut rows = stmt.query([])?;
+        let mut n = 0;
+        while let Some(row) = rows.next()? {
+            for frame in frames(row.get_ref(0)?.as_blob()?) {
+                n += 1;
+                each(n, frame);
+            }
+        }
+        Ok(())
+    };
+    read().map_err(|e| StoreError::db(path, e))
+}
+
 /// Splits a journal row into its frames; ends early where a length is wrong.
 fn frames(mut blob: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
@@ -223,7 +243,7 @@ mod tests {
 
     fn collect(dir: &Path) -> Vec<(Position, Vec<u8>)> {
         let mut all = vec![];
-        Journal::open(dir, |p, f| {
+        Journal::open(dir, 0, |p, f| {
             all.push((p, f.to_vec()));
             Ok(())
         })
@@ -234,7 +254,7 @@ mod tests {
     #[test]
     fn frames_come_back_in_order_over_segments() {
         let dir = tempfile::tempdir().expect("tmp");
-        let mut j = Journal::open(dir.path(), |_, _| Ok(())).expect("opens");
+        let mut j = Journal::open(dir.path(), 0, |_, _| Ok(())).expect("opens");
         let a = j.push(b"one");
         let b = j.push(&[7; 100_000]);
         j.commit().expect("commits");
@@ -252,7 +272,7 @@ mod tests {
     #[test]
     fn positions_of_what_was_discarded_are_given_out_again() {
         let dir = tempfile::tempdir().expect("tmp");
-        let mut j = Journal::open(dir.path(), |_, _| Ok(())).expect("opens");
+        let mut j = Journal::open(dir.path(), 0, |_, _| Ok(())).expect("opens");
         j.push(b"one");
         j.commit().expect("commits");
         j.push(b"lost");
@@ -264,9 +284,16 @@ mod tests {
     }
 
     #[test]
+    fn positions_begin_above_what_was_sealed() {
+        let dir = tempfile::tempdir().expect("tmp");
+        let mut j = Journal::open(dir.path(), 7 << 32 | 99, |_, _| Ok(())).expect("opens");
+        assert!(j.push(b"one") > 7 << 32 | 99);
+    }
+
+    #[test]
     fn only_whole_segments_before_the_position_go() {
         let dir = tempfile::tempdir().expect("tmp");
-        let mut j = Journal::open(dir.path(), |_, _| Ok(())).expect("opens");
+        let mut j = Journal::open(dir.path(), 0, |_, _| Ok(())).expect("opens");
         j.push(b"one");
         j.commit().expect("commits");
         j.rotate().expect("rotates");

@@ -11,6 +11,7 @@
 //! memory → [`seal`] turns full heads into [`chunk`] blocks in a period's
 //! database → [`read`] merges sealed blocks and head.
 
+pub mod backup;
 pub mod catalog;
 pub mod chunk;
 pub mod config;
@@ -21,6 +22,7 @@ pub mod ingest;
 pub mod journal;
 pub mod json;
 pub mod metrics;
+pub mod offline;
 pub mod pack;
 pub mod period;
 pub mod read;
@@ -29,6 +31,7 @@ pub mod run;
 pub mod seal;
 pub mod series;
 pub mod store;
+pub mod verify;
 pub mod watch;
 pub mod writer;
 

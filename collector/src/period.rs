@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS block(
   n_rows INTEGER NOT NULL, position INTEGER NOT NULL, data BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS block_at
   ON block(node, layout, t_from, t_to, col_from, col_to, level, n_rows, position);
+CREATE INDEX IF NOT EXISTS block_position ON block(position);
 CREATE INDEX IF NOT EXISTS block_loose ON block(node, layout, n_rows) WHERE level = 0;
 ";
 const PAGE_BYTES: u32 = 4096;
@@ -190,6 +191,15 @@ impl Period {
         Ok(result)
     }
 
+    /// The newest journal position of any block; 0 without blocks.
+    pub fn sealed_position(&self) -> Result<u64, StoreError> {
+        self.with_reader(|conn| {
+            let sql = "SELECT ifnull(max(position), 0) FROM block";
+            let found = conn.query_row(sql, [], |r| r.get::<_, i64>(0));
+            found.map(|p| p as u64).map_err(|e| StoreError::db(&self.path, e))
+        })
+    }
+
     /// The blocks of a layout of a node that hold column `col` and touch
     /// `[from, to)`, in the order in which they were sealed: where two speak of
     /// one time, the first holds.
@@ -328,6 +338,30 @@ impl Periods {
         drop(period.writer()?);
         open.insert(id, period.clone());
         Ok(period)
+    }
+
+    /// Puts a damaged month's file aside, so that the month can be written
+    /// again; its new name.
+    pub fn set_aside(&self, id: PeriodId) -> Result<PathBuf, StoreError> {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        open.remove(&id);
+        let path = self.dir.join(format!("{}.sqlite", id.name()));
+        let name = |n: u32| self.dir.join(format!("{}.damaged-{n}.sqlite", id.name()));
+        let aside = (1..).map(name).find(|p| !p.exists()).unwrap_or_else(|| name(0));
+        for suffix in ["-wal", "-shm", ""] {
+            let with = |p: &Path| {
+                let mut name = p.as_os_str().to_owned();
+                name.push(suffix);
+                PathBuf::from(name)
+            };
+            match std::fs::rename(with(&path), with(&aside)) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(StoreError::io(&path, e));
+                }
+                _ => {}
+            }
+        }
+        Ok(aside)
     }
 
     /// The period of this month, if it is there.

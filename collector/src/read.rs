@@ -69,16 +69,16 @@ impl Reader {
             }
             read_head(node, index.layout.id(), &cols, span, &mut head_parts);
             for period in self.0.periods.between(span.0, span.1) {
-                period
-                    .with_reader(|conn| {
-                        let id = index.layout.id();
-                        for row in period.blocks_between(conn, node.id, id, span)? {
-                            let to = &mut gathered;
-                            read_block(&period, conn, &row, &cols, span, to, &mut buf)?;
-                        }
-                        Ok(())
-                    })
-                    .map_err(|e| ReadError::Storage(e.to_string()))?;
+                let read = period.with_reader(|conn| {
+                    let id = index.layout.id();
+                    for row in period.blocks_between(conn, node.id, id, span)? {
+                        let to = &mut gathered;
+                        let read = read_block(&period, conn, &row, &cols, span, to, &mut buf);
+                        self.0.pass_damage(read)?;
+                    }
+                    Ok(())
+                });
+                self.0.pass_damage(read).map_err(|e| ReadError::Storage(e.to_string()))?;
             }
         }
         for (all, head) in gathered.iter_mut().zip(head_parts) {
@@ -182,7 +182,11 @@ struct RollPart<'a> {
 }
 
 impl RollPart<'_> {
-    fn newest(&self, periods: &[Arc<Period>]) -> Result<Option<TimeMs>, StoreError> {
+    fn newest(
+        &self,
+        shared: &Shared,
+        periods: &[Arc<Period>],
+    ) -> Result<Option<TimeMs>, StoreError> {
         let span = self.grid.reads();
         for period in periods.iter().rev() {
             let newest = period.with_reader(|conn| {
@@ -193,7 +197,8 @@ impl RollPart<'_> {
                     newest = newest.max(rows.iter().map(|b| b.t_to).max());
                 }
                 Ok(newest)
-            })?;
+            });
+            let newest = shared.pass_damage(newest)?;
             if newest.is_some() {
                 return Ok(newest);
             }
@@ -218,9 +223,13 @@ impl RollPart<'_> {
         let (from, to) = self.grid.reads();
         let periods = shared.periods.between(from, to);
         // The newest value of the span is told exactly.
-        self.newest_ms = self.newest(&periods)?.filter(|_| head_from == TimeMs::MAX);
+        self.newest_ms = self.newest(shared, &periods)?.filter(|_| head_from == TimeMs::MAX);
         for period in periods {
-            period.with_reader(|c| self.roll_period(&period, c, head_from, rolls, &mut late))?;
+            let read = period.with_reader(|conn| {
+                let sealed = Sealed { shared, period: &period, conn };
+                self.roll_period(&sealed, head_from, rolls, &mut late)
+            });
+            shared.pass_damage(read)?;
         }
         for ((roll, mut late), head) in rolls.iter_mut().zip(late).zip(head) {
             late.append(head);
@@ -231,12 +240,12 @@ impl RollPart<'_> {
 
     fn roll_period(
         &self,
-        period: &Period,
-        conn: &Connection,
+        sealed: &Sealed<'_>,
         head_from: TimeMs,
         rolls: &mut [Roll<'_>],
         late: &mut [Gather],
     ) -> Result<(), StoreError> {
+        let Sealed { shared, period, conn } = *sealed;
         let span = self.grid.reads();
         let mut blocks: Vec<(BlockRow, usize)> = Vec::new();
         for (i, (index, _)) in self.group.layouts.iter().enumerate() {
@@ -254,10 +263,12 @@ impl RollPart<'_> {
                 let cols = &self.group.layouts[*layout].1;
                 let held = |c: &Option<usize>| c.filter(|c| row.holds(*c));
                 let cols: Vec<Option<usize>> = cols.iter().map(held).collect();
-                let mut block = period.open_block(conn, row.id)?;
                 let is_newest = self.newest_ms == Some(row.t_to);
-                rollup::block(&mut block, &cols, rolls, is_newest, &mut buf)
-                    .map_err(|e| StoreError::chunk(period.path(), row.id, e))?;
+                let read = period.open_block(conn, row.id).and_then(|mut block| {
+                    rollup::block(&mut block, &cols, rolls, is_newest, &mut buf)
+                        .map_err(|e| StoreError::chunk(period.path(), row.id, e))
+                });
+                shared.pass_damage(read)?;
                 continue;
             }
             let mut merged = self.gather();
@@ -266,7 +277,7 @@ impl RollPart<'_> {
             in_order.sort_by_key(|(b, _)| b.id);
             for (row, layout) in &in_order {
                 let cols = &self.group.layouts[*layout].1;
-                read_block(period, conn, row, cols, span, to, &mut buf)?;
+                shared.pass_damage(read_block(period, conn, row, cols, span, to, &mut buf))?;
             }
             for (roll, merged) in rolls.iter_mut().zip(merged) {
                 merged.finish().iter().for_each(|(t, v)| roll.sample(t, v));
@@ -274,6 +285,13 @@ impl RollPart<'_> {
         }
         Ok(())
     }
+}
+
+/// One period's blocks.
+struct Sealed<'a> {
+    shared: &'a Shared,
+    period: &'a Period,
+    conn: &'a Connection,
 }
 
 /// Splits blocks, by their first time, where no one is across.
@@ -293,7 +311,8 @@ fn overlapping(blocks: &[(BlockRow, usize)]) -> Vec<&[(BlockRow, usize)]> {
     parts
 }
 
-/// Appends a block's samples of these columns.
+/// Appends a block's samples of these columns. A damaged column does not keep
+/// the others from being read; the first damage comes back.
 fn read_block(
     period: &Period,
     conn: &Connection,
@@ -308,12 +327,15 @@ fn read_block(
     let times = block.times().map_err(err)?.to_vec();
     let lo = times.partition_point(|t| *t < span.0);
     let hi = times.partition_point(|t| *t < span.1);
+    let mut damage = Ok(());
     for (col, out) in cols.iter().zip(out) {
         let Some(col) = col.filter(|c| row.holds(*c)) else { continue };
-        block.column(col, buf).map_err(err)?;
-        out.extend(&times[lo..hi], &buf.kinds[lo..hi], &buf.bits[lo..hi]);
+        match block.column(col, buf) {
+            Ok(()) => out.extend(&times[lo..hi], &buf.kinds[lo..hi], &buf.bits[lo..hi]),
+            Err(e) => damage = damage.and(Err(err(e))),
+        }
     }
-    Ok(())
+    damage
 }
 
 impl History for Reader {

@@ -208,25 +208,56 @@ pub fn block<R: ReadAt>(
     let exactly = span / times.len().div_ceil(SUMMARY_ROWS) as i64 > grid.step_ms;
     let runs: Vec<RunTimes> =
         if exactly { vec![] } else { times.chunks(SUMMARY_ROWS).map(RunTimes::of).collect() };
+    let mut damage = Ok(());
     for (col, roll) in cols.iter().zip(rolls) {
         let Some(col) = *col else { continue };
         // A counter's summary does not tell its newest rate.
-        if exactly || is_newest && roll.field.kind != FieldType::Gauge {
+        let exactly = exactly || is_newest && roll.field.kind != FieldType::Gauge;
+        let read = if exactly {
+            block.column(col, buf).and_then(|()| {
+                feed(roll, block.times()?, buf, lo..hi);
+                Ok(())
+            })
+        } else {
+            column(block, col, roll, &runs, lo..hi, buf)
+        };
+        // The others may be whole.
+        damage = damage.and(read);
+    }
+    damage
+}
+
+/// Feeds a field from its column's summaries, and from its samples where those
+/// do not do.
+fn column<R: ReadAt>(
+    block: &mut Block<R>,
+    col: usize,
+    roll: &mut Roll<'_>,
+    runs: &[RunTimes],
+    rows: Range<usize>,
+    buf: &mut ColumnBuf,
+) -> Result<(), ChunkError> {
+    let reads = roll.grid.reads();
+    let summaries = match block.summaries(col) {
+        Ok(summaries) => summaries,
+        // Damaged ones: the samples tell the same.
+        Err(_) => {
             block.column(col, buf)?;
-            feed(roll, block.times()?, buf, lo..hi);
+            feed(roll, block.times()?, buf, rows);
+            return Ok(());
+        }
+    };
+    let mut decoded = false;
+    for (s, run) in summaries.iter().zip(runs) {
+        if run.last_ms < reads.0 || run.first_ms >= reads.1 || roll.summary(s, run) {
             continue;
         }
-        let mut decoded = false;
-        for (s, run) in block.summaries(col)?.iter().zip(&runs) {
-            if run.last_ms < reads.0 || run.first_ms >= reads.1 || roll.summary(s, run) {
-                continue;
-            }
-            if !decoded {
-                block.column(col, buf)?;
-                decoded = true;
-            }
-            feed(roll, block.times()?, buf, s.rows.start.max(lo)..s.rows.end.min(hi));
+        if !decoded {
+            block.column(col, buf)?;
+            decoded = true;
         }
+        let here = s.rows.start.max(rows.start)..s.rows.end.min(rows.end);
+        feed(roll, block.times()?, buf, here);
     }
     Ok(())
 }

@@ -193,7 +193,10 @@ impl Sealer {
         let found: Vec<_> = loose.into_iter().filter(worth).collect();
         self.packing.found.extend(found.iter().map(|f| (id, Some((f.0, f.1)))));
         if all {
-            self.packing.found.push_back((id, None));
+            // A month that nobody has written to stays as it is, to the byte.
+            if !found.is_empty() || self.writers.contains_key(&id) {
+                self.packing.found.push_back((id, None));
+            }
         } else if !found.is_empty() {
             // There may be more by then.
             self.packing.touched.insert(id);
@@ -267,7 +270,19 @@ impl Sealer {
             }
         }
         for (id, pieces) in &by_period {
-            self.seal_period(shared, *id, &work, pieces)?;
+            match self.seal_period(shared, *id, &work, pieces) {
+                Err(e) if e.is_damage() => {
+                    self.writers.remove(id);
+                    let aside = shared.periods.set_aside(*id)?;
+                    tracing::error!(
+                        "FATAL: {e}: the file cannot be written, is {} now, and the month is \
+                         begun anew",
+                        aside.display()
+                    );
+                    self.seal_period(shared, *id, &work, pieces)?;
+                }
+                other => other?,
+            }
         }
         for w in &work {
             let mut head = w.node.head();

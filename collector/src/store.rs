@@ -9,7 +9,7 @@ use crate::writer::{self, Observer, Queue};
 use rookery_plugins::wire::Frame;
 use rookery_plugins::{LayoutId, TimeMs};
 use rustix::fs::{FlockOperation, flock};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -72,6 +72,21 @@ impl StoreError {
         StoreError::Io { path: path.to_owned(), source }
     }
 
+    /// Whether something on disk is damaged or gone, so that trying again is of
+    /// no use and what is whole should be served without it.
+    pub fn is_damage(&self) -> bool {
+        use rusqlite::ErrorCode::{CannotOpen, DatabaseCorrupt, NotADatabase};
+        match self {
+            StoreError::Chunk { .. } => true,
+            StoreError::Db { source, .. } => {
+                let code = source.sqlite_error_code();
+                code.is_some_and(|c| matches!(c, CannotOpen | DatabaseCorrupt | NotADatabase))
+                    || source.to_string().starts_with("no such table")
+            }
+            _ => false,
+        }
+    }
+
     /// A damaged block.
     pub fn chunk(path: &Path, id: i64, source: ChunkError) -> StoreError {
         StoreError::Chunk { path: path.to_owned(), id, source }
@@ -121,6 +136,8 @@ pub struct Stats {
     pub refused: AtomicU64,
     /// Commits or sealings that failed.
     pub failures: AtomicU64,
+    /// Damaged files and blocks that were come across.
+    pub damages: AtomicU64,
 }
 
 /// What all threads see.
@@ -135,8 +152,35 @@ pub struct Shared {
     pub queue: Queue,
     /// Counters.
     pub stats: Stats,
+    /// Damage that was told already.
+    told: Mutex<HashSet<String>>,
     /// Set when it is time to end.
     pub stopping: AtomicBool,
+}
+
+/// So many different damages are told in the log; then no more.
+const TOLD_MAX: usize = 1000;
+
+impl Shared {
+    /// Lets damage pass, so that the rest is served: named in the log once.
+    /// Any other error comes back.
+    pub fn pass_damage<T: Default>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        match result {
+            Err(e) if e.is_damage() => {
+                let text = e.to_string();
+                let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+                if told.len() < TOLD_MAX && !told.contains(&text) {
+                    tracing::error!(
+                        "{text}: what it held is left out; \"rookery verify\" names all of it"
+                    );
+                    told.insert(text);
+                    self.stats.damages.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(T::default())
+            }
+            other => other,
+        }
+    }
 }
 
 /// An open history.
@@ -175,12 +219,19 @@ impl Store {
             periods: Periods::open(&dir.join("periods"))?,
             queue: Queue::default(),
             stats: Stats::default(),
+            told: Mutex::default(),
             stopping: AtomicBool::new(false),
             settings,
         });
         let (to_sealer, for_sealer) = mpsc::sync_channel(seal::BACKLOG_MAX);
         let mut replay = Replay::new(&shared);
-        let journal = Journal::open(&dir.join("journal"), |position, bytes| {
+        // Positions of new frames must be above all that was ever sealed, also
+        // where the journal was lost or is an older copy.
+        let mut sealed_to = 0;
+        for (_, period) in shared.periods.newest_first() {
+            sealed_to = sealed_to.max(shared.pass_damage(period.sealed_position())?);
+        }
+        let journal = Journal::open(&dir.join("journal"), sealed_to, |position, bytes| {
             replay.frame(&mut catalog, position, bytes)
         })?;
         let (n_frames, n_bad) = (replay.n_frames, replay.n_bad);
@@ -317,10 +368,11 @@ impl<'a> Replay<'a> {
         let mut position = 0;
         for (_, period) in self.shared.periods.newest_first().into_iter().filter(|p| p.0 == id) {
             let sql = "SELECT ifnull(max(position), 0) FROM block WHERE node = ?1 AND layout = ?2";
-            position = period.with_reader(|conn| {
+            let found = period.with_reader(|conn| {
                 conn.query_row(sql, [node, layout.0 as i64], |r| r.get::<_, i64>(0))
                     .map_err(|e| StoreError::db(period.path(), e))
-            })? as u64;
+            });
+            position = self.shared.pass_damage(found)? as u64;
         }
         self.sealed.insert((node, layout, id), position);
         Ok(position)

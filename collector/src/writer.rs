@@ -419,7 +419,7 @@ fn sealed_to(shared: &Shared, node: i64, layout: LayoutId) -> Option<TimeMs> {
             conn.query_row(sql, [node, layout.0 as i64], |r| r.get::<_, Option<i64>>(0))
                 .map_err(|e| StoreError::db(period.path(), e))
         });
-        match found {
+        match shared.pass_damage(found) {
             Ok(Some(t)) => return Some(t),
             Ok(None) => {}
             // Cannot tell: every row is looked up.
@@ -437,7 +437,7 @@ fn stored_row(shared: &Shared, node: i64, index: &LayoutIndex, time_ms: TimeMs) 
     for period in shared.periods.between(time_ms, time_ms + 1) {
         let found = period
             .with_reader(|conn| crate::read::row_at(&period, conn, node, &index.layout, time_ms));
-        match found {
+        match shared.pass_damage(found) {
             Ok(Some(row)) => return Some(row),
             Ok(None) => {}
             Err(e) => tracing::error!("{e}"),
