@@ -1,6 +1,6 @@
 //! `rookery collector`, and what `rookery up` shares with it: the server.
 
-use crate::logging;
+use crate::{logging, say};
 use axum::Router;
 use clap::Args as ClapArgs;
 use rookery_alerts::Notice;
@@ -8,6 +8,7 @@ use rookery_collector::Collector;
 use rookery_collector::config::{CONFIG_FILE, Config};
 use rookery_collector::watch::deliver::Illustrate;
 use rookery_web::App;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,7 +36,7 @@ pub fn run(args: &Args) -> Result<(), String> {
     config.check()?;
     if args.check_config {
         let from = if file.exists() { "is right" } else { "is not there: the defaults hold" };
-        println!("{} {from}", file.display());
+        say(format_args!("{} {from}", file.display()));
         return Ok(());
     }
     logging::start("info");
@@ -43,7 +44,9 @@ pub fn run(args: &Args) -> Result<(), String> {
     runtime.block_on(async {
         let stop = stop_signal()?;
         let server = Server::open(&config).await?;
-        println!(
+        // A closed standard output is no reason not to serve.
+        let _ = writeln!(
+            std::io::stdout(),
             "rookery collector: pages on http://{}/, history in {}",
             server.addr,
             config.data.display()

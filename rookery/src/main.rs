@@ -4,6 +4,7 @@
 //! Exit codes: 0 done, 1 an error (one line on standard error), 2 a wrong
 //! command line.
 
+mod care;
 mod client;
 mod collector;
 mod export;
@@ -12,6 +13,7 @@ mod status;
 mod up;
 
 use clap::{Parser, Subcommand};
+use std::io::Write;
 use std::process::ExitCode;
 
 #[derive(Parser)]
@@ -40,6 +42,10 @@ enum Command {
     Status(status::Args),
     /// Have a running collector seal its head and empty its journal
     Seal(status::SealArgs),
+    /// Check every byte of a history
+    Verify(care::VerifyArgs),
+    /// Copy a history, also while its collector runs
+    Backup(care::BackupArgs),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +57,8 @@ fn main() -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Seal(args) => status::seal(&args),
+        Command::Verify(args) => care::verify(&args),
+        Command::Backup(args) => care::backup(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -58,5 +66,13 @@ fn main() -> ExitCode {
             eprintln!("rookery: {e}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Prints a line. When nobody reads any more (`rookery status | head`), that is
+/// the end, and no error.
+fn say(line: std::fmt::Arguments<'_>) {
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        std::process::exit(0);
     }
 }

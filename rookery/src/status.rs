@@ -2,6 +2,7 @@
 //! to it.
 
 use crate::client::{Client, URL};
+use crate::say;
 use clap::Args as ClapArgs;
 use serde_json::Value as Json;
 use std::path::PathBuf;
@@ -31,21 +32,21 @@ pub fn run(args: &Args) -> Result<(), String> {
     let nodes: Json = serde_json::from_slice(&body).map_err(|e| format!("{}: {e}", args.url))?;
     for node in nodes.as_array().map_or(&[][..], Vec::as_slice) {
         let services = &node["services"];
-        println!(
+        say(format_args!(
             "{:<12} {:<40} ok {} warning {} critical {} unknown {}",
             node["state"].as_str().unwrap_or("?"),
             node["node"].as_str().unwrap_or("?"),
             services["OK"],
             services["WARNING"],
             services["CRITICAL"],
-            services["UNKNOWN"],
-        );
+            services["UNKNOWN"]
+        ));
     }
     let metrics = client.get("/metrics")?;
     for line in String::from_utf8_lossy(&metrics).lines().filter(|l| !l.starts_with('#')) {
         if let Some((name, value)) = line.split_once(' ') {
             let name = name.trim_start_matches("rookery_").trim_end_matches("_total");
-            println!("{name:<20} {value}");
+            say(format_args!("{name:<20} {value}"));
         }
     }
     Ok(())

@@ -8,6 +8,8 @@ mod alerting;
 mod apart;
 #[path = "it/bad_input.rs"]
 mod bad_input;
+#[path = "it/care.rs"]
+mod care;
 #[path = "it/crash.rs"]
 mod crash;
 #[path = "it/known_series.rs"]
