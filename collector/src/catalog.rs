@@ -215,6 +215,19 @@ impl Catalog {
         let err = |e| StoreError::db(&path, e);
         let conn = db::open_durable(&path, 4096).map_err(err)?;
         conn.execute_batch(SCHEMA).map_err(err)?;
+        Catalog::of(path, conn)
+    }
+
+    /// As it is now, read-only: for a look at a history that another process
+    /// may be writing.
+    pub fn look(dir: &Path) -> Result<Catalog, StoreError> {
+        let path = dir.join("catalog.sqlite");
+        let conn = db::open_reader(&path).map_err(|e| StoreError::db(&path, e))?;
+        Catalog::of(path, conn)
+    }
+
+    fn of(path: PathBuf, conn: Connection) -> Result<Catalog, StoreError> {
+        let err = |e| StoreError::db(&path, e);
         let mut catalog = Catalog {
             path: path.clone(),
             conn,

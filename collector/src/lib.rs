@@ -30,6 +30,7 @@ pub mod rollup;
 pub mod run;
 pub mod seal;
 pub mod series;
+pub mod sql;
 pub mod store;
 pub mod verify;
 pub mod watch;

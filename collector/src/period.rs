@@ -313,8 +313,10 @@ pub struct Periods {
 impl Periods {
     /// Looks at the folder; opens nothing.
     pub fn open(dir: &Path) -> Result<Periods, StoreError> {
-        std::fs::create_dir_all(dir).map_err(|e| StoreError::io(dir, e))?;
         let mut open = BTreeMap::new();
+        if !dir.exists() {
+            std::fs::create_dir_all(dir).map_err(|e| StoreError::io(dir, e))?;
+        }
         for entry in std::fs::read_dir(dir).map_err(|e| StoreError::io(dir, e))? {
             let path = entry.map_err(|e| StoreError::io(dir, e))?.path();
             let name = path.file_name().and_then(|n| n.to_str());

@@ -2,7 +2,8 @@
 
 use crate::catalog::{Catalog, NodesView};
 use crate::chunk::ChunkError;
-use crate::journal::Journal;
+use crate::journal::{self, Journal};
+use crate::offline;
 use crate::period::{PeriodId, Periods};
 use crate::seal;
 use crate::writer::{self, Observer, Queue};
@@ -162,6 +163,18 @@ pub struct Shared {
 const TOLD_MAX: usize = 1000;
 
 impl Shared {
+    fn new(settings: StoreSettings, catalog: &Catalog) -> Result<Shared, StoreError> {
+        Ok(Shared {
+            nodes: catalog.view(),
+            periods: Periods::open(&settings.dir.join("periods"))?,
+            queue: Queue::default(),
+            stats: Stats::default(),
+            told: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            settings,
+        })
+    }
+
     /// Lets damage pass, so that the rest is served: named in the log once.
     /// Any other error comes back.
     pub fn pass_damage<T: Default>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
@@ -214,15 +227,7 @@ impl Store {
     ) -> Result<Store, StoreError> {
         let dir = settings.dir.clone();
         let mut catalog = Catalog::open(&dir)?;
-        let shared = Arc::new(Shared {
-            nodes: catalog.view(),
-            periods: Periods::open(&dir.join("periods"))?,
-            queue: Queue::default(),
-            stats: Stats::default(),
-            told: Mutex::default(),
-            stopping: AtomicBool::new(false),
-            settings,
-        });
+        let shared = Arc::new(Shared::new(settings, &catalog)?);
         let (to_sealer, for_sealer) = mpsc::sync_channel(seal::BACKLOG_MAX);
         let mut replay = Replay::new(&shared);
         // Positions of new frames must be above all that was ever sealed, also
@@ -246,6 +251,33 @@ impl Store {
             })?,
         ];
         Ok(Store { shared, threads: Mutex::new(threads), _lock: lock })
+    }
+
+    /// Looks at the history in `dir` as it is now, read-only, also while a
+    /// collector writes it: for [`crate::read::Reader`]. What arrives later is
+    /// not seen.
+    pub fn look(dir: &Path) -> Result<Arc<Shared>, StoreError> {
+        // The journal first: what leaves it meanwhile is found sealed.
+        let mut frames: Vec<(u64, Vec<u8>)> = Vec::new();
+        for path in offline::databases(&dir.join("journal"))? {
+            let segment = path.file_stem().and_then(|n| n.to_str()?.parse::<u64>().ok());
+            let Some(segment) = segment else { continue };
+            let read = journal::read_segment(&path, |n, bytes| {
+                frames.push((segment << 32 | n, bytes.to_vec()));
+            });
+            if let Err(e) = read
+                && path.exists()
+            {
+                return Err(e);
+            }
+        }
+        let mut catalog = Catalog::look(dir)?;
+        let shared = Arc::new(Shared::new(StoreSettings::new(dir), &catalog)?);
+        let mut replay = Replay::new(&shared);
+        for (position, bytes) in frames {
+            replay.frame(&mut catalog, position, &bytes)?;
+        }
+        Ok(shared)
     }
 
     /// What the threads share: for ingest and for readers.
@@ -335,7 +367,7 @@ impl<'a> Replay<'a> {
             // the sequences already: the rows below tell.
             tracing::debug!(node = frame.node, frame.sequence, "frame seen before");
         }
-        if !frame.layouts.is_empty() {
+        if frame.layouts.iter().any(|l| node.layout(l.id()).is_none()) {
             let from_ms = frame.rows.first().map_or(0, |r| r.time_ms);
             catalog.take(&node, None, &frame.layouts, from_ms)?;
         }
