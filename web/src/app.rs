@@ -7,6 +7,8 @@ use axum::Router;
 use rookery_collector::history::{History, States};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
+use tower_http::CompressionLevel;
+use tower_http::compression::CompressionLayer;
 
 /// What pages and API read from. Cheap to clone.
 #[derive(Clone)]
@@ -38,10 +40,13 @@ impl App {
 
 /// All routes that read.
 pub fn router(app: App) -> Router {
+    let gzip = CompressionLayer::new().quality(CompressionLevel::Fastest);
     Router::new()
         .merge(api::routes())
-        .merge(pictures::routes())
         .merge(pages::routes())
+        .layer(gzip)
+        // Pictures are kept compressed.
+        .merge(pictures::routes())
         .with_state(app)
 }
 
