@@ -29,7 +29,7 @@
   setInterval(refresh, LIVE_MS);
 
   // The reader's own zone is one key press away.
-  for (const input of document.querySelectorAll("[data-zone]")) {
+  for (const input of document.querySelectorAll("input[data-zone]")) {
     input.value = Intl.DateTimeFormat().resolvedOptions().timeZone || "";
   }
 
@@ -80,6 +80,44 @@
       start = null;
       if (far && b - a >= 1000) location.href = `${zoom.dataset.path}?from=${a}&to=${b}`;
     });
+    // What was there at the pointer's time, in numbers.
+    const tip = document.createElement("div");
+    tip.className = "tip";
+    tip.hidden = true;
+    zoom.append(tip);
+    let data = null;
+    const load = async () => {
+      const step = Math.max(1, Math.round((to - from) / 600)) / 1000;
+      const part = `${zoom.dataset.query}&from=${from}&to=${to}&step=${step}`;
+      data = await (await fetch("/api/v1/rollup?" + part)).json();
+    };
+    const short = (v) => (typeof v === "number" ? Number(v.toPrecision(6)).toString() : String(v));
+    zoom.addEventListener("pointermove", (e) => {
+      if (data === null) { data = false; load().catch(() => {}); }
+      if (!data || !data.fields) return;
+      const here = Math.floor((time(e.clientX) - data.from_ms) / data.step_ms);
+      // The nearest step with a sample: steps may be narrower than the sampling.
+      const has = (k) => data.fields.some((f) => f.count[k] > 0);
+      let i = here;
+      for (let d = 0; d <= 12; d++) {
+        if (has(here - d)) { i = here - d; break; }
+        if (has(here + d)) { i = here + d; break; }
+      }
+      const rows = data.fields.filter((f) => f.count[i] > 0).map((f) => f.count[i] === 1
+        ? `${f.field} ${short(f.last[i])}`
+        : `${f.field} ${short(f.mean[i])} (${short(f.min[i])} to ${short(f.max[i])}, ${f.count[i]} values)`);
+      const zone = zoom.dataset.zone;
+      const at = new Date(data.from_ms + i * data.step_ms);
+      const text = at.toLocaleString("sv-SE", zone ? { timeZone: zone } : {});
+      // As text: names come from plugins.
+      tip.textContent = [text, ...(rows.length ? rows : ["no data"])].join("\n");
+      const box = zoom.getBoundingClientRect();
+      const x = e.clientX - box.left;
+      tip.style.left = x > box.width / 2 ? "" : x + 14 + "px";
+      tip.style.right = x > box.width / 2 ? box.width - x + 14 + "px" : "";
+      tip.hidden = false;
+    });
+    zoom.addEventListener("pointerleave", () => { tip.hidden = true; });
     zoom.addEventListener("dblclick", () => history.back());
   }
 })();

@@ -172,7 +172,8 @@ impl Shown<'_> {
         let (from, to) = (self.from_ms, self.to_ms);
         let name = format!("{} to {}", self.view.local(from), self.view.local(to));
         html! {
-            div.graph.zoom data-from=(from) data-to=(to) data-path=(self.path()) {
+            div.graph.zoom data-from=(from) data-to=(to) data-path=(self.path())
+                data-query=(self.query()) data-zone=(self.view.zone.iana_name().unwrap_or("")) {
                 (self.graph(self.from, self.to, &name, (1200, 320)))
             }
         }
@@ -249,14 +250,14 @@ impl Shown<'_> {
         }
     }
 
+    /// Which service, for the API.
+    fn query(&self) -> String {
+        format!("node={}&service={}", segment(self.node), segment(&self.info.spec.name))
+    }
+
     fn export(&self, field: Option<&str>, format: &str) -> String {
         let field = field.map_or(String::new(), |f| format!("&field={}", segment(f)));
-        format!(
-            "/api/v1/samples?node={}&service={}{field}&from={}&to={}&format={format}",
-            segment(self.node),
-            segment(&self.info.spec.name),
-            self.from_ms,
-            self.to_ms,
-        )
+        let (query, from, to) = (self.query(), self.from_ms, self.to_ms);
+        format!("/api/v1/samples?{query}{field}&from={from}&to={to}&format={format}")
     }
 }
