@@ -13,7 +13,7 @@ use bytes::Bytes;
 use rookery_plugins::wire::{Frame, Row};
 use rookery_plugins::{LayoutId, TimeMs};
 use std::collections::HashSet;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -57,6 +57,8 @@ enum Job {
 pub struct Queue {
     jobs: Mutex<Vec<Job>>,
     arrived: Condvar,
+    /// Somebody wants the writer to look up, whether it waits already or not.
+    woken: AtomicBool,
 }
 
 impl Queue {
@@ -89,13 +91,17 @@ impl Queue {
 
     /// Makes the writer look up.
     pub fn wake(&self) {
+        // Under the lock: not between the writer's look and its wait.
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        self.woken.store(true, Ordering::SeqCst);
+        drop(jobs);
         self.arrived.notify_one();
     }
 
     /// Swaps what waits into `into`, after at most `wait`.
     fn take(&self, into: &mut Vec<Job>, wait: Duration) {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        if jobs.is_empty() {
+        if jobs.is_empty() && !self.woken.swap(false, Ordering::SeqCst) {
             (jobs, _) =
                 self.arrived.wait_timeout(jobs, wait).unwrap_or_else(PoisonError::into_inner);
         }
