@@ -9,6 +9,7 @@ mod client;
 mod collector;
 mod export;
 mod logging;
+mod sql;
 mod status;
 mod up;
 
@@ -42,6 +43,8 @@ enum Command {
     Status(status::Args),
     /// Have a running collector seal its head and empty its journal
     Seal(status::SealArgs),
+    /// Ask the exact history in SQL
+    Sql(sql::Args),
     /// Check every byte of a history
     Verify(care::VerifyArgs),
     /// Copy a history, also while its collector runs
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Seal(args) => status::seal(&args),
+        Command::Sql(args) => sql::run(&args),
         Command::Verify(args) => care::verify(&args),
         Command::Backup(args) => care::backup(&args),
     };

@@ -40,6 +40,10 @@ fn a_backup_of_a_running_collector_opens_and_damage_is_named() {
     post(&site, 5000);
     let all = site.export("n", "s");
     assert_eq!(all.len(), 2000);
+    let ask = "SELECT time, field, value FROM samples WHERE node = 'n' AND service = 's'";
+    let text = stdout(Command::new(bin("rookery")).args(["sql", "--data", data, ask]));
+    let want = all.iter().map(|(time, field, value)| format!("{time},{field},{value}\n"));
+    assert_eq!(text, format!("time,field,value\n{}", want.collect::<String>()), "as exported");
     let text = stdout(Command::new(bin("rookery")).args(["backup", "--data", data, copy]));
     println!("{text}");
     let (code, text) = rookery(&["verify", "--data", data]);
