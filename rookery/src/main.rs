@@ -8,6 +8,7 @@ mod care;
 mod client;
 mod collector;
 mod export;
+mod graph;
 mod logging;
 mod sql;
 mod status;
@@ -39,6 +40,8 @@ enum Command {
     Collector(collector::Args),
     /// Print exact samples as CSV or JSON lines
     Export(export::Args),
+    /// Draw a service's graph into a file
+    Graph(graph::Args),
     /// Show how a running collector is
     Status(status::Args),
     /// Have a running collector seal its head and empty its journal
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Command::Up(args) => up::run(&args),
         Command::Collector(args) => collector::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Graph(args) => graph::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Seal(args) => status::seal(&args),
         Command::Sql(args) => sql::run(&args),
