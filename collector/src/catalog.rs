@@ -86,6 +86,9 @@ pub struct NodeEntry {
 struct NodeState {
     group: String,
     services: BTreeMap<String, ServiceEntry>,
+    /// What each service has been, oldest first, and since when; the last is
+    /// what it is now.
+    versions: HashMap<String, Vec<(TimeMs, Arc<ServiceSpec>)>>,
     layouts: Vec<Arc<LayoutIndex>>,
     /// Highest sequence of each boot.
     sequences: HashMap<u64, u64>,
@@ -135,6 +138,31 @@ impl NodeEntry {
     /// A service as it is now.
     pub fn service(&self, name: &str) -> Option<ServiceEntry> {
         read(&self.state).services.get(name).cloned()
+    }
+
+    /// A service as it was at this time; before its first announcement, as it
+    /// was then.
+    pub fn service_at(&self, name: &str, at_ms: TimeMs) -> Option<Arc<ServiceSpec>> {
+        let state = read(&self.state);
+        let versions = state.versions.get(name)?;
+        let n = versions.partition_point(|(from_ms, _)| *from_ms <= at_ms);
+        versions.get(n.max(1) - 1).map(|(_, spec)| spec.clone())
+    }
+
+    /// Every field that a service has or had, as it last was: those it has now
+    /// first.
+    pub fn fields_ever(&self, name: &str) -> Vec<FieldSpec> {
+        let state = read(&self.state);
+        let Some(versions) = state.versions.get(name) else { return Vec::new() };
+        let mut fields: Vec<FieldSpec> = Vec::new();
+        for (_, spec) in versions.iter().rev() {
+            for field in &spec.fields {
+                if !fields.iter().any(|f| f.name == field.name) {
+                    fields.push(field.clone());
+                }
+            }
+        }
+        fields
     }
 
     /// All services, by name.
@@ -263,11 +291,14 @@ impl Catalog {
             }
             Ok(())
         })?;
-        let in_order = "SELECT node, name, spec, active FROM service ORDER BY node, name, from_ms";
+        let in_order =
+            "SELECT node, name, spec, active, from_ms FROM service ORDER BY node, name, from_ms";
         for_each(&self.conn, in_order, |r| {
             let (node, name, spec): (i64, String, i64) = (r.get(0)?, r.get(1)?, r.get(2)?);
             if let (Some((_, state)), Some(spec)) = (by_id.get_mut(&node), spec_by_id.get(&spec)) {
                 let entry = ServiceEntry { spec: spec.clone(), active: r.get(3)? };
+                let versions = state.versions.entry(name.clone()).or_default();
+                versions.push((r.get(4)?, spec.clone()));
                 state.services.insert(name, entry);
             }
             Ok(())
@@ -441,12 +472,17 @@ impl Catalog {
             return Ok(false);
         }
         let (spec_id, spec) = self.spec(spec)?;
+        // What was said last holds, even if its first sample is old.
+        let last_ms = read(&node.state).versions.get(&spec.name).and_then(|v| Some(v.last()?.0));
+        let from_ms = last_ms.map_or(from_ms, |last| from_ms.max(last + 1));
         self.conn
             .prepare_cached("INSERT OR REPLACE INTO service VALUES (?1, ?2, ?3, ?4, ?5)")
             .and_then(|mut s| s.execute(params![node.id, spec.name, from_ms, spec_id, active]))
             .map_err(|e| StoreError::db(&self.path, e))?;
         let entry = ServiceEntry { spec: spec.clone(), active };
-        write(&node.state).services.insert(spec.name.clone(), entry);
+        let mut state = write(&node.state);
+        state.services.insert(spec.name.clone(), entry);
+        state.versions.entry(spec.name.clone()).or_default().push((from_ms, spec));
         Ok(true)
     }
 

@@ -202,7 +202,10 @@ pub trait History: Send + Sync {
     /// A node's services, by name.
     fn services(&self, node: &str) -> Result<Vec<ServiceInfo>, ReadError>;
 
-    /// The exact samples of one field with `from_ms <= time < to_ms`.
+    /// Every field that a service has or had, those that it has now first.
+    fn fields(&self, node: &str, service: &str) -> Result<Vec<FieldSpec>, ReadError>;
+
+    /// The exact samples of one field, one that is gone too, with `from_ms <= time < to_ms`.
     fn samples(
         &self,
         node: &str,

@@ -49,6 +49,24 @@ impl Reader {
         })
     }
 
+    /// A field that the service has or had.
+    fn field_ever(
+        &self,
+        node: &NodeEntry,
+        service: &str,
+        field: &str,
+    ) -> Result<FieldSpec, ReadError> {
+        self.spec(node, service)?;
+        let mut ever = node.fields_ever(service);
+        match ever.iter().position(|f| f.name == field) {
+            Some(at) => Ok(ever.swap_remove(at)),
+            None => {
+                let names: Vec<&str> = ever.iter().map(|f| f.name.as_str()).collect();
+                Err(not_found("field", field, &names))
+            }
+        }
+    }
+
     /// The samples of some fields of a service, each as [`History::samples`].
     fn read_fields(
         &self,
@@ -369,6 +387,12 @@ impl History for Reader {
         Ok(info.collect())
     }
 
+    fn fields(&self, node: &str, service: &str) -> Result<Vec<FieldSpec>, ReadError> {
+        let node = self.node(node)?;
+        self.spec(&node, service)?;
+        Ok(node.fields_ever(service))
+    }
+
     fn samples(
         &self,
         node: &str,
@@ -378,12 +402,8 @@ impl History for Reader {
         to_ms: TimeMs,
     ) -> Result<Samples, ReadError> {
         let node = self.node(node)?;
-        let spec = self.spec(&node, service)?;
-        let field = spec.field(field).ok_or_else(|| {
-            let names: Vec<&str> = spec.fields.iter().map(|f| f.name.as_str()).collect();
-            not_found("field", field, &names)
-        })?;
-        let mut read = self.read_fields(&node, service, &[field], (from_ms, to_ms))?;
+        let field = self.field_ever(&node, service, field)?;
+        let mut read = self.read_fields(&node, service, &[&field], (from_ms, to_ms))?;
         Ok(read.pop().unwrap_or_default())
     }
 
@@ -404,15 +424,15 @@ impl History for Reader {
             )));
         }
         let node = self.node(node)?;
-        let spec = self.spec(&node, service)?;
-        for name in fields {
-            if spec.field(name).is_none() {
-                let names: Vec<&str> = spec.fields.iter().map(|f| f.name.as_str()).collect();
-                return Err(not_found("field", name, &names));
-            }
+        self.spec(&node, service)?;
+        // As it was then: with its labels, types and limits of that time.
+        let spec = node.service_at(service, to_ms - 1).unwrap_or_default();
+        let mut chosen: Vec<FieldSpec> = Vec::new();
+        for name in fields.iter().filter(|name| spec.field(name).is_none()) {
+            chosen.push(self.field_ever(&node, service, name)?);
         }
         let asked = |f: &&FieldSpec| fields.is_empty() || fields.contains(&f.name.as_str());
-        let wanted: Vec<&FieldSpec> = spec.fields.iter().filter(asked).collect();
+        let wanted: Vec<&FieldSpec> = spec.fields.iter().filter(asked).chain(&chosen).collect();
         let heartbeat = Heartbeat::of(&spec);
         let grid = Grid { from_ms, to_ms, step_ms, before_ms: heartbeat.0 };
         let rolls = wanted.iter().map(|f| Roll::new(f, heartbeat, grid)).collect();

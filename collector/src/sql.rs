@@ -170,10 +170,12 @@ fn keys(history: &dyn History, wanted: &[Option<String>; 3]) -> rusqlite::Result
         if !is(0, &node.name) {
             continue;
         }
-        let services = history.services(&node.name);
-        for service in services.map_err(|e| Error::ModuleError(e.to_string()))? {
+        let failed = |e: crate::history::ReadError| Error::ModuleError(e.to_string());
+        let services = history.services(&node.name).map_err(failed)?;
+        for service in services.iter().filter(|s| is(1, &s.spec.name)) {
             let name = &service.spec.name;
-            for field in service.spec.fields.iter().filter(|f| is(1, name) && is(2, &f.name)) {
+            let fields = history.fields(&node.name, name).map_err(failed)?;
+            for field in fields.iter().filter(|f| is(2, &f.name)) {
                 found.push([node.name.clone(), name.clone(), field.name.clone()]);
             }
         }

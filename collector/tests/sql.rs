@@ -7,7 +7,7 @@ use rookery_collector::sql;
 use rookery_collector::writer::NoObserver;
 use rookery_collector::{Store, StoreSettings};
 use rookery_plugins::wire::FrameWriter;
-use rookery_plugins::{Cells, FieldKey, Layout, TimeMs, Value};
+use rookery_plugins::{Cells, FieldKey, FieldSpec, Layout, TimeMs, Value};
 use rusqlite::Connection;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -132,6 +132,9 @@ impl History for Spy {
     }
     fn services(&self, node: &str) -> Result<Vec<ServiceInfo>, ReadError> {
         self.reader.services(node)
+    }
+    fn fields(&self, node: &str, service: &str) -> Result<Vec<FieldSpec>, ReadError> {
+        self.reader.fields(node, service)
     }
     fn samples(
         &self,

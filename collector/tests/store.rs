@@ -276,3 +276,66 @@ fn a_block_may_end_in_the_middle_of_a_frame() {
     drop(store);
     assert_eq!(read(&open(dir.path()), "f0"), want);
 }
+
+/// A renamed label, a changed type and a field that is gone are drawn as they
+/// were at the time, and their samples stay within reach.
+#[test]
+fn the_catalog_keeps_its_own_history() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let (early, late) = (1_000_000, 2_000_000);
+    let mut sender = Sender::new(1);
+    let mut say = |from: TimeMs, fields: Vec<FieldSpec>, n: usize| {
+        sender.sequence += 1;
+        let w = &mut sender.writer;
+        w.start("node", 1, sender.sequence);
+        let spec = ServiceSpec::new("svc", "S", "test").fields(fields);
+        w.announce(&Announce { services: vec![spec], ..Announce::default() });
+        w.layout(&layout(n));
+        for i in 0..3 {
+            let row = cells(&vec![Some(Value::Int(i)); n]);
+            w.row(layout(n).id(), from + i * 10_000, &row);
+        }
+        send(&store, w.finish().to_vec()).expect("taken");
+    };
+    say(early, vec![FieldSpec::gauge("f0", "old"), FieldSpec::gauge("f1", "gone")], 2);
+    say(late, vec![FieldSpec::derive("f0", "new")], 1);
+    let look = |store: &Store| {
+        let reader = Reader::new(store.shared().clone());
+        let at = |from: TimeMs| {
+            let rollup = reader.rollup("node", "svc", &[], from, from + 30_000, 30_000);
+            let rollup = rollup.expect("reads");
+            let fields = rollup.fields.iter();
+            fields.map(|f| (f.spec.label.clone(), f.total.max)).collect::<Vec<_>>()
+        };
+        assert_eq!(at(early), [("old".to_owned(), 2.0), ("gone".to_owned(), 2.0)]);
+        assert_eq!(at(late), [("new".to_owned(), 0.1)], "a rate now");
+        assert_eq!(read(store, "f1").len(), 3, "of a field that is gone");
+        let names = reader.fields("node", "svc").expect("known");
+        let names: Vec<&str> = names.iter().map(|f| f.name.as_str()).collect();
+        assert_eq!(names, ["f0", "f1"]);
+        let now = reader.services("node").expect("known");
+        assert_eq!(now[0].spec.fields.len(), 1, "it has one now");
+    };
+    look(&store);
+    drop(store);
+    look(&open(dir.path()));
+}
+
+/// Old samples that come last say what there is now, too: an import of 1970
+/// must not hide a field that it brought.
+#[test]
+fn what_was_said_last_holds_after_a_restart() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let mut sender = Sender::new(1);
+    let row = |n: usize| cells(&vec![Some(Value::Int(1)); n]);
+    send(&store, sender.frame(&layout(1), &[(1_700_000_000_000, row(1))])).expect("taken");
+    send(&store, sender.frame(&layout(2), &[(1_000_000, row(2))])).expect("taken");
+    drop(store);
+    let store = open(dir.path());
+    assert_eq!(read(&store, "f0").len(), 2);
+    assert_eq!(read(&store, "f1").len(), 1);
+    let now = Reader::new(store.shared().clone()).services("node").expect("known");
+    assert_eq!(now[0].spec.fields.len(), 2);
+}

@@ -83,7 +83,10 @@ fn all_fields(client: &Client, args: &Args) -> Result<Vec<String>, String> {
         .find(|s| s["service"] == args.service.as_str())
         .ok_or_else(|| format!("no service {:?} on node {:?}", args.service, args.node))?;
     let fields = service["fields"].as_array().map_or(&[][..], Vec::as_slice);
-    Ok(fields.iter().filter_map(|f| f["field"].as_str().map(str::to_owned)).collect())
+    let now = fields.iter().filter_map(|f| f["field"].as_str());
+    // What a plugin no longer has was measured all the same.
+    let past = service["past_fields"].as_array().map_or(&[][..], Vec::as_slice);
+    Ok(now.chain(past.iter().filter_map(Json::as_str)).map(str::to_owned).collect())
 }
 
 fn write(

@@ -70,6 +70,9 @@ struct ServiceAnswer {
     vlabel: String,
     info: String,
     fields: Vec<FieldAnswer>,
+    /// Names of fields that it had once: their samples are there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    past_fields: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -123,7 +126,10 @@ fn service(app: &App, node: &str, s: &ServiceInfo) -> ServiceAnswer {
             max: f.max,
         }
     });
+    let past = app.history.fields(node, name).unwrap_or_default().into_iter().map(|f| f.name);
+    let past_fields = past.filter(|f| s.spec.field(f).is_none()).collect();
     ServiceAnswer {
+        past_fields,
         node: node.to_owned(),
         service: name.clone(),
         title: s.spec.title.clone(),

@@ -86,20 +86,17 @@ impl Query {
         }
     }
 
-    /// The one field that was asked for, or all of the service.
+    /// The one field that was asked for, or all that the service has or had.
     fn fields(&self, app: &App) -> Result<Vec<rookery_plugins::FieldSpec>, WebError> {
-        let service = find_service(app, &self.node, &self.service)?;
-        match &self.field {
-            None => Ok(service.spec.fields.clone()),
-            Some(name) => service.spec.field(name).map(|f| vec![f.clone()]).ok_or_else(|| {
-                let names: Vec<&str> =
-                    service.spec.fields.iter().map(|f| f.name.as_str()).collect();
-                WebError::not_found(format!(
-                    "no field {name:?} in {}; it has {}",
-                    self.service,
-                    names.join(", ")
-                ))
-            }),
+        let all = app.history.fields(&self.node, &self.service)?;
+        let Some(name) = &self.field else { return Ok(all) };
+        match all.iter().find(|f| f.name == *name) {
+            Some(field) => Ok(vec![field.clone()]),
+            None => {
+                let names: Vec<&str> = all.iter().map(|f| f.name.as_str()).collect();
+                let (service, names) = (&self.service, names.join(", "));
+                Err(WebError::not_found(format!("no field {name:?} in {service}; it has {names}")))
+            }
         }
     }
 }
