@@ -93,12 +93,14 @@ impl<'a> Roll<'a> {
                 self.bucket_ms = start..start.saturating_add(self.grid.step_ms);
             }
             self.out.buckets[self.bucket].push(drawn);
-            self.out.total.push(drawn);
         }
     }
 
     /// What came of it.
     pub fn finish(mut self) -> FieldRollup {
+        for b in &self.out.buckets {
+            self.out.total.merge(b.count, (b.min, b.max), b.sum, (b.first, b.last));
+        }
         self.out.increase = self.drawn.increase();
         self.out
     }
@@ -128,9 +130,7 @@ impl<'a> Roll<'a> {
             if !self.in_range(s.min, s.max) {
                 return false;
             }
-            for to in [&mut self.out.buckets[bucket], &mut self.out.total] {
-                to.merge(s.count as u64, (s.min, s.max), s.sum, (a, b));
-            }
+            self.out.buckets[bucket].merge(s.count as u64, (s.min, s.max), s.sum, (a, b));
             return true;
         }
         self.counter(s, run, (first, last), bucket)
@@ -160,9 +160,7 @@ impl<'a> Roll<'a> {
         self.sample(run.first_ms, first);
         let mean = grown / ((run.last_ms - run.first_ms) as f64 / 1000.0);
         let n = s.count as u64 - 1;
-        for to in [&mut self.out.buckets[bucket], &mut self.out.total] {
-            to.merge(n, (lo, hi), mean * n as f64, (mean, mean));
-        }
+        self.out.buckets[bucket].merge(n, (lo, hi), mean * n as f64, (mean, mean));
         self.drawn.leap(run.last_ms, last, grown);
         true
     }
@@ -179,12 +177,18 @@ struct RunTimes {
 
 impl RunTimes {
     fn of(times: &[TimeMs]) -> RunTimes {
-        let (mut shortest_ms, mut longest_ms) = (i64::MAX, 0);
-        for pair in times.windows(2) {
-            let dt = pair[1] - pair[0];
-            shortest_ms = shortest_ms.min(dt);
-            longest_ms = longest_ms.max(dt);
-        }
+        // 24 days: within it, differences of 32 bits do, which take half the time.
+        let is_short = times[times.len() - 1] - times[0] <= i64::from(i32::MAX);
+        let pairs = times.iter().zip(&times[1..]);
+        let (shortest_ms, longest_ms) = if is_short {
+            let (least, most) = pairs.fold((i32::MAX, 0), |(least, most), (a, b)| {
+                let dt = (*b as i32).wrapping_sub(*a as i32);
+                (least.min(dt), most.max(dt))
+            });
+            (i64::from(least), i64::from(most))
+        } else {
+            pairs.fold((i64::MAX, 0), |(least, most), (a, b)| (least.min(b - a), most.max(b - a)))
+        };
         RunTimes { first_ms: times[0], last_ms: times[times.len() - 1], shortest_ms, longest_ms }
     }
 }

@@ -11,8 +11,13 @@ use std::sync::Arc;
 
 /// A part ends when it has this many bytes before compression, …
 const PART_BYTES: usize = 12 << 10;
+/// … of a block with more rows than [`STRIP_ROWS`] this many: else a part would
+/// be a column or two, and the summaries of a service in many pieces, …
+const PART_BYTES_LONG: usize = 64 << 10;
 /// … this much noise, …
 const PART_NOISE_BYTES: usize = 64 << 10;
+/// … of a long block this much, …
+const PART_NOISE_BYTES_LONG: usize = 256 << 10;
 /// … this many columns, …
 const PART_COLS: usize = 64;
 /// … or this many bytes of summaries.
@@ -161,8 +166,14 @@ impl Encoder {
         let coded = self.coder.encode(kinds, bits, &mut part.streams);
         summary_code::write(clock, kinds, bits, &coded, self.coder.whole(), &mut part.summaries);
         part.n_cols += 1;
-        let is_full = part.streams.heads.len() + part.streams.planes.len() >= PART_BYTES
-            || part.streams.noise.len() >= PART_NOISE_BYTES
+        let is_long = rows.times_ms.len() > STRIP_ROWS;
+        let (bytes, noise) = if is_long {
+            (PART_BYTES_LONG, PART_NOISE_BYTES_LONG)
+        } else {
+            (PART_BYTES, PART_NOISE_BYTES)
+        };
+        let is_full = part.streams.heads.len() + part.streams.planes.len() >= bytes
+            || part.streams.noise.len() >= noise
             || part.n_cols >= PART_COLS
             || part.summaries.len() >= PART_SUMMARY_BYTES;
         if is_full {
