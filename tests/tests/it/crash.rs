@@ -91,6 +91,45 @@ fn start_agent(site: &Site) -> Proc {
     site.agent("n1", "step = \"100ms\"\nplugin_step = \"100ms\"\n")
 }
 
+/// The collector alone, more often, while it also seals and packs: kills fall
+/// into every part of that.
+#[test]
+fn two_hundred_kills_of_the_collector_lose_nothing_acknowledged() {
+    let site = Site::new();
+    let mut dice = Dice(0x00DE_C0DE_0BAD);
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut collector = site.collector("");
+    let posting = poster(site.url(), stop.clone());
+    let sealing = std::thread::spawn({
+        let (stop, url) = (stop.clone(), format!("{}/api/v1/seal", site.url()));
+        move || {
+            let mut sealed = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let answer = http(|c| c.post(&url).bearer_auth("sesame"));
+                sealed += u32::from(answer.is_some_and(|a| a.status == 200));
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            sealed
+        }
+    });
+    let mut slowest = Duration::ZERO;
+    for _ in 0..200 {
+        std::thread::sleep(Duration::from_millis(dice.next(200)));
+        collector.kill9();
+        let start = Instant::now();
+        collector = site.collector("");
+        slowest = slowest.max(start.elapsed());
+    }
+    stop.store(true, Ordering::Relaxed);
+    let sent = posting.join().expect("the poster");
+    let sealed = sealing.join().expect("the sealer");
+    assert!(slowest < Duration::from_secs(10), "opens within seconds, not in {slowest:?}");
+    assert!(sealed > 20, "only {sealed} sealings came to their end");
+    check_posted(&site, &sent);
+    collector.stop();
+    println!("{} samples sent, {sealed} sealings, slowest start {slowest:?}", sent.len());
+}
+
 #[test]
 fn fifty_kills_lose_nothing_acknowledged() {
     let site = Site::new();
