@@ -137,7 +137,7 @@ pub fn pack(
 }
 
 /// Puts these rows in the place of the old blocks, in one commit.
-fn replace(
+pub(crate) fn replace(
     period: &Period,
     conn: &Connection,
     encoder: &mut Encoder,
@@ -203,7 +203,7 @@ fn pieces(times: &[TimeMs], wanted: usize) -> Vec<Range<usize>> {
 }
 
 /// The rows of these blocks, in order of time.
-fn decode(
+pub(crate) fn decode(
     period: &Period,
     conn: &Connection,
     index: &Arc<LayoutIndex>,

@@ -342,6 +342,23 @@ impl Periods {
         Ok(period)
     }
 
+    /// Deletes a month. Whoever reads it at the moment still can.
+    pub fn delete(&self, id: PeriodId) -> Result<(), StoreError> {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(period) = open.remove(&id) else { return Ok(()) };
+        for suffix in ["", "-wal", "-shm"] {
+            let mut name = period.path.as_os_str().to_owned();
+            name.push(suffix);
+            match std::fs::remove_file(&name) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(StoreError::io(Path::new(&name), e));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Puts a damaged month's file aside, so that the month can be written
     /// again; its new name.
     pub fn set_aside(&self, id: PeriodId) -> Result<PathBuf, StoreError> {

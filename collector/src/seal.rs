@@ -10,8 +10,9 @@ use crate::db;
 use crate::head::HeadBlock;
 use crate::pack;
 use crate::period::{NewBlock, Period, PeriodId, insert_block};
+use crate::retain::{self, Keep, Removed};
 use crate::store::{Shared, StoreError, now_ms};
-use crate::writer::Reply;
+use crate::writer::{Reply, RetainReply};
 use rookery_plugins::{LayoutId, TimeMs};
 use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
@@ -41,6 +42,15 @@ pub enum SealJob {
     Barrier(mpsc::Sender<()>),
     /// Pack everything, however short, and answer then.
     Pack(oneshot::Sender<Reply>),
+    /// Remove what these rules do not keep.
+    Retain {
+        /// The first that speaks of a service holds.
+        rules: Vec<Keep>,
+        /// The age of samples is counted from here.
+        now_ms: TimeMs,
+        /// Who is told.
+        reply: oneshot::Sender<RetainReply>,
+    },
 }
 
 /// Runs until the writer is gone.
@@ -68,6 +78,10 @@ pub fn run(shared: &Shared, jobs: &mpsc::Receiver<SealJob>) {
                 SealJob::Block(node, layout) => blocks.push((node, layout)),
                 SealJob::Barrier(done) => barriers.push(done),
                 SealJob::Pack(reply) => sealer.packing.ask(shared, reply),
+                SealJob::Retain { rules, now_ms, reply } => {
+                    // Whoever asked may have given up.
+                    let _ = reply.send(sealer.retain(shared, &rules, now_ms));
+                }
             }
         }
         while let Err(e) = sealer.seal(shared, &blocks) {
@@ -220,6 +234,52 @@ impl Sealer {
         self.writers.insert(id, conn);
         shared.stats.blocks_packed.fetch_add(n_gone as u64, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn retain(
+        &mut self,
+        shared: &Shared,
+        rules: &[Keep],
+        now_ms: TimeMs,
+    ) -> Result<Removed, StoreError> {
+        let mut removed = Removed::default();
+        for (id, period) in shared.periods.newest_first() {
+            let done = self.retain_in(shared, id, &period, rules, now_ms);
+            let here = shared.pass_damage(done)?;
+            removed.blocks += here.blocks;
+            removed.thinned += here.thinned;
+            removed.months += here.months;
+        }
+        Ok(removed)
+    }
+
+    fn retain_in(
+        &mut self,
+        shared: &Shared,
+        id: PeriodId,
+        period: &Period,
+        rules: &[Keep],
+        now_ms: TimeMs,
+    ) -> Result<Removed, StoreError> {
+        let conn = self.writer(period, id)?;
+        let mut removed = Removed::default();
+        for node in shared.nodes.all() {
+            for index in node.layouts() {
+                let of = (&*node, &index);
+                let here = retain::retain(period, &conn, &mut self.encoder, of, rules, now_ms)?;
+                removed.blocks += here.blocks;
+                removed.thinned += here.thinned;
+            }
+        }
+        let err = |e| StoreError::db(period.path(), e);
+        if removed.blocks > 0 && id.end_ms() < now_ms && retain::is_empty(&conn).map_err(err)? {
+            drop(conn);
+            shared.periods.delete(id)?;
+            removed.months += 1;
+        } else if removed != Removed::default() {
+            db::shrink(&conn).map_err(err)?;
+        }
+        Ok(removed)
     }
 
     /// Gives freed pages back to the file system.

@@ -7,6 +7,7 @@
 use crate::catalog::{Catalog, LayoutIndex, NodeEntry};
 use crate::head::{Appended, Stored};
 use crate::journal::{Journal, Position};
+use crate::retain::{Keep, Removed};
 use crate::seal::SealJob;
 use crate::store::{Shared, StoreError, now_ms};
 use bytes::Bytes;
@@ -47,9 +48,13 @@ impl Observer for NoObserver {
 /// What the sender of a frame is told.
 pub type Reply = Result<(), StoreError>;
 
+/// What whoever asked for retention is told.
+pub type RetainReply = Result<Removed, StoreError>;
+
 enum Job {
     Frame { bytes: Bytes, reply: oneshot::Sender<Reply> },
     SealAll { reply: oneshot::Sender<Reply> },
+    Retain { rules: Vec<Keep>, now_ms: TimeMs, reply: oneshot::Sender<RetainReply> },
 }
 
 /// The frames that wait.
@@ -73,6 +78,16 @@ impl Queue {
     pub fn seal_all(&self) -> Option<oneshot::Receiver<Reply>> {
         let (reply, answer) = oneshot::channel();
         self.push(Job::SealAll { reply }).then_some(answer)
+    }
+
+    /// Asks for what the rules do not keep to be removed from sealed blocks.
+    pub fn retain(
+        &self,
+        rules: Vec<Keep>,
+        now_ms: TimeMs,
+    ) -> Option<oneshot::Receiver<RetainReply>> {
+        let (reply, answer) = oneshot::channel();
+        self.push(Job::Retain { rules, now_ms, reply }).then_some(answer)
     }
 
     fn push(&self, job: Job) -> bool {
@@ -202,6 +217,9 @@ impl Writer {
                         self.commit(std::mem::take(&mut frames));
                         bytes_waiting = 0;
                     }
+                }
+                Job::Retain { rules, now_ms, reply } => {
+                    self.to_sealer(SealJob::Retain { rules, now_ms, reply });
                 }
                 Job::SealAll { reply } => {
                     self.commit(std::mem::take(&mut frames));

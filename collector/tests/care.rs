@@ -4,6 +4,7 @@ use bytes::Bytes;
 use rookery_collector::backup::backup;
 use rookery_collector::history::History;
 use rookery_collector::read::Reader;
+use rookery_collector::retain::{Keep, Removed};
 use rookery_collector::verify::verify;
 use rookery_collector::writer::NoObserver;
 use rookery_collector::{Store, StoreSettings};
@@ -201,4 +202,62 @@ fn new_positions_are_above_sealed_ones_without_the_journal() {
     std::fs::remove_dir_all(dir.path().join("journal")).expect("removed");
     send(&open(dir.path()), 9, ROWS..ROWS + 5);
     assert_eq!(count(&open(dir.path()), "f1", 0..ROWS + 9), ROWS as usize + 5);
+}
+
+#[test]
+fn retention_takes_what_is_old_and_nothing_else() {
+    let dir = tempfile::tempdir().expect("tmp");
+    let store = history(dir.path());
+    let keep = |service: &str, rows: i64| Keep {
+        node: "no*".to_owned(),
+        service: service.to_owned(),
+        for_ms: Some(rows * STEP),
+    };
+    let retain = |rules: &[Keep]| {
+        let now = START + ROWS * STEP;
+        let answer = store.shared().queue.retain(rules.to_vec(), now).expect("room");
+        answer.blocking_recv().expect("an answer").expect("done")
+    };
+    assert_eq!(retain(&[]), Removed::default(), "for ever");
+    assert_eq!(retain(&[keep("other", 1)]), Removed::default());
+    // The first month is over; the second's only block has newer rows.
+    let first = Removed { blocks: 1, thinned: 0, months: 1 };
+    assert_eq!(retain(&[keep("svc", ROWS - FIRST)]), first);
+    assert!(!period(dir.path(), "2026-10").exists());
+    assert_eq!(count(&store, "f9", 0..ROWS), (ROWS - FIRST) as usize);
+    assert_eq!(retain(&[keep("svc", ROWS - FIRST)]), Removed::default(), "done already");
+    drop(store);
+    assert_eq!(count(&open(dir.path()), "f9", 0..ROWS), (ROWS - FIRST) as usize);
+}
+
+#[test]
+fn retention_of_one_service_leaves_its_neighbours() {
+    let dir = tempfile::tempdir().expect("tmp");
+    let store = open(dir.path());
+    let keys = ["old", "kept"].map(|s| FieldKey::new(s, "f"));
+    let layout = Layout::new(keys.to_vec());
+    let mut writer = FrameWriter::default();
+    writer.start("node", 1, 1);
+    writer.layout(&layout);
+    for i in 0..100 {
+        let mut cells = Cells::new();
+        cells.push(Value::Int(i));
+        cells.push(Value::Float(i as f64 / 3.0));
+        writer.row(layout.id(), START + i * STEP, &cells);
+    }
+    let answer = store.shared().queue.send(Bytes::copy_from_slice(writer.finish()));
+    answer.expect("room").blocking_recv().expect("an answer").expect("taken");
+    seal(&store);
+    let reader = Reader::new(store.shared().clone());
+    let read = |service: &str| reader.samples("node", service, "f", 0, i64::MAX).expect("reads");
+    let kept = read("kept");
+    let rule = Keep { node: "*".to_owned(), service: "old".to_owned(), for_ms: Some(1) };
+    let retain = || {
+        let now = START + 1000 * STEP;
+        let answer = store.shared().queue.retain(vec![rule.clone()], now).expect("room");
+        answer.blocking_recv().expect("an answer").expect("done")
+    };
+    assert_eq!(retain(), Removed { blocks: 0, thinned: 1, months: 0 });
+    assert_eq!((read("old").len(), read("kept")), (0, kept));
+    assert_eq!(retain(), Removed::default(), "done already");
 }
