@@ -59,7 +59,9 @@ impl Connection {
             let text = std::str::from_utf8(&self.buf[..head]).map_err(|_| bad("not a head"))?;
             let status = text.split(' ').nth(1).and_then(|s| s.parse().ok());
             let status = status.ok_or_else(|| bad("no status"))?;
-            let len = content_length(text).ok_or_else(|| bad("no Content-Length"))?;
+            let Some(len) = content_length(text) else {
+                return Ok(Answer { status, body: self.chunks(head).await? });
+            };
             self.buf.reserve((head + len).saturating_sub(self.buf.len()));
             while self.buf.len() < head + len {
                 if self.stream.read_buf(&mut self.buf).await? == 0 {
@@ -67,6 +69,39 @@ impl Connection {
                 }
             }
             return Ok(Answer { status, body: self.buf[head..head + len].to_vec() });
+        }
+    }
+}
+
+impl Connection {
+    /// A body in chunks that begins at `at` of what was read.
+    async fn chunks(&mut self, mut at: usize) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let line = loop {
+                if let Some(n) = self.buf[at..].windows(2).position(|w| w == b"\r\n") {
+                    break at..at + n;
+                }
+                self.more().await?;
+            };
+            let text = std::str::from_utf8(&self.buf[line.clone()]).unwrap_or_default();
+            let len = usize::from_str_radix(text, 16).map_err(|_| bad("no chunk's length"))?;
+            at = line.end + 2;
+            while self.buf.len() < at + len + 2 {
+                self.more().await?;
+            }
+            body.extend_from_slice(&self.buf[at..at + len]);
+            at += len + 2;
+            if len == 0 {
+                return Ok(body);
+            }
+        }
+    }
+
+    async fn more(&mut self) -> io::Result<()> {
+        match self.stream.read_buf(&mut self.buf).await? {
+            0 => Err(bad("the body breaks off")),
+            _ => Ok(()),
         }
     }
 }

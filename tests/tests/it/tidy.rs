@@ -69,3 +69,12 @@ fn files_are_small_and_say_what_they_are_for() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[test]
+fn cargo_run_is_rookery() {
+    // The README's first command; with several programs cargo must be told.
+    let manifest = std::fs::read_to_string(root().join("rookery/Cargo.toml")).expect("reads");
+    assert!(manifest.contains("default-run = \"rookery\""));
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("reads");
+    assert!(readme.contains("cargo run --release -- up") && readme.contains("tests/run"));
+}
