@@ -26,6 +26,7 @@ pub mod offline;
 pub mod pack;
 pub mod period;
 pub mod read;
+pub mod rebuild;
 pub mod retain;
 pub mod rollup;
 pub mod run;

@@ -137,7 +137,7 @@ pub fn pack(
 }
 
 /// Puts these rows in the place of the old blocks, in one commit.
-pub(crate) fn replace(
+fn replace(
     period: &Period,
     conn: &Connection,
     encoder: &mut Encoder,
@@ -179,6 +179,33 @@ pub(crate) fn replace(
             .map_err(err)?;
     }
     tx.commit().map_err(err)
+}
+
+/// Writes a block anew with these rows, which are its own, under its own id:
+/// which of two blocks is older stays as it is.
+pub(crate) fn rewrite(
+    period: &Period,
+    conn: &Connection,
+    encoder: &mut Encoder,
+    id: i64,
+    whole: &HeadBlock,
+) -> Result<(), StoreError> {
+    let n = whole.n_cols();
+    let input = Rows {
+        times_ms: &whole.times_ms,
+        n_cols: n,
+        kind_sets: &whole.kind_sets,
+        row_kind: &whole.row_kind,
+        bits: &whole.bits,
+    };
+    let mut data = Vec::new();
+    encoder.encode(&input, 0..n, LEVEL, &mut data);
+    conn.execute(
+        "UPDATE block SET data = ?2, col_from = 0, col_to = ?3 WHERE id = ?1",
+        params![id, data, n as i64],
+    )
+    .map(drop)
+    .map_err(|e| StoreError::db(period.path(), e))
 }
 
 /// Cuts ascending times into blocks: where the last day ends that fits, else

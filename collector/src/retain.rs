@@ -81,12 +81,9 @@ pub fn retain(
             // Thinned before.
             continue;
         }
-        let old = [row];
-        let mut whole = pack::decode(period, conn, index, &old)?;
+        let mut whole = pack::decode(period, conn, index, &[row])?;
         drop_columns(&mut whole, &expired);
-        // As one piece, whatever its length.
-        let all = 0..whole.n_rows();
-        pack::replace(period, conn, encoder, node.id, &old, &whole, std::slice::from_ref(&all))?;
+        pack::rewrite(period, conn, encoder, row.id, &whole)?;
         removed.thinned += 1;
     }
     Ok(removed)

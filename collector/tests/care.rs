@@ -4,6 +4,7 @@ use bytes::Bytes;
 use rookery_collector::backup::backup;
 use rookery_collector::history::History;
 use rookery_collector::read::Reader;
+use rookery_collector::rebuild::{Rebuilt, rebuild};
 use rookery_collector::retain::{Keep, Removed};
 use rookery_collector::verify::verify;
 use rookery_collector::writer::NoObserver;
@@ -66,14 +67,18 @@ fn period(dir: &Path, month: &str) -> PathBuf {
     dir.join("periods").join(format!("{month}.sqlite"))
 }
 
-/// Changes one byte in the middle of a month's only block.
-fn damage_block(dir: &Path) -> rusqlite::Result<()> {
+/// Changes one byte of a month's only block: `from_end` bytes before its end, or
+/// the first after its head, which is a summary's.
+fn damage_block(dir: &Path, from_end: Option<usize>) -> rusqlite::Result<()> {
     let conn = rusqlite::Connection::open(period(dir, "2026-10"))?;
     let (id, len): (i64, u32) =
         conn.query_row("SELECT id, length(data) FROM block", [], |r| Ok((r.get(0)?, r.get(1)?)))?;
     let mut blob = conn.blob_open("main", "block", "data", id, false)?;
     let mut byte = [0];
-    let at = len as usize - 10;
+    let mut head_len = [0; 4];
+    blob.read_at_exact(&mut head_len, 8)?;
+    let head = u32::from_le_bytes(head_len) as usize;
+    let at = from_end.map_or(head, |n| len as usize - n);
     blob.read_at_exact(&mut byte, at)?;
     blob.write_at(&[byte[0] ^ 1], at)
 }
@@ -93,7 +98,7 @@ fn a_whole_history_is_whole_while_it_is_written() {
 fn a_damaged_block_is_named_and_the_rest_is_served() {
     let dir = tempfile::tempdir().expect("tmp");
     drop(history(dir.path()));
-    damage_block(dir.path()).expect("damages");
+    damage_block(dir.path(), Some(10)).expect("damages");
     let report = verify(dir.path()).expect("reads");
     assert!(report.files.is_empty(), "{report:?}");
     let found = &report.blocks[0];
@@ -260,4 +265,23 @@ fn retention_of_one_service_leaves_its_neighbours() {
     assert_eq!(retain(), Removed { blocks: 0, thinned: 1, months: 0 });
     assert_eq!((read("old").len(), read("kept")), (0, kept));
     assert_eq!(retain(), Removed::default(), "done already");
+}
+
+#[test]
+fn summaries_are_rebuilt_from_whole_samples_only() {
+    let dir = tempfile::tempdir().expect("tmp");
+    drop(history(dir.path()));
+    assert_eq!(rebuild(dir.path()).expect("reads"), Rebuilt::default());
+    damage_block(dir.path(), None).expect("damages");
+    let report = verify(dir.path()).expect("reads");
+    assert!(report.blocks[0].error.to_string().starts_with("summaries"), "{report:?}");
+    let all = |dir: &Path| count(&open(dir), "f0", 0..ROWS);
+    assert_eq!(all(dir.path()), ROWS as usize, "the samples are whole");
+    assert_eq!(rebuild(dir.path()).expect("writes"), Rebuilt { rebuilt: 1, damaged: 0 });
+    assert!(verify(dir.path()).expect("reads").is_whole());
+    assert_eq!(all(dir.path()), ROWS as usize);
+    damage_block(dir.path(), Some(10)).expect("damages");
+    assert_eq!(rebuild(dir.path()).expect("reads"), Rebuilt { rebuilt: 0, damaged: 1 });
+    let _open = open(dir.path());
+    assert!(rebuild(dir.path()).is_err(), "in use");
 }

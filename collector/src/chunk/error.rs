@@ -60,3 +60,15 @@ pub enum ChunkError {
         cols: Range<usize>,
     },
 }
+
+impl ChunkError {
+    /// The piece of the block that it concerns, where it is one.
+    pub fn section(&self) -> Option<&Section> {
+        match self {
+            ChunkError::Truncated(s) | ChunkError::Checksum(s) | ChunkError::Malformed(s, _) => {
+                Some(s)
+            }
+            _ => None,
+        }
+    }
+}
