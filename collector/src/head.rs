@@ -10,11 +10,25 @@ use rookery_plugins::wire::Row;
 use rookery_plugins::{Kind, LayoutId, TimeMs, Value};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A block with this many rows is frozen.
 pub const BLOCK_ROWS_MAX: usize = 240;
+/// The same, while more than [`MANY_COLS`] columns have rows here: the memory of
+/// all heads together stays bounded.
+pub const BLOCK_ROWS_MANY: usize = 120;
+/// So many active fields are many.
+pub const MANY_COLS: usize = 400_000;
 /// A block with this many bytes is frozen, however few its rows.
 pub const BLOCK_BYTES_MAX: usize = 32 << 20;
+
+/// The columns of all heads of this process.
+static ACTIVE_COLS: AtomicUsize = AtomicUsize::new(0);
+
+/// How many rows a block takes before it is frozen.
+fn rows_max() -> usize {
+    if ACTIVE_COLS.load(Ordering::Relaxed) > MANY_COLS { BLOCK_ROWS_MANY } else { BLOCK_ROWS_MAX }
+}
 
 /// Rows of one layout, in arrival order.
 #[derive(Debug)]
@@ -94,7 +108,9 @@ impl HeadBlock {
         if self.times_ms.is_empty() {
             self.first_position = position;
             self.born_ms = now_ms;
-            self.bits.reserve_exact(self.rows_wanted.min(BLOCK_ROWS_MAX) * self.n_cols());
+            // All of one size, however soon it will be full: memory that a block
+            // leaves fits the next. What is not written to is not resident.
+            self.bits.reserve_exact(rows_max().max(self.rows_wanted) * self.n_cols());
         }
         self.last_position = position;
         self.sorted &= self.times_ms.last().is_none_or(|last| *last < row.time_ms);
@@ -251,8 +267,9 @@ impl NodeHead {
 impl LayoutHead {
     fn new(index: Arc<LayoutIndex>, phase: u64, sealed_to_ms: Option<TimeMs>) -> LayoutHead {
         // The first block of each node is shorter, each by another length.
-        let spread = (BLOCK_ROWS_MAX / 2) as u64;
-        let rows_wanted = BLOCK_ROWS_MAX / 2 + (phase % spread) as usize;
+        ACTIVE_COLS.fetch_add(index.layout.len(), Ordering::Relaxed);
+        let half = rows_max() / 2;
+        let rows_wanted = half + (phase % half as u64) as usize;
         LayoutHead {
             open: HeadBlock::new(index, rows_wanted),
             frozen: Vec::new(),
@@ -320,10 +337,16 @@ impl LayoutHead {
     /// Hands the open block to the sealer and begins another.
     pub fn freeze(&mut self) {
         self.n_frozen += 1;
-        let next = HeadBlock::new(self.open.index.clone(), BLOCK_ROWS_MAX);
+        let next = HeadBlock::new(self.open.index.clone(), rows_max());
         let full = Arc::new(std::mem::replace(&mut self.open, next));
         self.tail = Some(Arc::new(newest_rows(&full)));
         self.frozen.push(full);
+    }
+}
+
+impl Drop for LayoutHead {
+    fn drop(&mut self) {
+        ACTIVE_COLS.fetch_sub(self.open.n_cols(), Ordering::Relaxed);
     }
 }
 
