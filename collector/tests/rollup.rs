@@ -135,6 +135,11 @@ fn fill(store: &Store, rows: &Rows, seals: &[usize]) {
     }
 }
 
+/// Of a bucket, ms.
+fn width() -> impl Strategy<Value = i64> {
+    prop_oneof![1_000i64..100_000, 1_000_000i64..9_000_000]
+}
+
 fn near(a: f64, b: f64, share: f64) -> bool {
     (a - b).abs() <= share * a.abs().max(b.abs()).max(1.0)
 }
@@ -164,7 +169,7 @@ proptest! {
         events in proptest::collection::vec(event(), 0..8),
         seals in proptest::collection::vec(0usize..2000, 1..3),
         asked in proptest::collection::vec(
-            (-500i64..15_000, 1i64..20_000, prop_oneof![1_000i64..100_000, 1_000_000i64..9_000_000]),
+            (-500i64..15_000, 1i64..20_000, width()),
             8,
         ),
     ) {

@@ -135,7 +135,7 @@ fn read(args: &Args, store: &Store) -> Res<()> {
     let reader = Reader::new(store.shared().clone());
     let end = START_MS + args.days * DAY_MS;
     let services = reader.services(NODE)?;
-    let mut span = |name: &str, days: i64| {
+    let span = |name: &str, days: i64| {
         measure(args, name, || {
             let from = end - days.min(args.days) * DAY_MS;
             Ok(format!("{} samples", reader.samples(NODE, "service3", "f3", from, end)?.len()))
@@ -160,7 +160,7 @@ fn read(args: &Args, store: &Store) -> Res<()> {
         }
         Ok(format!("{n} buckets"))
     })?;
-    let mut year = |name: &str, from: i64, step: i64| {
+    let year = |name: &str, from: i64, step: i64| {
         measure(args, name, || {
             let r = reader.rollup(NODE, "service3", &[], from, end, step)?;
             let n: u64 = r.fields.iter().map(|f| f.total.count).sum();
