@@ -97,7 +97,8 @@ fn every_value_comes_out_as_it_is() {
         assert!(ask(&conn, &query).is_empty(), "{none}");
     }
     let half = "SELECT time - 1796000000000 FROM samples WHERE node = 'a' AND service = 'svc' \
-                AND field = 'f1' AND time > 1796000000999.5 AND time <= 1796000003000 ORDER BY time";
+                AND field = 'f1' AND time > 1796000000999.5 AND time <= 1796000003000 \
+                ORDER BY time";
     assert_eq!(ask(&conn, half), ["Integer(1000)", "Integer(2000)", "Integer(3000)"]);
     assert!(conn.execute("DELETE FROM samples", []).is_err(), "read-only");
 }
