@@ -11,7 +11,7 @@
 
 use clap::Parser;
 use rookery_plugins::wire::{Announce, CONTENT_TYPE, FrameWriter};
-use rookery_plugins::{Cells, Value};
+use rookery_plugins::{Cells, FieldKey, Value};
 use rookery_tests::cost::{Cost, folder_bytes};
 use rookery_tests::fleet::{FleetHost, Pool};
 use rookery_tests::http::{self, Connection};
@@ -168,6 +168,12 @@ fn start(kind: Kind, dir: &Path, args: &Args) -> Res<Running> {
     Err("it does not get ready".into())
 }
 
+/// A field's name as Prometheus allows it.
+fn metric(field: &FieldKey) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    format!("{}_{}", field.service, field.field).chars().map(plain).collect()
+}
+
 /// What makes one node's requests.
 struct Source {
     name: String,
@@ -181,7 +187,7 @@ impl Source {
     fn new(pool: &Arc<Pool>, idx: u64) -> Source {
         let name = format!("node{idx:04}");
         let fields = pool.layout.fields().iter();
-        let names: Vec<String> = fields.map(|f| format!("{}_{}", f.service, f.field)).collect();
+        let names: Vec<String> = fields.map(metric).collect();
         let peers = Writer::new(&name, &names);
         Source {
             host: FleetHost::new(pool, 1, idx),
@@ -321,7 +327,7 @@ async fn query(
     steps: i64,
 ) -> Res<f64> {
     let field = &pool.layout.fields()[7];
-    let metric = format!("{}_{}", field.service, field.field);
+    let metric = metric(field);
     let end_ms = start_ms + steps * STEP_MS;
     let span_s = steps * STEP_MS / 1000 + 1;
     let path = match kind {
@@ -330,7 +336,9 @@ async fn query(
             field.service, field.field
         ),
         Kind::Victoria => format!(
-            "/api/v1/export?match%5B%5D={metric}%7Bnode=%22node0001%22%7D&start={start_ms}&end={end_ms}"
+            "/api/v1/export?match%5B%5D={metric}%7Bnode=%22node0001%22%7D&start={}&end={}",
+            start_ms / 1000,
+            end_ms / 1000
         ),
         Kind::Prometheus => format!(
             "/api/v1/query?query={metric}%7Bnode=%22node0001%22%7D%5B{span_s}s%5D&time={}",

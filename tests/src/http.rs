@@ -59,6 +59,9 @@ impl Connection {
             let text = std::str::from_utf8(&self.buf[..head]).map_err(|_| bad("not a head"))?;
             let status = text.split(' ').nth(1).and_then(|s| s.parse().ok());
             let status = status.ok_or_else(|| bad("no status"))?;
+            if matches!(status, 204 | 304) {
+                return Ok(Answer { status, body: Vec::new() });
+            }
             let Some(len) = content_length(text) else {
                 return Ok(Answer { status, body: self.chunks(head).await? });
             };

@@ -6,5 +6,6 @@
 pub mod cost;
 pub mod fleet;
 pub mod http;
+pub mod remote_write;
 pub mod series;
 pub mod server;

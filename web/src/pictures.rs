@@ -37,6 +37,10 @@ const STALE_MS_MAX: i64 = 30_000;
 /// Shortest span, ms.
 const SPAN_MS_MIN: i64 = 1_000;
 
+/// Steps longer than this are whole hours, ms.
+const WHOLE_HOURS_FROM_MS: i64 = 3 * HOUR_MS;
+const HOUR_MS: i64 = 3_600_000;
+
 /// Plot sizes unless asked for, px.
 const WIDTH: u32 = 800;
 const HEIGHT: u32 = 200;
@@ -249,7 +253,11 @@ fn key(node: String, service: String, form: Form, query: &Query) -> Result<Key, 
 fn whole_pixels(from: i64, to: i64, width: u32) -> (i64, i64, i64) {
     let span = (to - from).max(SPAN_MS_MIN);
     let px = i64::from(width.max(1));
-    let step = ((span + px - 1) / px).max(1);
+    let mut step = ((span + px - 1) / px).max(1);
+    if step > WHOLE_HOURS_FROM_MS {
+        // The history's summaries are of whole hours: such steps need no more.
+        step = (step + HOUR_MS - 1) / HOUR_MS * HOUR_MS;
+    }
     let start = from.div_euclid(step) * step;
     let end = (to.div_euclid(step) + i64::from(to.rem_euclid(step) > 0)) * step;
     (start, end.max(start + step), step)
