@@ -3,6 +3,7 @@
 //! An empty or absent file works: pages on 127.0.0.1:4950, the history in
 //! `/var/lib/rookery`, nobody told.
 
+use crate::retain::Keep;
 use rookery_alerts::{ContactConfig, MailConfig, Notifier, Rules, Settings};
 use rookery_plugins::config as words;
 use serde::Deserialize;
@@ -11,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 /// Where the configuration is looked for.
 pub const CONFIG_FILE: &str = "/etc/rookery/collector.toml";
+/// The shortest time that a retention may be: a day.
+const KEEP_MS_MIN: i64 = 86_400_000;
 /// The longest file of configuration or rules that is read, bytes.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
@@ -34,6 +37,53 @@ pub struct Config {
     pub mail: Option<MailConfig>,
     /// Others who are told.
     pub contact: Vec<ContactConfig>,
+    /// What is not kept for ever; the first that speaks of a service holds.
+    pub retention: Vec<Retention>,
+}
+
+/// A `[[retention]]`.
+///
+/// ```toml
+/// [[retention]]
+/// node = "test*"          # patterns with * and ?; what is left out is all
+/// service = "*"
+/// keep = "90d"            # at least so long; "forever"
+/// ```
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    /// Which nodes.
+    #[serde(default = "all")]
+    pub node: String,
+    /// Which services.
+    #[serde(default = "all")]
+    pub service: String,
+    /// How long, `90d`, or `forever`.
+    pub keep: String,
+}
+
+fn all() -> String {
+    "*".to_owned()
+}
+
+impl Retention {
+    /// As the history takes it.
+    fn rule(&self) -> Result<Keep, String> {
+        let for_ms = match self.keep.as_str() {
+            "forever" => None,
+            text => {
+                let ms = words::parse_span_ms(text).ok().and_then(|ms| i64::try_from(ms).ok());
+                // A mistyped minute must not cost the history.
+                let ms = ms.filter(|ms| *ms >= KEEP_MS_MIN).ok_or_else(|| {
+                    format!(
+                        "[[retention]] keep = {text:?}: write at least 1d (90d, 52w), or forever"
+                    )
+                })?;
+                Some(ms)
+            }
+        };
+        Ok(Keep { node: self.node.clone(), service: self.service.clone(), for_ms })
+    }
 }
 
 impl Default for Config {
@@ -47,6 +97,7 @@ impl Default for Config {
             alerting: Settings::default(),
             mail: None,
             contact: Vec::new(),
+            retention: Vec::new(),
         }
     }
 }
@@ -112,9 +163,15 @@ impl Config {
         }
     }
 
+    /// What is not kept for ever.
+    pub fn retention(&self) -> Result<Vec<Keep>, String> {
+        self.retention.iter().map(Retention::rule).collect()
+    }
+
     /// Everything that can be checked without starting.
     pub fn check(&self) -> Result<(), String> {
         self.listen_addr()?;
+        self.retention()?;
         let rules = self.rules()?;
         self.notifier(&rules).map(|_| ())
     }
@@ -156,4 +213,25 @@ pub fn token(config: &Config) -> Result<String, String> {
         .map_err(fail)?;
     file.write_all(format!("{token}\n").as_bytes()).map_err(fail)?;
     Ok(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn retention(text: &str) -> Result<Vec<Keep>, String> {
+        words::from_toml::<Config>("collector.toml", text)?.retention()
+    }
+
+    #[test]
+    fn nothing_goes_unless_it_is_said_well() {
+        assert_eq!(retention(""), Ok(vec![]));
+        let text = "[[retention]]\nservice = \"tmp*\"\nkeep = \"90d\"\n[[retention]]\nkeep = \"forever\"\n";
+        let rules = retention(text).expect("right");
+        assert_eq!((rules[0].node.as_str(), rules[0].service.as_str()), ("*", "tmp*"));
+        assert_eq!((rules[0].for_ms, rules[1].for_ms), (Some(90 * 86_400_000), None));
+        for bad in ["keep = \"90m\"", "keep = \"soon\"", "node = \"a\"", "keep = \"1d\"\nkep = 1"] {
+            assert!(retention(&format!("[[retention]]\n{bad}\n")).is_err(), "{bad}");
+        }
+    }
 }

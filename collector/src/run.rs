@@ -4,13 +4,15 @@
 use crate::config::{self, Config};
 use crate::history::{History, States};
 use crate::read::Reader;
-use crate::store::{Shared, Store, StoreSettings};
+use crate::retain::Keep;
+use crate::store::{Shared, Store, StoreSettings, now_ms};
 use crate::watch::{self, Alerts, deliver};
 use crate::{ingest, metrics};
 use axum::Router;
 use rookery_alerts::Notifier;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Notify, watch as signal};
 
 /// An open collector.
@@ -21,13 +23,20 @@ pub struct Collector {
     notifier: Arc<Notifier>,
     due: Arc<Notify>,
     data: PathBuf,
+    retention: Vec<Keep>,
 }
+
+/// How often what need not be kept is looked for.
+const RETAIN_EVERY: Duration = Duration::from_secs(6 * 3600);
+/// The first time, after the start.
+const RETAIN_AFTER: Duration = Duration::from_secs(60);
 
 impl Collector {
     /// Opens history, rules and channels. The error is one line that names the
     /// thing and the place. Takes as long as the journal needs to be replayed.
     pub fn open(config: &Config) -> Result<Collector, String> {
         let rules = config.rules()?;
+        let retention = config.retention()?;
         let notifier = Arc::new(config.notifier(&rules)?);
         std::fs::create_dir_all(&config.data)
             .map_err(|e| format!("{}: {e}", config.data.display()))?;
@@ -41,7 +50,7 @@ impl Collector {
         let due = watcher.due();
         let settings = StoreSettings::new(&config.data);
         let store = Store::open_locked(settings, lock, Box::new(watcher)).map_err(text)?;
-        Ok(Collector { store, alerts, token, notifier, due, data: config.data.clone() })
+        Ok(Collector { store, alerts, token, notifier, due, data: config.data.clone(), retention })
     }
 
     /// What agents must send.
@@ -76,6 +85,28 @@ impl Collector {
             deliver::run(&self.data, self.notifier.clone(), self.due.clone(), illustrate, stop);
         if let Err(e) = done.await {
             tracing::error!("FATAL: nobody is told any more: {e}");
+        }
+    }
+
+    /// Removes what need not be kept any longer, now and then, until it is
+    /// dropped; runs beside the server.
+    pub async fn tidy_up(&self) {
+        if self.retention.is_empty() {
+            return;
+        }
+        tokio::time::sleep(RETAIN_AFTER).await;
+        loop {
+            let queue = &self.store.shared().queue;
+            match queue.retain(self.retention.clone(), now_ms()) {
+                None => tracing::warn!("retention: too much waits; again later"),
+                Some(answer) => match answer.await {
+                    Ok(Ok(removed)) => tracing::info!(?removed, "retention"),
+                    Ok(Err(e)) => tracing::error!("retention: {e}"),
+                    // The history has been closed.
+                    Err(_) => return,
+                },
+            }
+            tokio::time::sleep(RETAIN_EVERY).await;
         }
     }
 

@@ -1,9 +1,8 @@
-//! `rookery verify` and `rookery backup`: looking after a history, also while
-//! its collector runs.
+//! `rookery verify`, `backup` and `rebuild`: looking after a history.
 
 use crate::say;
 use clap::Args as ClapArgs;
-use rookery_collector::{backup, verify};
+use rookery_collector::{backup, rebuild, verify};
 use rookery_web::times::rfc3339;
 use std::path::PathBuf;
 
@@ -28,6 +27,16 @@ pub struct BackupArgs {
     /// Where the copy goes
     #[arg(value_name = "DEST")]
     dest: PathBuf,
+}
+
+#[derive(ClapArgs)]
+#[command(after_help = "Example: rookery rebuild --data /var/lib/rookery\n\n\
+                        The collector must not run. Only what is derived is written: summaries\n\
+                        that are damaged, from samples that are whole.")]
+pub struct RebuildArgs {
+    /// The history's folder
+    #[arg(long, value_name = "DIR", default_value = "./rookery-data")]
+    data: PathBuf,
 }
 
 /// How many fields of a damaged block are named.
@@ -85,4 +94,16 @@ pub fn backup(args: &BackupArgs) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("{} databases could not be copied; rookery verify says more", done.failed.len()))
+}
+
+pub fn rebuild(args: &RebuildArgs) -> Result<(), String> {
+    if !args.data.join("catalog.sqlite").exists() {
+        return Err(format!("{}: no history here", args.data.display()));
+    }
+    let done = rebuild::rebuild(&args.data).map_err(|e| e.to_string())?;
+    say(format_args!("{} blocks have new summaries", done.rebuilt));
+    if done.damaged == 0 {
+        return Ok(());
+    }
+    Err(format!("{} have damaged samples: rookery verify names them", done.damaged))
 }

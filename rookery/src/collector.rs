@@ -110,6 +110,10 @@ impl Server {
             let (collector, stop) = (self.collector.clone(), stop.clone());
             async move { collector.tell(illustrate(app), stop).await }
         });
+        let tidying = tokio::spawn({
+            let collector = self.collector.clone();
+            async move { collector.tidy_up().await }
+        });
         let mut until = stop.clone();
         let graceful = async move {
             // An error means that nobody can say stop any more.
@@ -127,6 +131,7 @@ impl Server {
             r = served => r.map_err(|e| format!("serving broke off: {e}")),
             () = deadline => Ok(()),
         };
+        tidying.abort();
         if let Err(e) = postman.await {
             tracing::error!("BUG: the postman panicked: {e}");
         }

@@ -50,6 +50,8 @@ enum Command {
     Sql(sql::Args),
     /// Check every byte of a history
     Verify(care::VerifyArgs),
+    /// Make what is derived anew, from the exact samples
+    Rebuild(care::RebuildArgs),
     /// Copy a history, also while its collector runs
     Backup(care::BackupArgs),
 }
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Command::Seal(args) => status::seal(&args),
         Command::Sql(args) => sql::run(&args),
         Command::Verify(args) => care::verify(&args),
+        Command::Rebuild(args) => care::rebuild(&args),
         Command::Backup(args) => care::backup(&args),
     };
     match done {
