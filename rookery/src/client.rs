@@ -33,29 +33,55 @@ impl Client {
         self.ask(self.http.get(format!("{}{path}", self.url)))
     }
 
+    /// A GET whose body goes to `each` as it arrives, part by part.
+    pub fn stream(
+        &self,
+        path: &str,
+        mut each: impl FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<std::io::Result<()>, String> {
+        let fail = |e: reqwest::Error| format!("{}: the answer breaks off: {e}", self.url);
+        self.runtime.block_on(async {
+            let request = self.http.get(format!("{}{path}", self.url));
+            let mut answer = request.send().await.map_err(|e| self.unreached(&e))?;
+            if !answer.status().is_success() {
+                let status = answer.status();
+                return Err(self.refused(status, &answer.bytes().await.map_err(fail)?));
+            }
+            while let Some(part) = answer.chunk().await.map_err(fail)? {
+                if let Err(e) = each(&part) {
+                    return Ok(Err(e));
+                }
+            }
+            Ok(Ok(()))
+        })
+    }
+
     /// The same of a POST with a token.
     pub fn post(&self, path: &str, token: &str) -> Result<Vec<u8>, String> {
         self.ask(self.http.post(format!("{}{path}", self.url)).bearer_auth(token))
     }
 
+    fn unreached(&self, e: &reqwest::Error) -> String {
+        if e.is_connect() {
+            format!("no collector answers at {}: is it running? (--url)", self.url)
+        } else {
+            format!("{}: {e}", self.url)
+        }
+    }
+
+    /// What the collector says of a request that it does not answer.
+    fn refused(&self, status: reqwest::StatusCode, body: &[u8]) -> String {
+        let json: Option<Json> = serde_json::from_slice(body).ok();
+        let text = json.as_ref().and_then(|j| j.get("error")?.as_str());
+        text.map_or_else(|| format!("{}: {status}", self.url), str::to_owned)
+    }
+
     fn ask(&self, request: reqwest::RequestBuilder) -> Result<Vec<u8>, String> {
-        let fail = |e: reqwest::Error| {
-            if e.is_connect() {
-                format!("no collector answers at {}: is it running? (--url)", self.url)
-            } else {
-                format!("{}: {e}", self.url)
-            }
-        };
         self.runtime.block_on(async {
-            let answer = request.send().await.map_err(fail)?;
+            let answer = request.send().await.map_err(|e| self.unreached(&e))?;
             let status = answer.status();
-            let body = answer.bytes().await.map_err(fail)?;
-            if status.is_success() {
-                return Ok(body.to_vec());
-            }
-            let json: Option<Json> = serde_json::from_slice(&body).ok();
-            let text = json.as_ref().and_then(|j| j.get("error")?.as_str());
-            Err(text.map_or_else(|| format!("{}: {status}", self.url), str::to_owned))
+            let body = answer.bytes().await.map_err(|e| self.unreached(&e))?;
+            if status.is_success() { Ok(body.to_vec()) } else { Err(self.refused(status, &body)) }
         })
     }
 }

@@ -2,12 +2,13 @@
 
 use crate::client::{Client, URL, encode};
 use clap::{Args as ClapArgs, ValueEnum};
+use rookery_web::api::csv_cell;
 use rookery_web::times;
-use serde_json::Value as Json;
+use serde_json::json;
 use std::io::{self, Write};
 
-/// How much time one request covers, ms: long exports stay small in memory.
-const WINDOW_MS: i64 = 30 * 86_400_000;
+/// `2026-11-20T12:00:00.000Z`.
+const TIME_CHARS: usize = 24;
 
 #[derive(ClapArgs)]
 #[command(after_help = "Examples:\n  \
@@ -20,7 +21,7 @@ pub struct Args {
     /// The service
     #[arg(long)]
     service: String,
-    /// The field; without it all fields, one after the other
+    /// The field; without it all that the service has or had, one after the other
     #[arg(long)]
     field: Option<String>,
     /// From when on: RFC 3339, seconds or milliseconds since 1970, or -1d
@@ -49,101 +50,122 @@ pub fn run(args: &Args) -> Result<(), String> {
     let now = rookery_collector::store::now_ms();
     let from = times::parse(&args.from, now).map_err(|e| format!("--from: {e}"))?;
     let to = times::parse(&args.to, now).map_err(|e| format!("--to: {e}"))?;
-    let client = Client::new(&args.url)?;
-    let fields = match &args.field {
-        Some(field) => vec![field.clone()],
-        None => all_fields(&client, args)?,
-    };
+    let field = args.field.as_ref().map_or(String::new(), |f| format!("&field={}", encode(f)));
+    let path = format!(
+        "/api/v1/samples?node={}&service={}{field}&from={}&to={}&format=csv",
+        encode(&args.node),
+        encode(&args.service),
+        // A small number would be taken for seconds.
+        encode(&times::rfc3339(from)),
+        encode(&times::rfc3339(to)),
+    );
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let done = write(&client, args, &fields, (from, to), &mut out);
-    match done.and_then(|()| out.flush().map_err(Failure::Io)) {
+    let client = Client::new(&args.url)?;
+    let written = match args.format {
+        Format::Csv => client.stream(&path, |part| out.write_all(part))?,
+        Format::Json => {
+            let mut lines = JsonLines::new(args);
+            client.stream(&path, |part| lines.push(part, &mut out))?
+        }
+    };
+    match written.and_then(|()| out.flush()) {
         Ok(()) => Ok(()),
         // `rookery export … | head` is no error.
-        Err(Failure::Io(e)) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        Err(Failure::Io(e)) => Err(format!("standard output: {e}")),
-        Err(Failure::Ask(e)) => Err(e),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(e) => Err(format!("standard output: {e}")),
     }
 }
 
-enum Failure {
-    Ask(String),
-    Io(io::Error),
+/// Makes JSON lines of the collector's CSV: what a value is, its text tells.
+struct JsonLines {
+    /// What stands between time and field: node and service.
+    between: String,
+    /// The same as JSON.
+    names: String,
+    /// A line that is not whole yet.
+    rest: Vec<u8>,
+    is_first: bool,
 }
 
-fn all_fields(client: &Client, args: &Args) -> Result<Vec<String>, String> {
-    let body = client.get(&format!(
-        "/api/v1/services?node={}&service={}",
-        encode(&args.node),
-        encode(&args.service)
-    ))?;
-    let json: Json = serde_json::from_slice(&body).map_err(|e| format!("{}: {e}", args.url))?;
-    let services = json.as_array().map_or(&[][..], Vec::as_slice);
-    let service = services
-        .iter()
-        .find(|s| s["service"] == args.service.as_str())
-        .ok_or_else(|| format!("no service {:?} on node {:?}", args.service, args.node))?;
-    let fields = service["fields"].as_array().map_or(&[][..], Vec::as_slice);
-    let now = fields.iter().filter_map(|f| f["field"].as_str());
-    // What a plugin no longer has was measured all the same.
-    let past = service["past_fields"].as_array().map_or(&[][..], Vec::as_slice);
-    Ok(now.chain(past.iter().filter_map(Json::as_str)).map(str::to_owned).collect())
-}
-
-fn write(
-    client: &Client,
-    args: &Args,
-    fields: &[String],
-    span: (i64, i64),
-    out: &mut impl Write,
-) -> Result<(), Failure> {
-    if args.format == Format::Csv {
-        out.write_all(b"time,node,service,field,value\n").map_err(Failure::Io)?;
+impl JsonLines {
+    fn new(args: &Args) -> JsonLines {
+        let mut between = String::from(",");
+        csv_cell(&args.node, &mut between);
+        between.push(',');
+        csv_cell(&args.service, &mut between);
+        between.push(',');
+        let (node, service) = (json!(args.node), json!(args.service));
+        let names = format!("\"node\":{node},\"service\":{service}");
+        JsonLines { between, names, rest: Vec::new(), is_first: true }
     }
-    for field in fields {
-        let mut from = span.0;
-        while from < span.1 {
-            let to = span.1.min(from.saturating_add(WINDOW_MS));
-            let format = if args.format == Format::Csv { "csv" } else { "json" };
-            let body = client
-                .get(&format!(
-                    "/api/v1/samples?node={}&service={}&field={}&from={}&to={}&format={format}",
-                    encode(&args.node),
-                    encode(&args.service),
-                    encode(field),
-                    times::rfc3339(from),
-                    times::rfc3339(to),
-                ))
-                .map_err(Failure::Ask)?;
-            match args.format {
-                Format::Csv => {
-                    let header = body.iter().position(|b| *b == b'\n').map_or(0, |at| at + 1);
-                    out.write_all(&body[header..]).map_err(Failure::Io)?;
-                }
-                Format::Json => json_lines(&body, args, out)?,
+
+    fn push(&mut self, part: &[u8], out: &mut impl Write) -> io::Result<()> {
+        self.rest.extend_from_slice(part);
+        let Some(end) = self.rest.iter().rposition(|b| *b == b'\n') else { return Ok(()) };
+        let lines: Vec<u8> = self.rest.drain(..=end).collect();
+        for line in String::from_utf8_lossy(&lines).lines() {
+            // The headline.
+            if !std::mem::take(&mut self.is_first) {
+                self.line(line, out)?;
             }
-            from = to;
         }
+        Ok(())
     }
-    Ok(())
+
+    fn line(&self, line: &str, out: &mut impl Write) -> io::Result<()> {
+        let unread = || io::Error::other(format!("not a line of samples: {line:?}"));
+        let (time, rest) = line.split_at_checked(TIME_CHARS).ok_or_else(unread)?;
+        let rest = rest.strip_prefix(&self.between).ok_or_else(unread)?;
+        let (field, value) = rest.rsplit_once(',').ok_or_else(unread)?;
+        let field = field.strip_prefix('"').and_then(|f| f.strip_suffix('"')).unwrap_or(field);
+        let field = json!(field.replace("\"\"", "\""));
+        let names = &self.names;
+        write!(out, "{{\"time\":\"{time}\",{names},\"field\":{field},\"value\":")?;
+        match value {
+            "" => write!(out, "null")?,
+            // JSON has neither.
+            v if v.ends_with("inf") || v.ends_with("NaN") => write!(out, "{}", json!(v))?,
+            v => write!(out, "{v}")?,
+        }
+        writeln!(out, "}}")
+    }
 }
 
-fn json_lines(body: &[u8], args: &Args, out: &mut impl Write) -> Result<(), Failure> {
-    let json: Json =
-        serde_json::from_slice(body).map_err(|e| Failure::Ask(format!("{}: {e}", args.url)))?;
-    for field in json["fields"].as_array().map_or(&[][..], Vec::as_slice) {
-        let times = field["times_ms"].as_array().map_or(&[][..], Vec::as_slice);
-        let values = field["values"].as_array().map_or(&[][..], Vec::as_slice);
-        for (time, value) in times.iter().zip(values) {
-            let time = times::rfc3339(time.as_i64().unwrap_or_default());
-            let line = serde_json::json!({
-                "time": time,
-                "node": args.node,
-                "service": args.service,
-                "field": field["field"],
-                "value": value,
-            });
-            writeln!(out, "{line}").map_err(Failure::Io)?;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn csv_becomes_json_lines_wherever_it_is_cut() {
+        let line = Line::parse_from(["x", "--node", "a,b", "--service", "s"]);
+        let csv = "time,node,service,field,value\n\
+                   2026-11-20T12:00:00.000Z,\"a,b\",s,f,9007199254740993\n\
+                   2026-11-20T12:00:00.001Z,\"a,b\",s,f,\n\
+                   2026-11-20T12:00:00.002Z,\"a,b\",s,g,-0.0\n\
+                   2026-11-20T12:00:00.003Z,\"a,b\",s,g,-inf\n";
+        let values = ["9007199254740993", "null", "-0.0", "\"-inf\""];
+        for cut in 0..csv.len() {
+            let (mut out, mut lines) = (Vec::new(), JsonLines::new(&line.args));
+            for part in [&csv[..cut], &csv[cut..]] {
+                lines.push(part.as_bytes(), &mut out).expect("writes");
+            }
+            let text = String::from_utf8(out).expect("UTF-8");
+            assert_eq!(text.lines().count(), 4, "cut at {cut}");
+            for (i, (line, value)) in text.lines().zip(values).enumerate() {
+                let field = if i < 2 { "f" } else { "g" };
+                let want = format!(
+                    "{{\"time\":\"2026-11-20T12:00:00.00{i}Z\",\"node\":\"a,b\",\
+                     \"service\":\"s\",\"field\":\"{field}\",\"value\":{value}}}"
+                );
+                assert_eq!(line, want);
+            }
         }
     }
-    Ok(())
 }

@@ -120,7 +120,7 @@ pub(crate) fn find_service(
 }
 
 /// A cell of a CSV file, quoted where it must be (RFC 4180).
-pub(crate) fn csv_cell(text: &str, out: &mut String) {
+pub fn csv_cell(text: &str, out: &mut String) {
     if text.contains([',', '"', '\n', '\r']) {
         out.push('"');
         out.push_str(&text.replace('"', "\"\""));

@@ -18,8 +18,11 @@ use rookery_plugins::{FieldSpec, Value};
 use std::fmt::Write;
 use tokio::sync::mpsc;
 
-/// How much of the history is in memory at once, ms: ten days.
+/// How much of the history is in memory at once, ms: ten days, …
 const PART_MS: i64 = 10 * 86_400_000;
+/// … or more after a while without samples, so that decades without any are soon
+/// over.
+const PART_MS_MAX: i64 = 160 * 86_400_000;
 
 /// How many parts wait for a slow reader.
 const PARTS_WAITING: usize = 2;
@@ -96,11 +99,15 @@ impl Out<'_> {
         if from < 0 {
             from = 0;
         }
+        let mut part_ms = PART_MS;
         while from < self.span.1 {
-            let to = self.span.1.min(from.saturating_add(PART_MS));
+            let to = self.span.1.min(from.saturating_add(part_ms));
             let read = self.app.history.samples(node, service, &field.name, from, to);
             let read = read.map_err(|e| Stop::Failed(e.to_string()))?;
-            if !read.is_empty() {
+            if read.is_empty() {
+                part_ms = PART_MS_MAX.min(part_ms * 2);
+            } else {
+                part_ms = PART_MS;
                 each(&read)?;
             }
             from = to;

@@ -68,8 +68,9 @@ fn one_category(view: &View, category: &str) -> Result<Html, WebError> {
                             }
                             a href=(service_path(node, name)) {
                                 (Graph {
-                                    node, service: name, from: small_span(app, node, now), to: "now", width: 380,
-                                    height: 100, legend: false, alt: super::node::alt(node, s), tz: view.tz,
+                                    node, service: name, from: small_span(app, node, now),
+                                    to: "now", width: 380, height: 100, legend: false,
+                                    alt: super::node::alt(node, s), tz: view.tz,
                                 }.img())
                             }
                         }

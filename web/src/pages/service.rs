@@ -257,7 +257,8 @@ impl Shown<'_> {
 
     fn export(&self, field: Option<&str>, format: &str) -> String {
         let field = field.map_or(String::new(), |f| format!("&field={}", segment(f)));
-        let (query, from, to) = (self.query(), self.from_ms, self.to_ms);
+        let query = self.query();
+        let (from, to) = (times::rfc3339(self.from_ms), times::rfc3339(self.to_ms));
         format!("/api/v1/samples?{query}{field}&from={from}&to={to}&format={format}")
     }
 }
