@@ -12,6 +12,8 @@ mod bad_input;
 mod care;
 #[path = "it/crash.rs"]
 mod crash;
+#[path = "it/full_disk.rs"]
+mod full_disk;
 #[path = "it/known_series.rs"]
 mod known_series;
 #[path = "it/numa.rs"]
