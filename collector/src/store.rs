@@ -1,6 +1,6 @@
 //! The history as a whole: opening, what its threads share, closing.
 
-use crate::catalog::{Catalog, NodesView};
+use crate::catalog::{Catalog, NodeEntry, NodesView};
 use crate::chunk::ChunkError;
 use crate::journal::{self, Journal};
 use crate::offline;
@@ -175,6 +175,32 @@ impl Shared {
         })
     }
 
+    /// When each node was heard last, where the journal no longer says it: from
+    /// the newest sealed blocks.
+    fn note_sealed(&self) -> Result<(), StoreError> {
+        let nodes = self.nodes.all();
+        let is_known = |n: &Arc<NodeEntry>| n.last_seen_ms.load(Ordering::Relaxed) != TimeMs::MIN;
+        for (_, period) in self.periods.newest_first() {
+            if nodes.iter().all(is_known) {
+                break;
+            }
+            let read = period.with_reader(|conn| {
+                let sql = "SELECT node, max(t_to) FROM block GROUP BY node";
+                let err = |e| StoreError::db(period.path(), e);
+                let mut statement = conn.prepare(sql).map_err(err)?;
+                let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?))).map_err(err)?;
+                rows.collect::<Result<HashMap<i64, TimeMs>, _>>().map_err(err)
+            });
+            let newest = self.pass_damage(read)?;
+            for node in &nodes {
+                if let Some(time_ms) = newest.get(&node.id) {
+                    node.last_seen_ms.fetch_max(*time_ms, Ordering::Relaxed);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Lets damage pass, so that the rest is served: named in the log once.
     /// Any other error comes back.
     pub fn pass_damage<T: Default>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
@@ -242,6 +268,7 @@ impl Store {
         let (n_frames, n_bad) = (replay.n_frames, replay.n_bad);
         catalog.commit()?;
         tracing::info!(n_frames, n_bad, "journal replayed");
+        shared.note_sealed()?;
         let writer = writer::Writer::new(shared.clone(), catalog, journal, to_sealer, observer);
         let threads = vec![
             spawn("rookery-writer", move || writer.run())?,
@@ -277,6 +304,7 @@ impl Store {
         for (position, bytes) in frames {
             replay.frame(&mut catalog, position, &bytes)?;
         }
+        shared.note_sealed()?;
         Ok(shared)
     }
 

@@ -216,6 +216,7 @@ fn what_was_announced_is_known_after_a_restart() {
     send(&store, writer.finish().to_vec()).expect("taken");
     drop(store);
     let reader = Reader::new(open(dir.path()).shared().clone());
+    assert_eq!(reader.nodes()[0].last_seen_ms, None, "no sample has come");
     assert_eq!(reader.nodes()[0].group, "web");
     assert_eq!(*reader.services("web;www1").expect("known")[0].spec, spec);
 }
@@ -338,4 +339,17 @@ fn what_was_said_last_holds_after_a_restart() {
     assert_eq!(read(&store, "f1").len(), 1);
     let now = Reader::new(store.shared().clone()).services("node").expect("known");
     assert_eq!(now[0].spec.fields.len(), 2);
+}
+
+#[test]
+fn when_a_node_was_heard_is_known_after_a_restart() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = open(dir.path());
+    let row = cells(&[Some(Value::Int(1))]);
+    let frame = Sender::new(1).frame(&layout(1), &[(5_000, row)]);
+    send(&store, frame).expect("taken");
+    seal(&store);
+    drop(store);
+    let reader = Reader::new(open(dir.path()).shared().clone());
+    assert_eq!(reader.nodes()[0].last_seen_ms, Some(5_000));
 }

@@ -94,7 +94,7 @@ fn cards(view: &View, nodes: &[&NodeInfo], with_graphs: bool) -> Markup {
     // Worst first; among equals by name, as they came.
     all.sort_by_key(|(_, h)| std::cmp::Reverse((h.worst.severity(), h.n_bad)));
     html! {
-        div.grid.nodes { @for (node, health) in &all { (card(view, node, health, with_graphs)) } }
+        div class=(if with_graphs { "grid nodes" } else { "grid small" }) { @for (node, health) in &all { (card(view, node, health, with_graphs)) } }
     }
 }
 
