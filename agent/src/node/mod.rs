@@ -44,7 +44,8 @@ pub async fn bind(addr: SocketAddr) -> Result<TcpListener, String> {
     TcpListener::bind(addr).await.map_err(|e| match e.kind() {
         std::io::ErrorKind::AddrInUse => format!(
             "listen {addr}: the port is taken (by munin-node or another agent?); \
-             stop that, or set `listen` to another address or to \"none\""
+             stop that, or set `listen` (rookery up: --node-listen) to another address or to \
+             \"none\""
         ),
         _ => format!("listen {addr}: {e}; set `listen` to an address of this host or to \"none\""),
     })
