@@ -49,6 +49,10 @@ struct Args {
     /// Do not seal at the end
     #[arg(long)]
     no_seal: bool,
+    /// So many connections ask for the samples of one field after the other all
+    /// the while; needs `--binary`
+    #[arg(long, default_value_t = 0)]
+    readers: usize,
     /// Wait so long before the clock starts (to attach a profiler), s
     #[arg(long, default_value_t = 0)]
     wait: u64,
@@ -153,6 +157,33 @@ async fn ship(addr: String, fleet: Arc<Vec<Requests>>, idx: usize) -> Res<Vec<u3
     Ok(took)
 }
 
+/// Asks for the last hour of one field after the other, for ever; every thousand
+/// answers it says so.
+async fn ask(addr: String, first: usize, n_nodes: u64) -> Res<()> {
+    let mut connection = Connection::open(&addr).await?;
+    for n in first.. {
+        let node = n as u64 * 7 % n_nodes;
+        let path = format!(
+            "/api/v1/samples?node=fleet;node{node:04}&service=service{}&from=-1h&to=now&format=csv",
+            n % 20
+        );
+        let answer = connection.exchange(&http::get(&path)).await?;
+        if n > 100 && answer.status != 200 {
+            let text = String::from_utf8_lossy(&answer.body).into_owned();
+            eprintln!("a reader is refused: {} {text}", answer.status);
+            return Ok(());
+        }
+        if n % 1000 == 999 {
+            println!(
+                "  a reader has had {} answers, the last of {} bytes",
+                n + 1,
+                answer.body.len()
+            );
+        }
+    }
+    Ok(())
+}
+
 async fn round(args: &Args, fleet: &Arc<Vec<Requests>>) -> Res<()> {
     let scratch = tempfile::tempdir()?;
     let dir = args.dir.clone().unwrap_or_else(|| scratch.path().join("history"));
@@ -166,10 +197,13 @@ async fn round(args: &Args, fleet: &Arc<Vec<Requests>>) -> Res<()> {
     let ships: Vec<_> = (0..fleet.len())
         .map(|idx| tokio::spawn(ship(server.addr.clone(), fleet.clone(), idx)))
         .collect();
+    let asking: Vec<_> =
+        (0..args.readers).map(|i| tokio::spawn(ask(server.addr.clone(), i, args.nodes))).collect();
     let mut took = Vec::new();
     for ship in ships {
         took.extend(ship.await??);
     }
+    asking.iter().for_each(|a| a.abort());
     let wall = began.elapsed().as_secs_f64();
     let after = Cost::of(server.pid())?;
     let n = fleet.iter().map(|r| r.n_samples).sum::<usize>() as f64;
