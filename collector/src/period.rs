@@ -2,10 +2,11 @@
 //!
 //! `periods/YYYY-MM.sqlite`. Table `block`: one row for all columns (or, after
 //! re-packing, some) of one layout of one node over a span of time; `data` is a
-//! block as `docs/history-format.md` describes it. A month that is over is not
+//! block as `docs/history-format.md` describes it. Table `digest`: what long
+//! blocks say by half days; it goes with its block. A month that is over is not
 //! written again except by re-packing and by late samples.
 
-use crate::chunk::{Block, ChunkError, ReadAt};
+use crate::chunk::{Block, ChunkError, Digest, DigestPart, ReadAt};
 use crate::db;
 use crate::store::StoreError;
 use rookery_plugins::{LayoutId, TimeMs};
@@ -13,6 +14,7 @@ use rusqlite::blob::Blob;
 use rusqlite::{Connection, params};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -27,6 +29,13 @@ CREATE INDEX IF NOT EXISTS block_at
   ON block(node, layout, t_from, t_to, col_from, col_to, level, n_rows, position);
 CREATE INDEX IF NOT EXISTS block_position ON block(position);
 CREATE INDEX IF NOT EXISTS block_loose ON block(node, layout, n_rows) WHERE level = 0;
+CREATE TABLE IF NOT EXISTS digest(
+  block INTEGER NOT NULL, col_from INTEGER NOT NULL, col_to INTEGER NOT NULL,
+  data BLOB NOT NULL, PRIMARY KEY(block, col_from)) WITHOUT ROWID;
+CREATE TRIGGER IF NOT EXISTS block_deleted AFTER DELETE ON block
+  BEGIN DELETE FROM digest WHERE block = old.id; END;
+CREATE TRIGGER IF NOT EXISTS block_changed AFTER UPDATE OF data ON block
+  BEGIN DELETE FROM digest WHERE block = old.id; END;
 ";
 const PAGE_BYTES: u32 = 4096;
 
@@ -136,7 +145,7 @@ pub struct NewBlock<'a> {
     /// 0: as it was frozen; 1: re-packed.
     pub level: i64,
     /// Its columns.
-    pub cols: std::ops::Range<usize>,
+    pub cols: Range<usize>,
     /// Time of the first and the last row.
     pub span: (TimeMs, TimeMs),
     /// How many rows.
@@ -145,6 +154,8 @@ pub struct NewBlock<'a> {
     pub position: u64,
     /// The encoded block.
     pub data: &'a [u8],
+    /// Its digests.
+    pub digests: &'a [DigestPart],
 }
 
 /// One month's file.
@@ -256,6 +267,32 @@ impl Period {
         run().map_err(|e| StoreError::db(&self.path, e))
     }
 
+    /// The digests of a block that speak of any of these columns; none: the block
+    /// has none, or its file is older than digests are.
+    pub fn digests(
+        &self,
+        conn: &Connection,
+        id: i64,
+        cols: &Range<usize>,
+    ) -> Result<Vec<Digest>, StoreError> {
+        let err = |e| StoreError::db(&self.path, e);
+        let sql = "SELECT data FROM digest WHERE block = ?1 AND col_from < ?3 AND col_to > ?2";
+        let mut stmt = match conn.prepare_cached(sql) {
+            Ok(stmt) => stmt,
+            Err(_) if !has_digests(conn).map_err(err)? => return Ok(vec![]),
+            Err(e) => return Err(err(e)),
+        };
+        let args = params![id, cols.start as i64, cols.end as i64];
+        let mut rows = stmt.query(args).map_err(err)?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next().map_err(err)? {
+            let bytes = row.get_ref(0).and_then(|v| Ok(v.as_blob()?)).map_err(err)?;
+            let digest = Digest::open(bytes);
+            found.push(digest.map_err(|e| StoreError::chunk(&self.path, id, e))?);
+        }
+        Ok(found)
+    }
+
     /// Opens a block's data where it lies.
     pub fn open_block<'c>(
         &self,
@@ -283,6 +320,23 @@ impl ReadAt for BlobReader<'_> {
     }
 }
 
+/// Whether the file is not older than digests are.
+pub fn has_digests(conn: &Connection) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'digest')";
+    conn.query_row(sql, [], |r| r.get(0))
+}
+
+/// Puts a block's digests beside it; inside of the transaction that wrote it.
+pub fn insert_digests(conn: &Connection, id: i64, parts: &[DigestPart]) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO digest(block, col_from, col_to, data) VALUES (?1, ?2, ?3, ?4)";
+    let mut stmt = conn.prepare_cached(sql)?;
+    for part in parts {
+        let cols = (part.cols.start as i64, part.cols.end as i64);
+        stmt.execute(params![id, cols.0, cols.1, part.bytes])?;
+    }
+    Ok(())
+}
+
 /// Inserts a block; inside of the sealer's transaction.
 pub fn insert_block(conn: &Connection, block: &NewBlock<'_>) -> rusqlite::Result<()> {
     conn.prepare_cached(
@@ -301,7 +355,7 @@ pub fn insert_block(conn: &Connection, block: &NewBlock<'_>) -> rusqlite::Result
         block.position as i64,
         block.data
     ])?;
-    Ok(())
+    insert_digests(conn, conn.last_insert_rowid(), block.digests)
 }
 
 /// All periods of a history.

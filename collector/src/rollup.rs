@@ -8,7 +8,7 @@
 //! are by its mean rate; the newest of the whole span, if the newest block has
 //! any, is exact.
 
-use crate::chunk::{Block, ChunkError, ColumnBuf, ReadAt, SUMMARY_ROWS, Summary};
+use crate::chunk::{Block, ChunkError, ColumnBuf, Digest, ReadAt, RunTimes, SUMMARY_ROWS, Summary};
 use crate::history::FieldRollup;
 use crate::series::{Drawn, Heartbeat};
 use rookery_plugins::{FieldSpec, FieldType, Kind, TimeMs, Value};
@@ -112,84 +112,82 @@ impl<'a> Roll<'a> {
 
     /// Takes the samples of `s` as a whole; `false`: they must be decoded.
     fn summary(&mut self, s: &Summary, run: &RunTimes) -> bool {
-        let (Some((_, first)), Some((_, last))) = (s.first, s.last) else {
-            // Nothing is known in it; what was read ends a counter's run.
-            if s.unknown > 0 {
-                self.drawn.next(run.last_ms, Value::Unknown);
-            }
-            return true;
-        };
+        let is_enough = self.is_enough(s, run);
+        if is_enough {
+            self.take(s, run);
+        }
+        is_enough
+    }
+
+    /// Whether the summary tells all that is asked of its samples.
+    fn is_enough(&self, s: &Summary, run: &RunTimes) -> bool {
+        let (Some((_, first)), Some((_, last))) = (s.first, s.last) else { return true };
         let grid = &self.grid;
         let is_inside = run.first_ms >= grid.from_ms && run.last_ms < grid.to_ms;
         if !is_inside || grid.bucket(run.first_ms) != grid.bucket(run.last_ms) {
             return false;
         }
-        let bucket = grid.bucket(run.first_ms);
         if self.field.kind == FieldType::Gauge {
-            let (Some(a), Some(b)) = (first.as_f64(), last.as_f64()) else { return false };
-            if !self.in_range(s.min, s.max) {
-                return false;
-            }
-            self.out.buckets[bucket].merge(s.count as u64, (s.min, s.max), s.sum, (a, b));
-            return true;
+            let is_number = first.as_f64().is_some() && last.as_f64().is_some();
+            return is_number && self.in_range(s.min, s.max);
         }
-        self.counter(s, run, (first, last), bucket)
-    }
-
-    fn counter(
-        &mut self,
-        s: &Summary,
-        run: &RunTimes,
-        (first, last): (Value, Value),
-        bucket: usize,
-    ) -> bool {
         let Some((lo, hi)) = s.rates else { return false };
         let is_even = run.longest_ms as f64 <= run.shortest_ms as f64 * UNEVEN;
-        let is_plain = s.count == s.rows.len()
+        s.count == s.rows.len()
             && run.longest_ms <= self.heartbeat.0
             && (is_even || lo == hi)
             && matches!(self.field.kind, FieldType::Counter | FieldType::Derive)
-            && self.in_range(lo, hi);
-        let Some(grown) = crate::series::growth(self.field.kind, first, last) else {
-            return false;
+            && self.in_range(lo, hi)
+            && crate::series::growth(self.field.kind, first, last).is_some()
+    }
+
+    /// Takes a summary that [`Self::is_enough`].
+    fn take(&mut self, s: &Summary, run: &RunTimes) {
+        let (Some((_, first)), Some((_, last))) = (s.first, s.last) else {
+            // Nothing is known in it; what was read ends a counter's run.
+            if s.unknown > 0 {
+                self.drawn.next(run.last_ms, Value::Unknown);
+            }
+            return;
         };
-        if !is_plain {
-            return false;
+        let bucket = self.grid.bucket(run.first_ms);
+        if self.field.kind == FieldType::Gauge {
+            let ends = (first.as_f64().unwrap_or(f64::NAN), last.as_f64().unwrap_or(f64::NAN));
+            self.out.buckets[bucket].merge(s.count as u64, (s.min, s.max), s.sum, ends);
+            return;
         }
+        let grown = crate::series::growth(self.field.kind, first, last).unwrap_or(f64::NAN);
         // The rate over from what came before.
         self.sample(run.first_ms, first);
         let mean = grown / ((run.last_ms - run.first_ms) as f64 / 1000.0);
         let n = s.count as u64 - 1;
-        self.out.buckets[bucket].merge(n, (lo, hi), mean * n as f64, (mean, mean));
+        let rates = s.rates.unwrap_or((mean, mean));
+        self.out.buckets[bucket].merge(n, rates, mean * n as f64, (mean, mean));
         self.drawn.leap(run.last_ms, last, grown);
-        true
     }
 }
 
-/// The times of the rows of a summary.
-#[derive(Clone, Copy, Debug)]
-struct RunTimes {
-    first_ms: TimeMs,
-    last_ms: TimeMs,
-    shortest_ms: i64,
-    longest_ms: i64,
-}
-
-impl RunTimes {
-    fn of(times: &[TimeMs]) -> RunTimes {
-        // 24 days: within it, differences of 32 bits do, which take half the time.
-        let is_short = times[times.len() - 1] - times[0] <= i64::from(i32::MAX);
-        let pairs = times.iter().zip(&times[1..]);
-        let (shortest_ms, longest_ms) = if is_short {
-            let (least, most) = pairs.fold((i32::MAX, 0), |(least, most), (a, b)| {
-                let dt = (*b as i32).wrapping_sub(*a as i32);
-                (least.min(dt), most.max(dt))
-            });
-            (i64::from(least), i64::from(most))
-        } else {
-            pairs.fold((i64::MAX, 0), |(least, most), (a, b)| (least.min(b - a), most.max(b - a)))
-        };
-        RunTimes { first_ms: times[0], last_ms: times[times.len() - 1], shortest_ms, longest_ms }
+/// Feeds the fields whose columns stand in this digest of a block that overlaps
+/// no other one. A column that it does for is taken from `cols`; the others need
+/// the block.
+pub fn digest(
+    digest: &mut Digest,
+    cols: &mut [Option<usize>],
+    rolls: &mut [Roll<'_>],
+    is_newest: bool,
+) {
+    for (col, roll) in cols.iter_mut().zip(rolls) {
+        let Some(c) = col.filter(|c| digest.cols.contains(c)) else { continue };
+        // A counter's summary does not tell its newest rate.
+        if is_newest && roll.field.kind != FieldType::Gauge {
+            continue;
+        }
+        let Ok(summaries) = digest.summaries(c) else { continue };
+        let runs = || summaries.iter().zip(&digest.times);
+        if runs().all(|(s, run)| roll.is_enough(s, run)) {
+            runs().for_each(|(s, run)| roll.take(s, run));
+            *col = None;
+        }
     }
 }
 

@@ -389,6 +389,7 @@ impl Sealer {
                 n_rows: times.len(),
                 position: block.last_position,
                 data: &self.data,
+                digests: self.encoder.digests(),
             };
             insert_block(&tx, &new).map_err(err)?;
             n_bytes += self.data.len();
