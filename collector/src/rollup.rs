@@ -10,8 +10,8 @@
 
 use crate::chunk::{Block, ChunkError, ColumnBuf, Digest, ReadAt, RunTimes, SUMMARY_ROWS, Summary};
 use crate::history::FieldRollup;
-use crate::series::{Drawn, Heartbeat};
-use rookery_plugins::{FieldSpec, FieldType, Kind, TimeMs, Value};
+use crate::series::{Drawn, Heartbeat, Run};
+use rookery_plugins::{FieldSpec, FieldType, TimeMs, Value};
 use std::ops::Range;
 
 /// Between the shortest and the longest step of a summary's samples there may
@@ -93,6 +93,42 @@ impl<'a> Roll<'a> {
                 self.bucket_ms = start..start.saturating_add(self.grid.step_ms);
             }
             self.out.buckets[self.bucket].push(drawn);
+        }
+    }
+
+    /// As [`Self::sample`] for some rows of a block.
+    fn samples(
+        &mut self,
+        clock: &Clock,
+        times: &[TimeMs],
+        cells: &ColumnBuf,
+        rows: Range<usize>,
+        drawn: &mut Vec<f64>,
+    ) {
+        let lead = clock.lead.clamp(rows.start, rows.end);
+        drawn.clear();
+        for part in [rows.start..lead, lead..rows.end] {
+            let run = Run {
+                times_ms: &times[part.clone()],
+                seconds: &clock.seconds[part.clone()],
+                kinds: &cells.kinds[part.clone()],
+                bits: &cells.bits[part],
+            };
+            self.drawn.next_all(&run, drawn);
+            if run.times_ms.first().is_some_and(|t| *t < self.grid.from_ms) {
+                self.drawn.forget_increase();
+            }
+        }
+        let first = clock.buckets.partition_point(|(_, b)| b.end <= lead);
+        for (bucket, here) in &clock.buckets[first..] {
+            if here.start >= rows.end {
+                break;
+            }
+            let part = here.start.max(lead) - rows.start..here.end.min(rows.end) - rows.start;
+            let bucket = &mut self.out.buckets[*bucket];
+            for v in drawn[part].iter().filter(|v| !v.is_nan()) {
+                bucket.push(*v);
+            }
         }
     }
 
@@ -201,32 +237,64 @@ pub fn block<R: ReadAt>(
     buf: &mut ColumnBuf,
 ) -> Result<(), ChunkError> {
     let Some(grid) = rolls.first().map(|r| r.grid) else { return Ok(()) };
-    let reads = grid.reads();
     let times = block.times()?;
-    let lo = times.partition_point(|t| *t < reads.0);
-    let hi = times.partition_point(|t| *t < reads.1);
+    let clock = Clock::new(times, &grid);
     // Where buckets are shorter than runs, no run is in one bucket.
     let span = times[times.len() - 1] - times[0];
     let exactly = span / times.len().div_ceil(SUMMARY_ROWS) as i64 > grid.step_ms;
     let runs: Vec<RunTimes> =
         if exactly { vec![] } else { times.chunks(SUMMARY_ROWS).map(RunTimes::of).collect() };
     let mut damage = Ok(());
+    let mut drawn = Vec::new();
     for (col, roll) in cols.iter().zip(rolls) {
         let Some(col) = *col else { continue };
         // A counter's summary does not tell its newest rate.
         let exactly = exactly || is_newest && roll.field.kind != FieldType::Gauge;
         let read = if exactly {
             block.column(col, buf).and_then(|()| {
-                feed(roll, block.times()?, buf, lo..hi);
+                roll.samples(&clock, block.times()?, buf, clock.rows.clone(), &mut drawn);
                 Ok(())
             })
         } else {
-            column(block, col, roll, &runs, lo..hi, buf)
+            column(block, col, roll, &runs, &clock, (buf, &mut drawn))
         };
         // The others may be whole.
         damage = damage.and(read);
     }
     damage
+}
+
+/// What all columns of a block share.
+struct Clock {
+    /// The rows that are read.
+    rows: Range<usize>,
+    /// Those of them before the first bucket end here.
+    lead: usize,
+    /// Seconds from the row before to each.
+    seconds: Vec<f64>,
+    /// The rows from `lead` on by bucket.
+    buckets: Vec<(usize, Range<usize>)>,
+}
+
+impl Clock {
+    fn new(times: &[TimeMs], grid: &Grid) -> Clock {
+        let (from, to) = grid.reads();
+        let rows = times.partition_point(|t| *t < from)..times.partition_point(|t| *t < to);
+        let lead = times.partition_point(|t| *t < grid.from_ms).clamp(rows.start, rows.end);
+        let steps = times.windows(2).map(|w| (w[1] - w[0]) as f64 / 1000.0);
+        let seconds = std::iter::once(0.0).chain(steps).collect();
+        let mut buckets = Vec::new();
+        let mut at = lead;
+        while at < rows.end {
+            let bucket = grid.bucket(times[at]);
+            let start = grid.from_ms + bucket as i64 * grid.step_ms;
+            let end = start.saturating_add(grid.step_ms);
+            let n = times[at..rows.end].partition_point(|t| *t < end);
+            buckets.push((bucket, at..at + n));
+            at += n;
+        }
+        Clock { rows, lead, seconds, buckets }
+    }
 }
 
 /// Feeds a field from its column's summaries, and from its samples where those
@@ -236,8 +304,8 @@ fn column<R: ReadAt>(
     col: usize,
     roll: &mut Roll<'_>,
     runs: &[RunTimes],
-    rows: Range<usize>,
-    buf: &mut ColumnBuf,
+    clock: &Clock,
+    (buf, drawn): (&mut ColumnBuf, &mut Vec<f64>),
 ) -> Result<(), ChunkError> {
     let reads = roll.grid.reads();
     let summaries = match block.summaries(col) {
@@ -245,7 +313,7 @@ fn column<R: ReadAt>(
         // Damaged ones: the samples tell the same.
         Err(_) => {
             block.column(col, buf)?;
-            feed(roll, block.times()?, buf, rows);
+            roll.samples(clock, block.times()?, buf, clock.rows.clone(), drawn);
             return Ok(());
         }
     };
@@ -258,17 +326,8 @@ fn column<R: ReadAt>(
             block.column(col, buf)?;
             decoded = true;
         }
-        let here = s.rows.start.max(rows.start)..s.rows.end.min(rows.end);
-        feed(roll, block.times()?, buf, here);
+        let here = s.rows.start.max(clock.rows.start)..s.rows.end.min(clock.rows.end);
+        roll.samples(clock, block.times()?, buf, here, drawn);
     }
     Ok(())
-}
-
-fn feed(roll: &mut Roll<'_>, times: &[TimeMs], buf: &ColumnBuf, rows: Range<usize>) {
-    for i in rows {
-        let value = Kind::from_u8(buf.kinds[i]).and_then(|k| Value::from_bits(k, buf.bits[i]));
-        if let Some(value) = value {
-            roll.sample(times[i], value);
-        }
-    }
 }
