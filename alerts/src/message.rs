@@ -66,7 +66,12 @@ pub fn place(notice: &Notice) -> String {
 
 /// The subject: the state first, the place last.
 pub fn subject(notice: &Notice) -> String {
-    format!("{} {}", notice.state, place(notice))
+    match notice.kind {
+        NoticeKind::Acknowledgement => format!("ACKNOWLEDGED {}", place(notice)),
+        NoticeKind::Problem | NoticeKind::Recovery => {
+            format!("{} {}", notice.state, place(notice))
+        }
+    }
 }
 
 /// The page of what the notice is about.
@@ -111,6 +116,9 @@ fn write_body(out: &mut String, notice: &Notice, base_url: &str) -> std::fmt::Re
     match notice.kind {
         NoticeKind::Problem => {
             writeln!(out, "Since:    {} ({lasted} before this)", time(notice.since_ms))?;
+        }
+        NoticeKind::Acknowledgement => {
+            writeln!(out, "Since:    {} ({lasted})", time(notice.since_ms))?;
         }
         NoticeKind::Recovery => writeln!(
             out,

@@ -1,5 +1,6 @@
 //! What the machine says: to the history, to the log, to people.
 
+use crate::machine::{Acknowledgement, Downtime};
 use rookery_plugins::{HostState, State, TimeMs};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -76,7 +77,7 @@ pub struct Transition {
     pub text: String,
 }
 
-/// Problem or recovery.
+/// What a notice is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum NoticeKind {
@@ -84,6 +85,8 @@ pub enum NoticeKind {
     Problem,
     /// It is right again.
     Recovery,
+    /// Somebody is on it.
+    Acknowledgement,
 }
 
 impl NoticeKind {
@@ -92,6 +95,7 @@ impl NoticeKind {
         match self {
             NoticeKind::Problem => "PROBLEM",
             NoticeKind::Recovery => "RECOVERY",
+            NoticeKind::Acknowledgement => "ACKNOWLEDGEMENT",
         }
     }
 }
@@ -151,7 +155,7 @@ pub struct Notice {
 /// What must be kept for a restart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StateRecord {
-    /// `host/NODE` or `service/NODE/SERVICE`.
+    /// `host/NODE`, `service/NODE/SERVICE` or `downtime/ID`.
     pub key: String,
     /// What it is, to be given back to [`crate::Machine::restore`].
     pub state: RecordState,
@@ -188,6 +192,9 @@ pub enum RecordState {
         /// The incident that is open.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         incident: Option<Incident>,
+        /// Who is on it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        acknowledged: Option<Acknowledgement>,
     },
     /// A service.
     Service {
@@ -213,11 +220,19 @@ pub enum RecordState {
         /// The incident that is open.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         incident: Option<Incident>,
+        /// Who is on it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        acknowledged: Option<Acknowledgement>,
         /// The time of the latest evaluation, ms.
         last_ms: TimeMs,
         /// The fields that are not OK.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         fields: Vec<FieldValue>,
+    },
+    /// A downtime.
+    Downtime {
+        /// It.
+        downtime: Downtime,
     },
     /// Forgotten: the record can be deleted.
     Gone,

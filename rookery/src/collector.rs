@@ -104,7 +104,8 @@ impl Server {
 
     /// Serves until `stop`.
     pub async fn run(self, stop: watch::Receiver<bool>) -> Result<(), String> {
-        let app = App::new(self.collector.history(), self.collector.states());
+        let app =
+            App::new(self.collector.history(), self.collector.states(), self.collector.auth());
         let router: Router = rookery_web::router(app.clone()).merge(self.collector.router());
         let postman = tokio::spawn({
             let (collector, stop) = (self.collector.clone(), stop.clone());

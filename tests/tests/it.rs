@@ -14,6 +14,8 @@ mod care;
 mod crash;
 #[path = "it/full_disk.rs"]
 mod full_disk;
+#[path = "it/hush.rs"]
+mod hush;
 #[path = "it/known_series.rs"]
 mod known_series;
 #[path = "it/numa.rs"]

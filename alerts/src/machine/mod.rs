@@ -14,6 +14,7 @@
 
 mod evaluate;
 mod hosts;
+mod hush;
 mod plan;
 mod records;
 mod settings;
@@ -30,6 +31,7 @@ use crate::rules::Rules;
 use rookery_plugins::{FieldType, HostState, LayoutId, Range, State, TimeMs, Value};
 use std::collections::{BTreeMap, HashMap};
 
+pub use hush::{Acknowledgement, COMMENT_BYTES_MAX, DOWNTIMES_MAX, Downtime};
 pub use plan::Plan;
 pub use settings::Settings;
 pub use views::{FieldView, HostView, Problem, ServiceView};
@@ -50,6 +52,7 @@ pub struct Machine {
     /// for longer than that.
     started_ms: Option<TimeMs>,
     last_tick_ms: TimeMs,
+    downtimes: Vec<Downtime>,
 }
 
 /// A node, by index: plans hold indices, so nothing is ever moved.
@@ -66,6 +69,7 @@ struct Node {
     /// The fastest step of before a restart, until plans say better; ms.
     step_ms: u64,
     incident: Option<Incident>,
+    acknowledged: Option<Acknowledgement>,
     contacts: Vec<String>,
     labels: BTreeMap<String, String>,
     /// A rule wants nobody to be told that it is DOWN.
@@ -108,6 +112,7 @@ struct Service {
     last_ms: TimeMs,
     notified: Option<State>,
     incident: Option<Incident>,
+    acknowledged: Option<Acknowledgement>,
     gone: bool,
 }
 
@@ -145,6 +150,7 @@ impl Machine {
             by_name: HashMap::new(),
             started_ms: None,
             last_tick_ms: NEVER,
+            downtimes: Vec::new(),
         }
     }
 
@@ -168,6 +174,7 @@ impl Machine {
             last_seen_ms: NEVER,
             step_ms: 0,
             incident: None,
+            acknowledged: None,
             contacts: Vec::new(),
             labels: BTreeMap::new(),
             silenced: false,
@@ -210,6 +217,7 @@ impl Machine {
             last_ms: NEVER,
             notified: None,
             incident: None,
+            acknowledged: None,
             gone: false,
         });
         self.nodes[node as usize].services.insert(name.to_owned(), idx);
