@@ -127,8 +127,11 @@ pub struct Notice {
     pub sequence: u32,
     /// Problem or recovery.
     pub kind: NoticeKind,
-    /// The node.
+    /// The node; or the group.
     pub node: String,
+    /// Whether `node` names a group with a quorum.
+    #[serde(default)]
+    pub of_group: bool,
     /// The service; `None` when it is about the node itself.
     pub service: Option<String>,
     /// The service's title.
@@ -155,7 +158,7 @@ pub struct Notice {
 /// What must be kept for a restart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StateRecord {
-    /// `host/NODE`, `service/NODE/SERVICE` or `downtime/ID`.
+    /// `host/NODE`, `service/NODE/SERVICE`, `downtime/ID` or `pool/GROUP/SERVICE`.
     pub key: String,
     /// What it is, to be given back to [`crate::Machine::restore`].
     pub state: RecordState,
@@ -233,6 +236,15 @@ pub enum RecordState {
     Downtime {
         /// It.
         downtime: Downtime,
+    },
+    /// A group whose quorum was reached, and told.
+    Pool {
+        /// The group.
+        group: String,
+        /// The service; `None`: its nodes are DOWN.
+        service: Option<String>,
+        /// The incident that is open.
+        incident: Incident,
     },
     /// Forgotten: the record can be deleted.
     Gone,

@@ -55,7 +55,7 @@ impl Machine {
         service.step(state, time_ms);
         service.settle_acknowledgement(from, time_ms);
         let due = if live { service.due(self.settings.tell_changes) } else { None };
-        let due = due.filter(|kind| *kind != NoticeKind::Problem || !self.is_planned(idx, time_ms));
+        let due = due.filter(|kind| *kind != NoticeKind::Problem || !self.is_hushed(idx, time_ms));
         let service = &self.services[idx as usize];
         if service.mark() == before && due.is_none() {
             return;
@@ -82,9 +82,10 @@ impl Machine {
         out.extend(notice.map(Output::Notice));
     }
 
-    fn is_planned(&self, idx: u32, time_ms: TimeMs) -> bool {
+    /// Whether its problem is not told: it is planned, or told of the group.
+    fn is_hushed(&self, idx: u32, time_ms: TimeMs) -> bool {
         let s = &self.services[idx as usize];
-        self.downtime(s.node as usize, Some(&s.name), time_ms).is_some()
+        s.quorum.is_some() || self.downtime(s.node as usize, Some(&s.name), time_ms).is_some()
     }
 
     /// Makes the notice that is due, and remembers that it was made.
@@ -105,6 +106,7 @@ impl Machine {
             sequence,
             kind,
             node: node.name.clone(),
+            of_group: false,
             service: Some(service.name.clone()),
             title: service.title.clone(),
             state: Status::Service(service.state),

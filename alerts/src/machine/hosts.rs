@@ -32,6 +32,7 @@ impl Machine {
                 self.down(i, now_ms, out);
             }
         }
+        self.judge_pools(now_ms, out);
     }
 
     /// When watching began; now, if it begins now.
@@ -77,10 +78,8 @@ impl Machine {
         let since = node.last_seen_ms.max(started);
         let text = format!("no data for {} s", now_ms.saturating_sub(since) / 1000);
         // Without an incident nobody is told, neither of this nor of its end.
-        node.incident = (!node.silenced && !is_planned).then(|| Incident {
-            id: incident_id(&node.name, "", since),
-            sequence: 0,
-            since_ms: since,
+        node.incident = (!node.silenced && !is_planned && node.quorum.is_none()).then(|| {
+            Incident { id: incident_id(&node.name, "", since), sequence: 0, since_ms: since }
         });
         self.turn(i, HostState::Down, since, now_ms, &text, out);
     }
@@ -132,6 +131,7 @@ impl Machine {
             sequence,
             kind,
             node: node.name.clone(),
+            of_group: false,
             service: None,
             title: String::new(),
             state: Status::Host(node.state),

@@ -244,7 +244,8 @@ impl Machine {
                 out.push(Output::StateChanged(self.host_record(i)));
             }
             let node = &self.nodes[i];
-            let is_due = node.incident.is_none() && !node.silenced && node.acknowledged.is_none();
+            let is_quiet = node.silenced || node.quorum.is_some() || node.acknowledged.is_some();
+            let is_due = node.incident.is_none() && !is_quiet;
             if is_due && self.downtime(i, None, now_ms).is_none() {
                 let since_ms = node.since_ms;
                 let id = super::incident_id(&node.name, "", since_ms);

@@ -16,6 +16,7 @@ mod evaluate;
 mod hosts;
 mod hush;
 mod plan;
+mod pool;
 mod records;
 mod settings;
 mod views;
@@ -26,6 +27,7 @@ mod scenario;
 mod tests;
 
 use crate::output::Incident;
+use crate::quorum::Quorum;
 use crate::rpn::Rpn;
 use crate::rules::Rules;
 use rookery_plugins::{FieldType, HostState, LayoutId, Range, State, TimeMs, Value};
@@ -53,6 +55,8 @@ pub struct Machine {
     started_ms: Option<TimeMs>,
     last_tick_ms: TimeMs,
     downtimes: Vec<Downtime>,
+    /// Groups with a quorum that people were told of.
+    pools: BTreeMap<(String, Option<String>), pool::Pool>,
 }
 
 /// A node, by index: plans hold indices, so nothing is ever moved.
@@ -70,6 +74,7 @@ struct Node {
     step_ms: u64,
     incident: Option<Incident>,
     acknowledged: Option<Acknowledgement>,
+    quorum: Option<Quorum>,
     contacts: Vec<String>,
     labels: BTreeMap<String, String>,
     /// A rule wants nobody to be told that it is DOWN.
@@ -101,6 +106,7 @@ struct Service {
     title: String,
     fields: Vec<u32>,
     attempts_max: u32,
+    quorum: Option<Quorum>,
     contacts: Vec<String>,
     labels: BTreeMap<String, String>,
     state: State,
@@ -151,6 +157,7 @@ impl Machine {
             started_ms: None,
             last_tick_ms: NEVER,
             downtimes: Vec::new(),
+            pools: BTreeMap::new(),
         }
     }
 
@@ -175,6 +182,7 @@ impl Machine {
             step_ms: 0,
             incident: None,
             acknowledged: None,
+            quorum: None,
             contacts: Vec::new(),
             labels: BTreeMap::new(),
             silenced: false,
@@ -192,6 +200,7 @@ impl Machine {
         group.clone_into(&mut node.group);
         let terms = self.rules.node_terms(&node.name, group);
         node.silenced = !terms.enabled;
+        node.quorum = terms.quorum;
         (node.contacts, node.labels) = (terms.contacts, terms.labels);
     }
 
@@ -206,6 +215,7 @@ impl Machine {
             title: String::new(),
             fields: Vec::new(),
             attempts_max: self.settings.max_check_attempts,
+            quorum: None,
             contacts: Vec::new(),
             labels: BTreeMap::new(),
             state: State::Ok,

@@ -30,6 +30,9 @@ impl Machine {
                 }
                 RecordState::Service { .. } => self.restore_service(&record.state),
                 RecordState::Downtime { downtime } => self.downtimes.push(downtime.clone()),
+                RecordState::Pool { group, service, incident } => {
+                    self.restore_pool(group, service.as_deref(), incident);
+                }
                 RecordState::Gone => {}
             }
         }

@@ -188,6 +188,21 @@ impl World {
                     t += step * 1000;
                 }
             }
+            // round 10 from A to B PREFIX FIRST LAST all VALUE [FIRST LAST all VALUE]
+            "round" => {
+                let step: i64 = words[1].parse().expect("seconds");
+                let (mut t, to) = (clock(words[3]), clock(words[5]));
+                while t <= to {
+                    self.advance(t);
+                    for part in words[7..].chunks(4) {
+                        let number = |i: usize| part[i].parse::<u32>().expect("a number");
+                        for n in number(0)..=number(1) {
+                            self.row(&format!("{}{n}", words[6]), &part[2..], t);
+                        }
+                    }
+                    t += step * 1000;
+                }
+            }
             // replay 10 from A to B NODE pairs…: all arrive now
             "replay" => {
                 let step: i64 = words[1].parse().expect("seconds");

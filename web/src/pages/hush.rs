@@ -119,9 +119,9 @@ pub fn downtimes(view: &View) -> Markup {
                 thead { tr { th { "of" } th { "from" } th { "until" } th { "by" } th { "why" } th {} } }
                 tbody { @for d in &all { tr {
                     td {
-                        @if let Some(group) = &d.group { "group " (group) " " }
-                        @if let Some(node) = &d.node { (node) }
-                        @if let Some(service) = &d.service { " / " (service) }
+                        @if let Some(service) = &d.service { "services " (service) " of " }
+                        "nodes " (d.node.as_deref().unwrap_or("*"))
+                        @if let Some(group) = &d.group { " of group " (group) }
                     }
                     td { (view.local(d.from_ms)) }
                     td { (view.local(d.to_ms)) }

@@ -21,7 +21,7 @@ pub async fn problems(State(app): State<App>, visitor: Visitor) -> Page {
         let (shown, rest) = problems.split_at(problems.len().min(GRAPHS_MAX));
         Ok(page(view, "Problems", &[("Fleet", "/".to_owned())], html! {
             h1 { (count(problems.len(), "problem")) " now"
-                @if handled > 0 { span.more.soft { (handled) " handled" } } }
+                @if handled > 0 { ", " (handled) " handled" } }
             @if problems.is_empty() {
                 p { "Every node reports, and every field is within its limits. Limits come from "
                     "the plugins' own warning and critical, and from rules in "
