@@ -27,9 +27,10 @@
 //! over the plugin's own `warning` and `critical`. Files are read in the order
 //! of their names. A rule that names neither service nor field also holds for
 //! the node itself: its contacts are told that it is DOWN,
-//! `enabled = false` silences that too, and `quorum` counts those that are DOWN. Mind that Nagios' `10` also alerts below 0; write `~:10`
-//! for an upper limit only. A service is as patient as the least patient of
-//! its fields with limits, and is told to the contacts of all of them.
+//! `enabled = false` silences that too, and `quorum` counts those that are DOWN.
+//! Mind that Nagios' `10` also alerts below 0; write `~:10` for an upper limit
+//! only. A service is as patient as the least patient of its fields with limits,
+//! and is told to the contacts of all of them.
 
 use crate::glob::Patterns;
 use crate::quorum::Quorum;
