@@ -12,6 +12,8 @@ mod bad_input;
 mod care;
 #[path = "it/crash.rs"]
 mod crash;
+#[path = "it/extension.rs"]
+mod extension;
 #[path = "it/full_disk.rs"]
 mod full_disk;
 #[path = "it/hush.rs"]
