@@ -87,12 +87,14 @@ pub fn run(shared: &Shared, jobs: &mpsc::Receiver<SealJob>) {
         while let Err(e) = sealer.seal(shared, &blocks) {
             shared.stats.failures.fetch_add(1, Ordering::Relaxed);
             tracing::error!("sealing failed, will be tried again: {e}");
+            shared.note_sealing(Some(e.to_string()));
             sealer.writers.clear();
             if shared.stopping.load(Ordering::SeqCst) {
                 return;
             }
             std::thread::sleep(RETRY);
         }
+        shared.note_sealing(None);
         for done in barriers {
             // Whoever asked may have given up.
             let _ = done.send(());
@@ -331,7 +333,7 @@ impl Sealer {
         }
         for (id, pieces) in &by_period {
             match self.seal_period(shared, *id, &work, pieces) {
-                Err(e) if e.is_damage() => {
+                Err(e) if e.is_beyond_repair() => {
                     self.writers.remove(id);
                     let aside = shared.periods.set_aside(*id)?;
                     tracing::error!(

@@ -12,6 +12,8 @@ mod bad_input;
 mod care;
 #[path = "it/crash.rs"]
 mod crash;
+#[path = "it/faults.rs"]
+mod faults;
 #[path = "it/full_disk.rs"]
 mod full_disk;
 #[path = "it/known_series.rs"]
@@ -20,6 +22,8 @@ mod known_series;
 mod numa;
 #[path = "it/pages.rs"]
 mod pages;
+#[path = "it/posters.rs"]
+mod posters;
 #[path = "it/support.rs"]
 mod support;
 #[path = "it/tidy.rs"]
