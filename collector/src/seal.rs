@@ -26,8 +26,10 @@ use tokio::sync::oneshot;
 pub const BACKLOG_MAX: usize = 8;
 /// zstd's level for blocks as they are frozen: cheap, for re-packing comes.
 const LEVEL: i32 = 1;
-/// After a failure (a full disk) the sealer tries again in this time.
-const RETRY: Duration = Duration::from_secs(5);
+/// After a failure (a full disk) the sealer tries again in this time, …
+const RETRY: Duration = Duration::from_millis(250);
+/// … then in twice that, and so on up to this.
+const RETRY_MAX: Duration = Duration::from_secs(5);
 
 /// How often the sealer looks whether there is enough to be packed.
 const PACK_LOOK: Duration = Duration::from_secs(60);
@@ -84,6 +86,7 @@ pub fn run(shared: &Shared, jobs: &mpsc::Receiver<SealJob>) {
                 }
             }
         }
+        let mut pause = RETRY;
         while let Err(e) = sealer.seal(shared, &blocks) {
             shared.stats.failures.fetch_add(1, Ordering::Relaxed);
             tracing::error!("sealing failed, will be tried again: {e}");
@@ -92,7 +95,8 @@ pub fn run(shared: &Shared, jobs: &mpsc::Receiver<SealJob>) {
             if shared.stopping.load(Ordering::SeqCst) {
                 return;
             }
-            std::thread::sleep(RETRY);
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(RETRY_MAX);
         }
         shared.note_sealing(None);
         for done in barriers {

@@ -6,9 +6,9 @@
 //! round has a seed, which is told when it fails:
 //! `ROOKERY_FAULTS_SEED=S ROOKERY_FAULTS_ROUNDS=1` begins with it.
 
-use crate::crash::Dice;
+use crate::crash::{self, Dice};
 use crate::posters::{Poster, Seen, check, check_export, sealer};
-use crate::support::{Proc, Site, bin, get, run, stdout, wait_for};
+use crate::support::{Proc, Site, bin, executable, get, http, run, stdout, wait_for};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -179,4 +179,136 @@ fn a_power_cut_at_any_call_loses_nothing_acknowledged() {
     }
     println!("{n_struck} of {n_rounds} rounds were struck; {n_acked} samples acknowledged");
     assert!(n_struck * 2 > n_rounds || n_rounds < 4, "only {n_struck} of {n_rounds} were struck");
+}
+
+/// A fault that the process survives: 503 while it lasts, one clear line in the
+/// log, readers are served, and then it goes on.
+fn survive(plan: &str, file: &str) {
+    let site = Site::new();
+    let _keep = Keep(&site);
+    let layer = Layer::build(&site);
+    let mut senders = posters();
+    // The history is there before, or it would not even open.
+    check_after(&site, &mut senders, plan);
+    let mut command = site.collector_command("");
+    layer.put_under(&mut command, &site.path("data"), plan);
+    let mut collector = Proc::start(&mut command);
+    collector.line("pages on", Duration::from_secs(20));
+    let url = format!("{}/api/v1/services?node=curl", site.url());
+    let (posters, seen, _) = load(&site, &mut collector, senders, Duration::from_secs(6), || {
+        assert_eq!(get(&url).status, 200, "{plan}: readers are served");
+        !layer.struck().is_empty()
+    });
+    senders = posters;
+    assert!(!layer.struck().is_empty(), "{plan}: nothing was struck");
+    assert!(!collector.is_gone(), "{plan}: it ended: {}", collector.said());
+    let mut refused: Vec<String> = seen.into_iter().flat_map(|s| s.refused).collect();
+    let began = Instant::now();
+    for poster in &mut senders {
+        wait_for("a batch to be taken again", Duration::from_secs(20), || {
+            let answer = poster.post(&site.url())?;
+            assert_eq!(get(&url).status, 200, "{plan}: readers are served");
+            refused.extend((answer.status != 200).then(|| answer.text()));
+            (answer.status == 200).then_some(())
+        });
+    }
+    let seal = || {
+        let url = format!("{}/api/v1/seal", site.url());
+        http(|c| c.post(&url).bearer_auth("sesame")).filter(|a| a.status == 200)
+    };
+    wait_for("a sealing that goes well again", Duration::from_secs(20), seal);
+    let said = collector.said();
+    println!("{plan}: {} refused, over after {:?}", refused.len(), began.elapsed());
+    for text in &refused {
+        assert!(text.contains(".sqlite") || text.contains("too many"), "{plan}: {text}");
+    }
+    let told = said.lines().any(|l| l.contains("ERROR") && l.contains(file));
+    assert!(refused.is_empty() || told, "{plan}: {said}");
+    let fatal = said.lines().filter(|l| l.contains("nothing is acknowledged")).count();
+    assert!(fatal <= 3, "{plan}: told {fatal} times: {said}");
+    check(&site, &senders, plan);
+    collector.kill9();
+    check_after(&site, &mut senders, plan);
+}
+
+#[test]
+fn a_disk_that_fails_for_a_while_is_told_and_survived() {
+    let seed = number("ROOKERY_FAULTS_SEED", 1);
+    let mut dice = Dice(seed | 1);
+    for mode in ["fsync", "eio", "full", "short"] {
+        for file in ["/journal/", "/periods/", "catalog"] {
+            // The sealer's pauses grow with each failure.
+            let most = if file == "/periods/" { 3 } else { 8 };
+            let (at, times) = (10 + dice.next(12), 1 + dice.next(most));
+            survive(&format!("mode={mode} at={at} for={times} seed={seed} only={file}"), file);
+        }
+    }
+}
+
+/// Sealed blocks cannot be written for good, and the journal can: ingest goes
+/// on as far as memory goes, and is then refused, not held up.
+#[test]
+fn ingest_is_answered_while_nothing_can_be_sealed() {
+    let site = Site::new();
+    let _keep = Keep(&site);
+    let layer = Layer::build(&site);
+    let mut command = site.collector_command("");
+    let plan = "mode=eio at=1 for=1000000 only=/periods/";
+    layer.put_under(&mut command, &site.path("data"), plan);
+    let mut collector = Proc::start(&mut command);
+    collector.line("pages on", Duration::from_secs(20));
+    let (mut senders, seen, sealed) =
+        load(&site, &mut collector, posters(), Duration::from_secs(8), || false);
+    assert_eq!(sealed, 0);
+    for seen in &seen {
+        assert!(seen.taken > 0 && seen.longest < Duration::from_secs(3), "{seen:?}");
+    }
+    let refused: Vec<&String> = seen.iter().flat_map(|s| &s.refused).collect();
+    println!("{seen_taken:?} taken, then refused", seen_taken = seen[0].taken + seen[1].taken);
+    assert!(refused.iter().any(|t| t.contains("/periods/")), "{refused:?}");
+    check(&site, &senders, plan);
+    assert!(collector.said().contains("sealing failed"));
+    collector.kill9();
+    check_after(&site, &mut senders, plan);
+}
+
+/// An agent's own values, in its spool while the collector is away: what was
+/// read longer ago than its memory holds is there after a power cut, and a
+/// disk that failed meanwhile costs nothing.
+#[test]
+fn the_spool_loses_nothing_when_the_disk_fails_and_the_power_goes() {
+    let seed = number("ROOKERY_FAULTS_SEED", 1);
+    let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    for mode in ["cut", "fsync", "eio", "full", "short"] {
+        let (at, cut) = (5 + dice.next(30), 10 + dice.next(20));
+        let at = if mode == "fsync" { at / 3 } else { at };
+        let plan = format!("mode={mode} at={at} for=2 seed={seed} cut={cut}");
+        let site = Site::new();
+        let _keep = Keep(&site);
+        let layer = Layer::build(&site);
+        std::fs::create_dir(site.path("state")).expect("a folder");
+        let dir = site.path("state").display().to_string();
+        executable(&site.path("plugins/series"), &crash::PLUGIN.replace("DIR", &dir));
+        run(Command::new("chmod").args(["-R", "a+rwX", &dir]));
+        let steps = "step = \"100ms\"\nplugin_step = \"100ms\"\n";
+        let mut command = site.agent_command("n1", steps);
+        layer.put_under(&mut command, &site.path("spool-n1"), &plan);
+        let mut agent = Proc::start(&mut command);
+        wait_for("the power cut", Duration::from_secs(30), || agent.is_gone().then_some(()));
+        let cut_ms = crash::now_ms();
+        println!("{plan}: {}", layer.struck());
+        let last = crash::last_said(&dir);
+        let collector = site.collector("");
+        let agent = site.agent("n1", steps);
+        wait_for("newer values", Duration::from_secs(30), || {
+            if site.services("n1").is_empty() {
+                return None;
+            }
+            let rows = site.export("n1", "series");
+            rows.iter().any(|(_, _, v)| v.parse::<u64>().is_ok_and(|v| v > last)).then_some(())
+        });
+        agent.stop();
+        crash::check_agent(&site, &dir, &[cut_ms]);
+        collector.stop();
+    }
 }

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const ROWS: i64 = 20;
 const FIELDS: i64 = 3;
@@ -37,6 +37,8 @@ pub struct Seen {
     pub taken: usize,
     /// What was said to those that were not taken now.
     pub refused: Vec<String>,
+    /// The longest wait for an answer.
+    pub longest: Duration,
 }
 
 impl Poster {
@@ -119,7 +121,10 @@ impl Poster {
         std::thread::spawn(move || {
             let mut seen = Seen::default();
             while !stop.load(Ordering::Relaxed) {
-                match self.post(&url) {
+                let start = Instant::now();
+                let answer = self.post(&url);
+                seen.longest = seen.longest.max(start.elapsed());
+                match answer {
                     Some(answer) if answer.status == 200 => seen.taken += 1,
                     Some(answer) => seen.refused.push(answer.text()),
                     None => {}
