@@ -638,3 +638,27 @@ fn for_each(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_sqlite_rolled_back_by_itself_does_not_count() {
+        let dir = tempfile::tempdir().expect("tmp");
+        let mut catalog = Catalog::open(dir.path()).expect("opens");
+        catalog.node("lost").expect("taken");
+        // As it does when a page cannot be read or written.
+        catalog.conn.execute_batch("ROLLBACK").expect("rolls back");
+        assert!(catalog.node("next").is_err(), "not as if nothing had been before");
+        assert!(catalog.commit().is_err(), "what stood before it is lost");
+        catalog.refresh().expect("reads");
+        assert!(catalog.view().get("lost").is_none());
+        let id = catalog.node("kept").expect("taken").id;
+        catalog.commit().expect("commits");
+        drop(catalog);
+        let catalog = Catalog::open(dir.path()).expect("opens");
+        let nodes: Vec<_> = catalog.view().all().iter().map(|n| (n.name.clone(), n.id)).collect();
+        assert_eq!(nodes, [("kept".to_owned(), id)]);
+    }
+}

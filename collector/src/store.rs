@@ -493,3 +493,27 @@ impl<'a> Replay<'a> {
         Ok(position)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_can_never_be_written_again_is_put_aside() {
+        let dir = tempfile::tempdir().expect("tmp");
+        let file = dir.path().join("2026-11.sqlite");
+        std::fs::write(&file, b"").expect("writes");
+        let error = |code, path: &Path| {
+            let source = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+            StoreError::db(path, source)
+        };
+        use rusqlite::ffi::{SQLITE_CANTOPEN, SQLITE_CORRUPT, SQLITE_FULL, SQLITE_IOERR};
+        // No room for its WAL, or no file handle left: passes.
+        assert!(!error(SQLITE_CANTOPEN, &file).is_beyond_repair());
+        assert!(!error(SQLITE_FULL, &file).is_beyond_repair());
+        assert!(!error(SQLITE_IOERR, &file).is_beyond_repair());
+        assert!(error(SQLITE_CORRUPT, &file).is_beyond_repair());
+        assert!(error(SQLITE_CANTOPEN, dir.path()).is_beyond_repair(), "a folder is there");
+        assert!(error(SQLITE_FULL, &file).to_string().contains("make room"));
+    }
+}

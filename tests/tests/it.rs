@@ -14,6 +14,8 @@ mod care;
 mod crash;
 #[path = "it/faults.rs"]
 mod faults;
+#[path = "it/formats.rs"]
+mod formats;
 #[path = "it/full_disk.rs"]
 mod full_disk;
 #[path = "it/known_series.rs"]
