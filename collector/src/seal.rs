@@ -31,6 +31,11 @@ const RETRY: Duration = Duration::from_millis(250);
 /// … then in twice that, and so on up to this.
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
+/// A month's file is put aside when it was found damaged so many times, …
+const DAMAGED_TRIES: u32 = 3;
+/// … with this pause between.
+const DAMAGED_RETRY: Duration = Duration::from_millis(100);
+
 /// How often the sealer looks whether there is enough to be packed.
 const PACK_LOOK: Duration = Duration::from_secs(60);
 /// A month that has been over for so long is packed whole, ms.
@@ -336,19 +341,7 @@ impl Sealer {
             }
         }
         for (id, pieces) in &by_period {
-            match self.seal_period(shared, *id, &work, pieces) {
-                Err(e) if e.is_beyond_repair() => {
-                    self.writers.remove(id);
-                    let aside = shared.periods.set_aside(*id)?;
-                    tracing::error!(
-                        "FATAL: {e}: the file cannot be written, is {} now, and the month is \
-                         begun anew",
-                        aside.display()
-                    );
-                    self.seal_period(shared, *id, &work, pieces)?;
-                }
-                other => other?,
-            }
+            self.seal_or_begin_anew(shared, *id, &work, pieces)?;
         }
         for w in &work {
             let mut head = w.node.head();
@@ -358,6 +351,37 @@ impl Sealer {
             layout.sealed_to_ms = layout.sealed_to_ms.max(newest);
         }
         Ok(())
+    }
+
+    /// Seals into a month; if its file is damaged, into a new one.
+    fn seal_or_begin_anew(
+        &mut self,
+        shared: &Shared,
+        id: PeriodId,
+        work: &[Work],
+        pieces: &[(usize, Range<usize>)],
+    ) -> Result<(), StoreError> {
+        for _ in 1..DAMAGED_TRIES {
+            match self.seal_period(shared, id, work, pieces) {
+                // SQLite says so, too, when a page could not be read just now.
+                Err(e) if e.is_beyond_repair() => self.writers.remove(&id),
+                other => return other,
+            };
+            std::thread::sleep(DAMAGED_RETRY);
+        }
+        match self.seal_period(shared, id, work, pieces) {
+            Err(e) if e.is_beyond_repair() => {
+                self.writers.remove(&id);
+                let aside = shared.periods.set_aside(id)?;
+                tracing::error!(
+                    "FATAL: {e}: the file cannot be written, is {} now, and the month is begun \
+                     anew",
+                    aside.display()
+                );
+                self.seal_period(shared, id, work, pieces)
+            }
+            other => other,
+        }
     }
 
     fn seal_period(

@@ -112,14 +112,19 @@ impl StoreError {
 const ROOM: &str = "; make room on its file system, it goes on by itself";
 const SICK: &str = "; the disk fails (the kernel's log says more): have it replaced, and let \
                     \"rookery verify\" look at the history";
+const DAMAGED: &str = "; it is damaged, or the disk fails to read it: \"rookery verify\" says more";
 const RIGHTS: &str = "; the collector must be allowed to write there";
 
 /// What can be done about an error of SQLite.
 fn remedy_of_db(e: &rusqlite::Error) -> &'static str {
-    use rusqlite::ErrorCode::{CannotOpen, DiskFull, PermissionDenied, ReadOnly, SystemIoFailure};
+    use rusqlite::ErrorCode::{
+        CannotOpen, DatabaseCorrupt, DiskFull, NotADatabase, PermissionDenied, ReadOnly,
+        SystemIoFailure,
+    };
     match e.sqlite_error_code() {
         Some(DiskFull) => ROOM,
         Some(SystemIoFailure) => SICK,
+        Some(DatabaseCorrupt | NotADatabase) => DAMAGED,
         Some(CannotOpen | PermissionDenied | ReadOnly) => RIGHTS,
         _ => "",
     }

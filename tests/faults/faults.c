@@ -12,6 +12,7 @@
  *   eio    K writes fail with EIO (only writes count)
  *   full   K writes fail with ENOSPC; so do new files meanwhile
  *   short  K writes write half
+ *   read   K reads fail with EIO (only reads count)
  * With C the power goes C changes after the first strike.
  *
  * When the power goes, each file is as its last successful fsync left it, and
@@ -427,6 +428,29 @@ int close(int fd)
     }
     return (int)syscall(SYS_close, fd);
 }
+
+/* Whether a read of this file fails. */
+static int read_fails(int fd, const char *call)
+{
+    if (fd < 0 || fd >= FDS || !by_fd[fd] || by_fd[fd]->is_dir)
+        return 0;
+    pthread_mutex_lock(&lock);
+    int fails = strikes("read", call, by_fd[fd]->path);
+    pthread_mutex_unlock(&lock);
+    if (fails)
+        errno = EIO;
+    return fails;
+}
+
+ssize_t read(int fd, void *to, size_t n)
+{
+    return read_fails(fd, "read") ? -1 : syscall(SYS_read, fd, to, n);
+}
+ssize_t pread(int fd, void *to, size_t n, off_t where)
+{
+    return read_fails(fd, "pread") ? -1 : syscall(SYS_pread64, fd, to, n, where);
+}
+ssize_t pread64(int fd, void *to, size_t n, off_t where) { return pread(fd, to, n, where); }
 
 static ssize_t write_at(int fd, const char *bytes, size_t n, off_t where)
 {

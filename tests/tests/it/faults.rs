@@ -93,7 +93,8 @@ fn plan(seed: u64) -> String {
     let mut at = |most: u64| 1 + dice.next(most) * dice.next(most) / most;
     let (any, write, fsync) = (at(most), at(most * 2 / 3 + 1), at(most / 6 + 1));
     let cut = 1 + dice.next(400);
-    let (mode, at, times) = match dice.next(8) {
+    let (mode, at, times) = match dice.next(9) {
+        8 => ("read", fsync, 1 + dice.next(4)),
         0..4 => return format!("mode=cut at={any} seed={seed} only={only}"),
         4 => ("full", write, 1 + dice.next(60)),
         5 => ("eio", write, 1 + dice.next(6)),
@@ -141,6 +142,17 @@ fn check_after(site: &Site, posters: &mut [Poster], context: &str) {
     collector.stop();
 }
 
+/// It was killed or runs; or it has ended with a clear message: no panic.
+fn check_end(collector: &mut Proc, context: &str) {
+    let status = collector.is_gone().then(|| collector.ended(Duration::from_secs(1)));
+    let said = collector.said();
+    assert!(!said.contains("panicked") && !said.contains("BUG"), "{context}: {said}");
+    if let Some(code) = status.and_then(|s| s.code()) {
+        let last = said.lines().last().unwrap_or_default();
+        assert!(code == 1 && last.starts_with("rookery: /"), "{context}: {code}: {said}");
+    }
+}
+
 fn posters() -> Vec<Poster> {
     // One within a day, one over many months.
     vec![Poster::new("agent", 500, true), Poster::new("curl", 1_200_000, false)]
@@ -166,11 +178,10 @@ fn a_power_cut_at_any_call_loses_nothing_acknowledged() {
             if begun.is_some() {
                 (senders, _, _) = load(&site, &mut collector, senders, ROUND, || false);
             }
-            if !collector.is_gone() {
-                collector.kill9();
-            }
             let struck = layer.struck();
             println!("seed {seed}: {plan}: {struck}");
+            check_end(&mut collector, &format!("seed {seed}: {plan}: {struck}"));
+            drop(collector);
             n_struck += u64::from(!struck.is_empty());
             check_after(&site, &mut senders, &format!("seed {seed}: {plan}: {struck}"));
             layer.empty_trash();
