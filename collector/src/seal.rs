@@ -66,6 +66,7 @@ pub fn run(shared: &Shared, jobs: &mpsc::Receiver<SealJob>) {
         encoder: Encoder::new(),
         data: Vec::new(),
         writers: HashMap::new(),
+        sealed: BTreeSet::new(),
         packing: Packing::new(shared),
     };
     loop {
@@ -115,6 +116,9 @@ struct Sealer {
     encoder: Encoder,
     data: Vec<u8>,
     writers: HashMap<PeriodId, Connection>,
+    /// The months that have their part of the blocks at hand, while another's
+    /// fails.
+    sealed: BTreeSet<PeriodId>,
     packing: Packing,
 }
 
@@ -341,8 +345,12 @@ impl Sealer {
             }
         }
         for (id, pieces) in &by_period {
-            self.seal_or_begin_anew(shared, *id, &work, pieces)?;
+            if !self.sealed.contains(id) {
+                self.seal_or_begin_anew(shared, *id, &work, pieces)?;
+                self.sealed.insert(*id);
+            }
         }
+        self.sealed.clear();
         for w in &work {
             let mut head = w.node.head();
             let Some(layout) = head.layout_mut(w.frozen.index.layout.id()) else { continue };

@@ -137,6 +137,8 @@ pub struct Writer {
     observer: Box<dyn Observer>,
     /// The last commit failed.
     is_failing: bool,
+    /// The journal could not be trimmed since the last tick.
+    is_untrimmed: bool,
 }
 
 impl Writer {
@@ -149,7 +151,16 @@ impl Writer {
         observer: Box<dyn Observer>,
     ) -> Writer {
         let for_sealer = VecDeque::new();
-        Writer { shared, catalog, journal, sealer, for_sealer, observer, is_failing: false }
+        Writer {
+            shared,
+            catalog,
+            journal,
+            sealer,
+            for_sealer,
+            observer,
+            is_failing: false,
+            is_untrimmed: false,
+        }
     }
 
     /// Runs until the store is stopping and the queue is empty.
@@ -183,13 +194,21 @@ impl Writer {
         for node in self.shared.nodes.all() {
             let frozen = node.head().freeze_older(before);
             for layout in frozen {
-                self.to_sealer(SealJob::Block(node.clone(), layout));
+                self.seal_later(SealJob::Block(node.clone(), layout));
             }
         }
         self.observer.settle(now);
-        if self.journal.is_full()
-            && let Err(e) = self.trim_journal()
-        {
+        self.is_untrimmed = false;
+        self.trim_if_full();
+    }
+
+    /// Tried again at the next tick only, should it fail.
+    fn trim_if_full(&mut self) {
+        if self.is_untrimmed || !self.journal.is_full() {
+            return;
+        }
+        if let Err(e) = self.trim_journal() {
+            self.is_untrimmed = true;
             self.shared.stats.failures.fetch_add(1, Ordering::Relaxed);
             tracing::error!("the journal cannot be trimmed: {e}");
         }
@@ -227,14 +246,14 @@ impl Writer {
                     }
                 }
                 Job::Retain { rules, now_ms, reply } => {
-                    self.to_sealer(SealJob::Retain { rules, now_ms, reply });
+                    self.seal_later(SealJob::Retain { rules, now_ms, reply });
                 }
                 Job::SealAll { reply } => {
                     self.commit(std::mem::take(&mut frames));
                     bytes_waiting = 0;
                     match self.seal_all() {
                         // Answered when it is packed too; ingest goes on.
-                        Ok(()) => self.to_sealer(SealJob::Pack(reply)),
+                        Ok(()) => self.seal_later(SealJob::Pack(reply)),
                         // The sender may be gone: nothing to do about that.
                         Err(e) => drop(reply.send(Err(e))),
                     }
@@ -350,7 +369,7 @@ impl Writer {
                 n_rows += 1;
                 n_samples += row.n as u64;
                 if done.froze {
-                    self.to_sealer(SealJob::Block(node.clone(), row.layout));
+                    self.seal_later(SealJob::Block(node.clone(), row.layout));
                 }
                 if done.is_new {
                     self.observer.row(node, &index, row, now);
@@ -363,14 +382,10 @@ impl Writer {
         stats.rows.fetch_add(n_rows, Ordering::Relaxed);
         stats.samples.fetch_add(n_samples, Ordering::Relaxed);
         stats.commits.fetch_add(1, Ordering::Relaxed);
-        if self.journal.is_full()
-            && let Err(e) = self.trim_journal()
-        {
-            tracing::error!("the journal cannot be trimmed: {e}");
-        }
+        self.trim_if_full();
     }
 
-    fn to_sealer(&mut self, job: SealJob) {
+    fn seal_later(&mut self, job: SealJob) {
         self.for_sealer.push_back(job);
         self.hand_over();
     }
@@ -414,7 +429,7 @@ impl Writer {
         };
         for (layout, n) in waiting {
             for _ in 0..n {
-                self.to_sealer(SealJob::Block(node.clone(), layout));
+                self.seal_later(SealJob::Block(node.clone(), layout));
             }
         }
     }
@@ -423,15 +438,16 @@ impl Writer {
         for node in self.shared.nodes.all() {
             let frozen = node.head().freeze_older(TimeMs::MAX);
             for layout in frozen {
-                self.to_sealer(SealJob::Block(node.clone(), layout));
+                self.seal_later(SealJob::Block(node.clone(), layout));
             }
         }
         let (done, wait) = mpsc::channel();
-        self.to_sealer(SealJob::Barrier(done));
+        self.seal_later(SealJob::Barrier(done));
         loop {
             match wait.recv_timeout(SEALER_LOOK) {
                 Ok(()) => return self.trim_journal(),
                 Err(mpsc::RecvTimeoutError::Timeout) => {
+                    self.hand_over();
                     if let Some(text) = self.shared.sealing_failure() {
                         return Err(StoreError::Other(text));
                     }

@@ -52,6 +52,7 @@ pub fn open(
         due: Arc::new(Notify::new()),
         out: Vec::new(),
         unsaved: Vec::new(),
+        is_failing: false,
         ticked_ms: 0,
         kinds: Vec::new(),
         bits: Vec::new(),
@@ -69,6 +70,8 @@ pub struct Watcher {
     out: Vec<Output>,
     /// What could not be written down yet.
     unsaved: Vec<Output>,
+    /// The last try to write it down failed.
+    is_failing: bool,
     ticked_ms: TimeMs,
     kinds: Vec<u8>,
     bits: Vec<u64>,
@@ -88,6 +91,9 @@ impl Watcher {
         let channels = |notice: &_| self.notifier.channels_for(notice);
         match self.ledger.save(&self.unsaved, channels, now_ms) {
             Ok(n_notices) => {
+                if std::mem::take(&mut self.is_failing) {
+                    tracing::info!("alert states are written down again");
+                }
                 self.log();
                 self.unsaved.clear();
                 if n_notices > 0 {
@@ -95,7 +101,11 @@ impl Watcher {
                 }
             }
             // Kept, and tried again with the next: nobody is told before.
-            Err(e) => tracing::error!("alert states cannot be written down: {e}"),
+            Err(e) if !self.is_failing => {
+                self.is_failing = true;
+                tracing::error!("alert states cannot be written down, nobody is told: {e}");
+            }
+            Err(_) => {}
         }
     }
 
