@@ -17,6 +17,7 @@ pub mod catalog;
 pub mod chunk;
 pub mod config;
 pub mod db;
+mod disk;
 pub mod head;
 pub mod history;
 pub mod ingest;

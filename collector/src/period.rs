@@ -8,6 +8,7 @@
 
 use crate::chunk::{Block, ChunkError, Digest, DigestPart, ReadAt};
 use crate::db;
+use crate::disk;
 use crate::store::StoreError;
 use rookery_plugins::{LayoutId, TimeMs};
 use rusqlite::blob::Blob;
@@ -176,12 +177,9 @@ impl Period {
 
     /// Opens it to be written; for the sealer.
     pub fn writer(&self) -> Result<Connection, StoreError> {
-        let open = || -> rusqlite::Result<Connection> {
-            let conn = db::open_shrinking(&self.path, PAGE_BYTES)?;
-            conn.execute_batch(SCHEMA)?;
-            Ok(conn)
-        };
-        open().map_err(|e| StoreError::db(&self.path, e))
+        let conn = db::open_shrinking(&self.path, PAGE_BYTES)?;
+        conn.execute_batch(SCHEMA).map_err(|e| StoreError::db(&self.path, e))?;
+        Ok(conn)
     }
 
     /// Runs `f` with a connection of the pool, inside of one transaction: a
@@ -388,12 +386,32 @@ impl Periods {
         if let Some(period) = open.get(&id) {
             return Ok(period.clone());
         }
-        let path = self.dir.join(format!("{}.sqlite", id.name()));
-        let period = Arc::new(Period::new(path));
-        // Readers must find the table.
-        drop(period.writer()?);
+        let period = Arc::new(Period::new(self.dir.join(format!("{}.sqlite", id.name()))));
+        self.make(&period.path, &self.dir.join(format!("{}.new", id.name())))?;
         open.insert(id, period.clone());
         Ok(period)
+    }
+
+    /// Makes a month's file: under its name it is whole from the first moment,
+    /// for readers could neither mend one that a crash has left half-made nor
+    /// do without its table.
+    fn make(&self, path: &Path, unfinished: &Path) -> Result<(), StoreError> {
+        const PARTS: [&str; 4] = ["", "-wal", "-shm", "-journal"];
+        let remove_all = |path: &Path, suffixes: &[&str]| {
+            suffixes.iter().try_for_each(|s| disk::remove(&disk::with_suffix(path, s)))
+        };
+        remove_all(unfinished, &PARTS)?;
+        let conn = db::open_shrinking(unfinished, PAGE_BYTES)?;
+        conn.execute_batch(SCHEMA)
+            .and_then(|()| db::checkpoint(&conn))
+            .map_err(|e| StoreError::db(unfinished, e))?;
+        drop(conn);
+        remove_all(unfinished, &PARTS[1..])?;
+        // What a month that was deleted has left would be taken for this one's.
+        remove_all(path, &PARTS[1..])?;
+        disk::sync_parent(path)?;
+        std::fs::rename(unfinished, path).map_err(|e| StoreError::io(path, e))?;
+        disk::sync_parent(path)
     }
 
     /// Deletes a month. Whoever reads it at the moment still can.
@@ -401,14 +419,7 @@ impl Periods {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         let Some(period) = open.remove(&id) else { return Ok(()) };
         for suffix in ["", "-wal", "-shm"] {
-            let mut name = period.path.as_os_str().to_owned();
-            name.push(suffix);
-            match std::fs::remove_file(&name) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(StoreError::io(Path::new(&name), e));
-                }
-                _ => {}
-            }
+            disk::remove(&disk::with_suffix(&period.path, suffix))?;
         }
         Ok(())
     }
@@ -422,11 +433,7 @@ impl Periods {
         let name = |n: u32| self.dir.join(format!("{}.damaged-{n}.sqlite", id.name()));
         let aside = (1..).map(name).find(|p| !p.exists()).unwrap_or_else(|| name(0));
         for suffix in ["-wal", "-shm", ""] {
-            let with = |p: &Path| {
-                let mut name = p.as_os_str().to_owned();
-                name.push(suffix);
-                PathBuf::from(name)
-            };
+            let with = |p: &Path| disk::with_suffix(p, suffix);
             match std::fs::rename(with(&path), with(&aside)) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                     return Err(StoreError::io(&path, e));

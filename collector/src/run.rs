@@ -89,11 +89,8 @@ impl Collector {
 
     /// Empties the outbox until `stop`; runs beside the server.
     pub async fn tell(&self, illustrate: deliver::Illustrate, stop: signal::Receiver<bool>) {
-        let done =
-            deliver::run(&self.data, self.notifier.clone(), self.due.clone(), illustrate, stop);
-        if let Err(e) = done.await {
-            tracing::error!("FATAL: nobody is told any more: {e}");
-        }
+        let (notifier, due) = (self.notifier.clone(), self.due.clone());
+        deliver::run(&self.data, notifier, due, illustrate, stop).await;
     }
 
     /// Removes what need not be kept any longer, now and then, until it is

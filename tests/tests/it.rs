@@ -14,6 +14,10 @@ mod care;
 mod crash;
 #[path = "it/extension.rs"]
 mod extension;
+#[path = "it/faults.rs"]
+mod faults;
+#[path = "it/formats.rs"]
+mod formats;
 #[path = "it/full_disk.rs"]
 mod full_disk;
 #[path = "it/hush.rs"]
@@ -24,6 +28,8 @@ mod known_series;
 mod numa;
 #[path = "it/pages.rs"]
 mod pages;
+#[path = "it/posters.rs"]
+mod posters;
 #[path = "it/support.rs"]
 mod support;
 #[path = "it/tidy.rs"]

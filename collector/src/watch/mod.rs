@@ -76,6 +76,7 @@ pub fn open(
         notifier,
         due: Arc::new(Notify::new()),
         unsaved: Vec::new(),
+        is_failing: false,
         ticked_ms: 0,
         kinds: Vec::new(),
         bits: Vec::new(),
@@ -92,6 +93,8 @@ pub struct Watcher {
     due: Arc<Notify>,
     /// What could not be written down yet.
     unsaved: Vec<Output>,
+    /// The last try to write it down failed.
+    is_failing: bool,
     ticked_ms: TimeMs,
     kinds: Vec<u8>,
     bits: Vec<u64>,
@@ -115,6 +118,9 @@ impl Watcher {
         let channels = |notice: &_| self.notifier.channels_for(notice);
         match self.ledger.save(&self.unsaved, channels, now_ms) {
             Ok(n_notices) => {
+                if std::mem::take(&mut self.is_failing) {
+                    tracing::info!("alert states are written down again");
+                }
                 self.log();
                 self.unsaved.clear();
                 if n_notices > 0 {
@@ -125,8 +131,11 @@ impl Watcher {
             }
             Err(e) => {
                 // Kept, and tried again with the next: nobody is told before.
-                let text = format!("alert states cannot be written down: {e}");
-                tracing::error!("{text}");
+                let text = format!("alert states cannot be written down, nobody is told: {e}");
+                if !self.is_failing {
+                    self.is_failing = true;
+                    tracing::error!("{text}");
+                }
                 waiting.into_iter().for_each(|w| drop(w.send(Err(text.clone()))));
             }
         }
