@@ -1,10 +1,10 @@
 //! `agent.toml`: every key has a working default.
 
 use crate::clock;
+use crate::node::{Access, Listen};
 use rookery_plugins::{Host, ProbeEntry, config as words, names};
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// Where the configuration is looked for.
@@ -63,10 +63,21 @@ pub struct Config {
     pub token_file: Option<PathBuf>,
     /// How often probes are read.
     pub step: Span,
-    /// Where Munin's protocol is served; `none` disables it.
-    pub listen: String,
+    /// Where Munin's protocol is served: an address or several; `none` disables
+    /// it.
+    pub listen: Listen,
     /// Who may ask there: addresses and CIDR blocks.
     pub allow: Vec<String>,
+    /// Who may not, allowed or not: addresses and CIDR blocks.
+    pub deny: Vec<String>,
+    /// The node's certificate (PEM), for `starttls`.
+    pub tls_certificate: Option<PathBuf>,
+    /// Its key (PEM).
+    pub tls_private_key: Option<PathBuf>,
+    /// Authorities (PEM), one of which must have signed a master's certificate.
+    pub tls_ca: Option<PathBuf>,
+    /// Whether masters must begin with `starttls`.
+    pub tls_required: bool,
     /// The spool's folder.
     pub spool: PathBuf,
     /// The most bytes kept there; then the oldest are dropped.
@@ -98,8 +109,13 @@ impl Default for Config {
             token: String::new(),
             token_file: None,
             step: Span::seconds(10),
-            listen: "127.0.0.1:4949".to_owned(),
+            listen: "127.0.0.1:4949".into(),
             allow: vec!["127.0.0.0/8".to_owned(), "::1".to_owned()],
+            deny: vec![],
+            tls_certificate: None,
+            tls_private_key: None,
+            tls_ca: None,
+            tls_required: false,
             spool: "/var/lib/rookery-agent".into(),
             spool_bytes_max: 1 << 30,
             proc: "/proc".into(),
@@ -162,8 +178,11 @@ impl Config {
         if self.spool_bytes_max < SPOOL_BYTES_MIN {
             return Err(format!("spool_bytes_max: at least {SPOOL_BYTES_MIN}"));
         }
-        self.listen_addr()?;
-        crate::node::AllowList::parse(&self.allow)?;
+        self.listen.addrs()?;
+        Access::parse(&self.allow, &self.deny)?;
+        if let Some((certificate, key)) = self.tls_files()? {
+            crate::node::acceptor(certificate, key, self.tls_ca.as_deref())?;
+        }
         for name in self.probe.keys() {
             if !probes.iter().any(|p| p.name == name) {
                 let known: Vec<&str> = probes.iter().map(|p| p.name).collect();
@@ -193,17 +212,19 @@ impl Config {
         Host { proc: self.proc.clone(), sys: self.sys.clone() }
     }
 
-    /// Where Munin's protocol is served, if at all.
-    pub fn listen_addr(&self) -> Result<Option<SocketAddr>, String> {
-        if matches!(self.listen.as_str(), "none" | "") {
-            return Ok(None);
+    /// The node's name by which Munin's masters know it: without its group.
+    pub fn munin_name(&self) -> String {
+        names::split_node(&self.node_name()).1.to_owned()
+    }
+
+    /// Certificate and key for `starttls`, if it is offered.
+    pub fn tls_files(&self) -> Result<Option<(&Path, &Path)>, String> {
+        match (&self.tls_certificate, &self.tls_private_key) {
+            (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
+            (None, None) if self.tls_ca.is_none() && !self.tls_required => Ok(None),
+            (None, _) => Err("tls_certificate: a PEM file is needed for TLS".to_owned()),
+            (_, None) => Err("tls_private_key: a PEM file is needed for TLS".to_owned()),
         }
-        self.listen.parse().map(Some).map_err(|_| {
-            format!(
-                "listen = {:?}: write ADDRESS:PORT such as 127.0.0.1:4949, or none",
-                self.listen
-            )
-        })
     }
 
     /// The token, from `token` or `token_file`; with neither, that of a
@@ -254,7 +275,9 @@ mod tests {
         assert_eq!((c.step.ms, c.plugin_step.ms), (10_000, 60_000));
         let c = load("step = \"500ms\"\nplugin_step = 5\nlisten = \"none\"\n").expect("reads");
         assert_eq!((c.step.ms, c.plugin_step.ms), (500, 5_000));
-        assert_eq!(c.listen_addr(), Ok(None));
+        assert_eq!(c.listen.addrs(), Ok(vec![]));
+        let c = load("listen = [\"127.0.0.1:1\", \"[::1]:2\"]\n").expect("reads");
+        assert_eq!(c.listen.addrs().map(|a| a.len()), Ok(2));
     }
 
     #[test]
@@ -264,7 +287,12 @@ mod tests {
             ("\nstep = \"10x\"", "agent.toml:2: "),
             ("listen = \"here\"", "listen = \"here\": write ADDRESS:PORT"),
             ("collector = \"ftp://x\"", "collector = \"ftp://x\": write http"),
+            ("listen = [\"[::]:4949\", \"x\"]", "listen = \"x\": write ADDRESS:PORT"),
+            ("listen = 4949", "agent.toml:1: "),
             ("allow = [\"10.0.0.0/33\"]", "allow"),
+            ("deny = [\"10.0.0.0/33\"]", "deny"),
+            ("tls_required = true", "tls_certificate: a PEM file is needed"),
+            ("tls_certificate = \"/x\"", "tls_private_key: a PEM file is needed"),
             ("spool_bytes_max = 5", "spool_bytes_max: at least"),
             ("[probe.cpuu]\n", "[probe.cpuu]: there is no such probe"),
             ("step = \"1ms\"", "step: at least 50ms"),

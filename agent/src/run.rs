@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::event::Outlet;
-use crate::node::{self, AllowList, Node};
+use crate::node::{self, Access, Node};
 use crate::plugin::{self, Context, Plugins};
 use crate::sampler::{Common, Live, Sampler, Slot};
 use crate::ship::{ClientError, ReadToken, Shipper, Stats, Target};
@@ -14,8 +14,9 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use thiserror::Error;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
 /// What was found is told at the latest after this.
 pub const READY_MAX: Duration = Duration::from_secs(5);
@@ -72,10 +73,9 @@ pub async fn run_with(
 ) -> Result<(), AgentError> {
     config.check(probes).map_err(AgentError::Config)?;
     let node = config.node_name();
-    let listener = match config.listen_addr().map_err(AgentError::Config)? {
-        Some(addr) => Some(node::bind(addr).await.map_err(AgentError::Config)?),
-        None => None,
-    };
+    let addrs = config.listen.addrs().map_err(AgentError::Config)?;
+    let listeners = node::bind(&addrs).map_err(AgentError::Config)?;
+    let tls = tls(&config).map_err(AgentError::Config)?;
     let spool = Spool::open(&config.spool, config.spool_bytes_max)?;
     let target = Target {
         node: node.clone(),
@@ -106,17 +106,18 @@ pub async fn run_with(
     let shipping = tokio::spawn(shipper.run(events, shipping_stopped));
     let context = Arc::new(Context::new(&config, outlet, Arc::clone(&live)));
     let plugins = Arc::new(Plugins::default());
-    let serving = listener.map(|listener| {
-        // `check` has parsed the list before.
-        let node = Node {
-            name: node,
-            allow: AllowList::parse(&config.allow).unwrap_or_default(),
-            live: Arc::clone(&live),
-            plugins: Arc::clone(&plugins),
-            context: Arc::clone(&context),
-        };
-        tokio::spawn(node::serve(listener, Arc::new(node), shutdown.clone()))
+    let served = Arc::new(Node {
+        name: config.munin_name(),
+        access: Access::parse(&config.allow, &config.deny).map_err(AgentError::Config)?,
+        tls,
+        tls_required: config.tls_required,
+        live: Arc::clone(&live),
+        plugins: Arc::clone(&plugins),
+        context: Arc::clone(&context),
     });
+    let slots = Arc::new(Semaphore::new(node::CONNECTIONS_MAX));
+    let serve = |l| tokio::spawn(node::serve(l, served.clone(), slots.clone(), shutdown.clone()));
+    let serving: Vec<_> = listeners.into_iter().map(serve).collect();
     samplers.first_readings().await;
     let (counted, count) = oneshot::channel();
     let running = tokio::spawn(plugin::run(
@@ -130,12 +131,17 @@ pub async fn run_with(
     wait_for_stop(shutdown).await;
     samplers.stop();
     let _ = running.await;
-    if let Some(serving) = serving {
+    for serving in serving {
         let _ = serving.await;
     }
     let _ = stop_shipping.send(true);
     let _ = shipping.await;
     Ok(())
+}
+
+fn tls(config: &Config) -> Result<Option<TlsAcceptor>, String> {
+    let Some((certificate, key)) = config.tls_files()? else { return Ok(None) };
+    node::acceptor(certificate, key, config.tls_ca.as_deref()).map(Some)
 }
 
 async fn wait_for_stop(mut shutdown: watch::Receiver<bool>) {

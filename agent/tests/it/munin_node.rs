@@ -56,7 +56,7 @@ echo multigraph m; echo a.value 1",
     home.plugin("fails", "echo a.label a; exit 1");
     let mut config = home.config(&collector);
     let port = free_port();
-    config.listen = format!("127.0.0.1:{port}");
+    config.listen = format!("127.0.0.1:{port}").into();
     let mut agent = Agent::start(config, COUNTING);
     let found = (&mut agent.found).await.expect("ready");
     assert_eq!((found.plugins, found.probes), (3, 2));
@@ -117,7 +117,7 @@ async fn strangers_hear_nothing_and_a_taken_port_is_said() {
     let (home, collector) = (Home::new(), Collector::start().await);
     let mut config = home.config(&collector);
     let port = free_port();
-    config.listen = format!("127.0.0.1:{port}");
+    config.listen = format!("127.0.0.1:{port}").into();
     config.allow = vec!["10.0.0.0/8".to_owned()];
     let mut agent = Agent::start(config.clone(), COUNTING);
     (&mut agent.found).await.expect("ready");
@@ -128,7 +128,7 @@ async fn strangers_hear_nothing_and_a_taken_port_is_said() {
     config.spool = home.dir.path().join("other");
     let e = Agent::start(config.clone(), COUNTING).stop().await.expect_err("taken").to_string();
     assert!(e.contains("the port is taken") && !e.contains('\n'), "{e}");
-    config.listen = "none".to_owned();
+    config.listen = "none".into();
     config.spool = home.spool();
     let e = Agent::start(config, COUNTING).stop().await.expect_err("busy").to_string();
     assert!(e.contains("another agent uses it") && !e.contains('\n'), "{e}");

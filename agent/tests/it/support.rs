@@ -109,7 +109,7 @@ impl Home {
             collector: collector.url(),
             token: "secret".to_owned(),
             step: Span { ms: 50 },
-            listen: "none".to_owned(),
+            listen: "none".into(),
             spool: self.spool(),
             spool_bytes_max: 1 << 20,
             plugin_dirs: vec![path("plugins")],
