@@ -12,3 +12,5 @@ mod plugins;
 mod shipping;
 #[path = "it/support.rs"]
 mod support;
+#[path = "it/transcripts.rs"]
+mod transcripts;

@@ -130,6 +130,12 @@ impl Home {
     }
 }
 
+/// A port of the loopback that nobody has now.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+    listener.local_addr().expect("address").port()
+}
+
 fn open_to_all(path: &Path) {
     std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("chmod");
 }
