@@ -24,7 +24,7 @@ pub struct Outcome {
     pub code: u8,
 }
 
-fn context(config: &Config) -> Context {
+pub(crate) fn context(config: &Config) -> Context {
     let (outlet, _) = Outlet::new();
     Context::new(config, outlet, Arc::new(Live::default()))
 }

@@ -15,6 +15,7 @@ pub mod catalog;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod configure;
 pub mod event;
 pub mod node;
 pub mod outbox;
