@@ -58,10 +58,14 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
         }
         let text = String::from_utf8_lossy(&line);
         match client.answer(text.trim_end(), node).await {
-            Step::Say(reply) => {
-                timeout(IDLE_MAX, socket.write_all(&reply)).await??;
+            Step::Say(reply) if client.secure => {
+                // Munin's master takes each TLS record for one line.
+                for line in reply.split_inclusive(|b| *b == b'\n') {
+                    timeout(IDLE_MAX, socket.write_all(line)).await??;
+                }
                 timeout(IDLE_MAX, socket.flush()).await??;
             }
+            Step::Say(reply) => timeout(IDLE_MAX, socket.write_all(&reply)).await??,
             Step::SayAndLeave(reply) => {
                 timeout(IDLE_MAX, socket.write_all(reply.as_bytes())).await??;
                 return Ok(End::Left);

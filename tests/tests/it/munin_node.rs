@@ -27,10 +27,8 @@ fi
 echo multigraph nest; echo a.value 1; echo multigraph nest.sda; echo b.value 2
 ";
 const DIRTY: &str = "#!/bin/sh
-echo graph_title Dirty
-echo d.label d
-[ \"$MUNIN_CAP_DIRTYCONFIG\" = 1 -o \"$1\" != config ] && echo d.value 77
-exit 0
+[ \"$1\" = config ] && echo graph_title Dirty && echo d.label d
+[ \"$1\" = config -a \"$MUNIN_CAP_DIRTYCONFIG\" != 1 ] || echo d.value 77
 ";
 const SWITCH: &str = "#!/bin/sh
 [ \"$1\" = config ] && echo host_name switch.example && echo graph_title Ports && echo p.label p
