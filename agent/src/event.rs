@@ -11,6 +11,8 @@ pub const EVENTS_MAX: usize = 4096;
 /// One row, read at one time.
 #[derive(Clone, Debug)]
 pub struct RowOut {
+    /// The virtual node that it belongs to; `None`: the agent's own.
+    pub node: Option<Arc<str>>,
     /// What its cells are.
     pub layout: Arc<Layout>,
     /// When they were read.

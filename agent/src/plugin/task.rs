@@ -147,6 +147,9 @@ struct Task {
     own: String,
     specs: Vec<ServiceSpec>,
     layout: Option<Arc<Layout>>,
+    /// The virtual node that the services belong to, and the layout of what the
+    /// plugin reports of itself, which stays with the agent's node.
+    virtual_node: Option<(Arc<str>, Arc<Layout>)>,
     index: HashMap<(String, String), usize>,
     asked: Option<(Instant, Stamp, Arc<PluginConf>)>,
     /// Fields that `config` did not name although it was asked again.
@@ -163,6 +166,7 @@ pub async fn run(context: Arc<Context>, plugin: Arc<Plugin>) {
         own,
         specs: vec![],
         layout: None,
+        virtual_node: None,
         index: HashMap::new(),
         asked: None,
         nameless: HashSet::new(),
@@ -291,8 +295,14 @@ impl Task {
         for spec in &self.specs {
             fields.extend(spec.fields.iter().map(|f| FieldKey::new(&spec.name, &f.name)));
         }
-        fields.push(FieldKey::new(DURATION, &self.own));
-        fields.push(FieldKey::new(SUCCESS, &self.own));
+        let own = [FieldKey::new(DURATION, &self.own), FieldKey::new(SUCCESS, &self.own)];
+        self.virtual_node = self.plugin.host().map(|host| {
+            let layout = Layout::new(own.to_vec());
+            (host.into(), Arc::new(layout))
+        });
+        if self.virtual_node.is_none() {
+            fields.extend(own);
+        }
         self.index = fields
             .iter()
             .enumerate()
@@ -337,7 +347,7 @@ impl Task {
         if self.index.contains_key(&(reading.service.clone(), reading.field.clone())) {
             return false;
         }
-        if self.context.live.has_service(&reading.service) {
+        if self.virtual_node.is_none() && self.context.live.has_service(&reading.service) {
             return false;
         }
         let field = FieldSpec::gauge(&reading.field, "");
@@ -360,10 +370,20 @@ impl Task {
         }
         let Some(layout) = self.layout.clone() else { return };
         let mut rows: BTreeMap<TimeMs, Vec<Option<Value>>> = BTreeMap::new();
-        let mut own = vec![None; layout.len()];
-        own[layout.len() - 2] = Some(Value::Float(took.as_micros() as f64 / 1e6));
-        own[layout.len() - 1] = Some(Value::Int(i64::from(ok)));
-        rows.insert(time_ms, own);
+        let seconds = Value::Float(took.as_micros() as f64 / 1e6);
+        let own = [Some(seconds), Some(Value::Int(i64::from(ok)))];
+        let node = match &self.virtual_node {
+            None => {
+                let mut row = vec![None; layout.len() - own.len()];
+                row.extend(own);
+                rows.insert(time_ms, row);
+                None
+            }
+            Some((node, layout)) => {
+                self.send_row(None, layout, time_ms, &own);
+                Some(node)
+            }
+        };
         for r in readings {
             let Some(&i) = self.index.get(&(r.service.clone(), r.field.clone())) else { continue };
             let at = r.time_ms.unwrap_or(time_ms);
@@ -374,16 +394,27 @@ impl Task {
             rows.entry(at).or_insert_with(|| vec![None; layout.len()])[i] = Some(r.value);
         }
         for (time_ms, values) in rows {
-            let mut cells = Cells::new();
-            for value in values {
-                match value {
-                    Some(value) => cells.push(value),
-                    None => cells.push_absent(),
-                }
-            }
-            let row = RowOut { layout: Arc::clone(&layout), time_ms, cells: Arc::new(cells) };
-            self.context.outlet.send(Event::Row(row));
+            self.send_row(node, &layout, time_ms, &values);
         }
+    }
+
+    fn send_row(
+        &self,
+        node: Option<&Arc<str>>,
+        layout: &Arc<Layout>,
+        time_ms: TimeMs,
+        values: &[Option<Value>],
+    ) {
+        let mut cells = Cells::new();
+        for value in values {
+            match value {
+                Some(value) => cells.push(*value),
+                None => cells.push_absent(),
+            }
+        }
+        let (layout, cells) = (Arc::clone(layout), Arc::new(cells));
+        let row = RowOut { node: node.cloned(), layout, time_ms, cells };
+        self.context.outlet.send(Event::Row(row));
     }
 
     /// Logs a failure once, until it is another one or has passed.
