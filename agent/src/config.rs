@@ -1,6 +1,7 @@
 //! `agent.toml`: every key has a working default.
 
 use crate::clock;
+use crate::munin_conf::MuninNodeConf;
 use crate::node::{Access, Listen};
 use rookery_plugins::{Host, ProbeEntry, config as words, names};
 use serde::{Deserialize, Deserializer};
@@ -96,6 +97,11 @@ pub struct Config {
     pub plugin_timeout: Span,
     /// Where plugins keep their state between runs (`MUNIN_PLUGSTATE`).
     pub plugin_state: PathBuf,
+    /// A munin-node.conf, if it is there: for what is left out here.
+    pub munin_node_conf: Option<PathBuf>,
+    /// What it says of what has no key here.
+    #[serde(skip)]
+    pub munin: MuninNodeConf,
     /// `[probe.NAME]`: `enabled`, `step`, and what that probe knows itself.
     pub probe: BTreeMap<String, toml::Table>,
 }
@@ -125,6 +131,8 @@ impl Default for Config {
             plugin_step: Span::seconds(60),
             plugin_timeout: Span::seconds(60),
             plugin_state: "/var/lib/munin-node/plugin-state".into(),
+            munin_node_conf: None,
+            munin: MuninNodeConf::default(),
             probe: BTreeMap::new(),
         }
     }
@@ -151,9 +159,54 @@ impl Config {
             Err(e) => return Err(format!("{}: {e}", file.display())),
         };
         let name = file.display().to_string();
-        let config: Config = words::from_toml(&name, &text)?;
+        let mut config: Config = words::from_toml(&name, &text)?;
+        config.take_munins(&text).map_err(|e| format!("{name}: munin_node_conf: {e}"))?;
         config.check(probes).map_err(|e| format!("{name}: {e}"))?;
         Ok(config)
+    }
+
+    /// Takes from munin-node.conf what `text`, agent.toml, leaves out.
+    fn take_munins(&mut self, text: &str) -> Result<(), String> {
+        let Some(file) = &self.munin_node_conf else { return Ok(()) };
+        let file_name = file.display().to_string();
+        let mut munin = match std::fs::read_to_string(file) {
+            Ok(text) => MuninNodeConf::parse(&file_name, &text),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(format!("{file_name}: {e}")),
+        };
+        let own: toml::Table = toml::from_str(text).unwrap_or_default();
+        let open = |key: &str| !own.contains_key(key);
+        if let Some(name) = munin.host_name.take().filter(|_| open("node")) {
+            self.node = name;
+        }
+        if open("listen") && !munin.listen.is_empty() {
+            self.listen = std::mem::take(&mut munin.listen).into();
+        }
+        if !open("allow") || !open("deny") {
+            munin.access = None;
+        }
+        if let Some(s) = munin.timeout_s.filter(|_| open("plugin_timeout")) {
+            self.plugin_timeout = Span::seconds(s);
+        }
+        if open("tls_certificate") && open("tls_private_key") {
+            if let Some((certificate, key)) = munin.tls.take() {
+                (self.tls_certificate, self.tls_private_key) = (Some(certificate), Some(key));
+                self.tls_ca = self.tls_ca.take().or(munin.tls_ca.take());
+            }
+            if open("tls_required") {
+                self.tls_required = munin.tls_required;
+            }
+        }
+        self.munin = munin;
+        Ok(())
+    }
+
+    /// Who may ask by Munin's protocol.
+    pub fn access(&self) -> Result<Access, String> {
+        match &self.munin.access {
+            Some(access) => Ok(access.clone()),
+            None => Access::parse(&self.allow, &self.deny),
+        }
     }
 
     /// Says what is wrong, and how to put it right.
@@ -179,7 +232,7 @@ impl Config {
             return Err(format!("spool_bytes_max: at least {SPOOL_BYTES_MIN}"));
         }
         self.listen.addrs()?;
-        Access::parse(&self.allow, &self.deny)?;
+        self.access()?;
         if let Some((certificate, key)) = self.tls_files()? {
             crate::node::acceptor(certificate, key, self.tls_ca.as_deref())?;
         }
@@ -300,6 +353,32 @@ mod tests {
             let e = load(text).expect_err(text);
             assert!(e.contains(want), "{text}: {e}");
         }
+    }
+
+    #[test]
+    fn munin_node_conf_fills_what_is_left_out() {
+        let dir = tempfile::tempdir().expect("tmp");
+        let munin = dir.path().join("munin-node.conf");
+        std::fs::write(&munin, "host_name m.example\nport 5000\nallow ^10\\.\ntimeout 9\n")
+            .expect("writes");
+        let file = dir.path().join("agent.toml");
+        let load = |more: &str| {
+            let text = format!("munin_node_conf = {munin:?}\n{more}");
+            std::fs::write(&file, text).expect("writes");
+            Config::load(&file, true, &[]).expect("loads")
+        };
+        let allows =
+            |c: &Config, a: &str| c.access().expect("right").allows(a.parse().expect("address"));
+        let c = load("");
+        assert_eq!((c.node.as_str(), c.plugin_timeout.ms), ("m.example", 9_000));
+        assert_eq!(c.listen.addrs().expect("right")[0].port(), 5000);
+        assert!(allows(&c, "10.1.1.1") && !allows(&c, "127.0.0.1"));
+        let c = load("node = \"n\"\nlisten = \"none\"\nallow = [\"::1\"]\nplugin_timeout = 3\n");
+        assert_eq!((c.node.as_str(), c.plugin_timeout.ms), ("n", 3_000));
+        assert_eq!(c.listen.addrs(), Ok(vec![]));
+        assert!(allows(&c, "::1") && !allows(&c, "10.1.1.1"));
+        std::fs::remove_file(&munin).expect("removes");
+        assert_eq!(load("").node, "", "a file that is not there says nothing");
     }
 
     #[test]

@@ -122,6 +122,9 @@ fn start(cli: &Cli) -> Result<ExitCode, String> {
     if cli.check_config {
         let from = if file.exists() { "is right" } else { "is not there: the defaults hold" };
         println!("{} {from}", file.display());
+        for note in &config.munin.notes {
+            println!("not honoured: {note}");
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::event::Outlet;
-use crate::node::{self, Access, Node};
+use crate::node::{self, Node};
 use crate::plugin::{self, Context, Plugins};
 use crate::sampler::{Common, Live, Sampler, Slot};
 use crate::ship::{ClientError, ReadToken, Shipper, Stats, Target};
@@ -72,6 +72,9 @@ pub async fn run_with(
     on_ready: impl FnOnce(Found) + Send + 'static,
 ) -> Result<(), AgentError> {
     config.check(probes).map_err(AgentError::Config)?;
+    for note in &config.munin.notes {
+        tracing::warn!(%note, "not honoured");
+    }
     let node = config.node_name();
     let addrs = config.listen.addrs().map_err(AgentError::Config)?;
     let listeners = node::bind(&addrs).map_err(AgentError::Config)?;
@@ -108,7 +111,7 @@ pub async fn run_with(
     let plugins = Arc::new(Plugins::default());
     let served = Arc::new(Node {
         name: config.munin_name(),
-        access: Access::parse(&config.allow, &config.deny).map_err(AgentError::Config)?,
+        access: config.access().map_err(AgentError::Config)?,
         tls,
         tls_required: config.tls_required,
         live: Arc::clone(&live),

@@ -209,9 +209,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_answer_ends_once_and_at_its_end(text in
-            proptest::collection::vec(prop_oneof![Just(b'.'), Just(b'\n'), Just(b'\r'), any::<u8>()],
-                                      0..60)) {
+        fn an_answer_ends_once_and_at_its_end(text in proptest::collection::vec(
+            prop_oneof![Just(b'.'), Just(b'\n'), Just(b'\r'), any::<u8>()], 0..60)) {
             let out = plugin_text(&text);
             let lines: Vec<&[u8]> = out.split(|b| *b == b'\n').collect();
             let dots = lines.iter().filter(|l| **l == b".").count();

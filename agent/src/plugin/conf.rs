@@ -104,7 +104,7 @@ impl PluginConf {
             .iter()
             .filter_map(|(pattern, keys)| Some((weight(pattern, plugin)?, keys)))
             .collect();
-        matching.sort_by(|(a, _), (b, _)| a.cmp(b));
+        matching.sort_by_key(|(weight, _)| *weight);
         let mut out = Settings::default();
         for (key, value) in matching.into_iter().flat_map(|(_, keys)| keys) {
             match key.as_str() {
@@ -181,6 +181,14 @@ fn weight<'a>(pattern: &'a str, plugin: &str) -> Option<(bool, &'a str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "(\\[?(a|\\*a|a\\*|\\*)\\]?|user|group|env\\.|[ #\\\\()%c,\n]){0,30}") {
+            conf(&text).settings("a");
+        }
+    }
 
     fn conf(text: &str) -> PluginConf {
         let mut conf = PluginConf::default();

@@ -14,8 +14,24 @@ pub struct Surroundings {
     pub node: String,
     /// Where plugins keep state (`MUNIN_PLUGSTATE` without the user).
     pub state_dir: PathBuf,
+    /// The user of plugins that name none, if not Munin's.
+    pub user: Option<String>,
+    /// The group of plugins that name none, if not Munin's.
+    pub group: Option<String>,
     /// The time limit of plugins that set none.
     pub timeout: Duration,
+}
+
+impl Surroundings {
+    /// The settings with the user and group of this agent where they name none.
+    fn fill(&self, settings: &Settings) -> Settings {
+        let mut who = settings.clone();
+        who.user = who.user.or_else(|| self.user.clone());
+        if let Some(group) = self.group.as_ref().filter(|_| who.groups.is_empty()) {
+            who.groups.push((group.clone(), false));
+        }
+        who
+    }
 }
 
 /// Who wants to know: plugins keep a state file for each master, and some give
@@ -44,7 +60,7 @@ pub fn job(
     verb: Option<&str>,
     asker: &Asker,
 ) -> Result<Job, String> {
-    let ids = if ids::may_change() { Some(ids::resolve(settings)?) } else { None };
+    let ids = if ids::may_change() { Some(ids::resolve(&around.fill(settings))?) } else { None };
     let mut words: Vec<OsString> = Vec::new();
     for word in &settings.command {
         match word.as_str() {

@@ -51,6 +51,8 @@ impl Context {
         let around = Surroundings {
             node: config.munin_name(),
             state_dir: config.plugin_state.clone(),
+            user: config.munin.user.clone(),
+            group: config.munin.group.clone(),
             timeout: Duration::from_millis(config.plugin_timeout.ms),
         };
         Context {
@@ -148,6 +150,7 @@ fn scan(config: &Config, context: &Arc<Context>, running: &mut BTreeMap<String, 
         context.set_conf(conf);
     }
     let mut found = find::find(&config.plugin_dirs);
+    found.retain(|name, _| !config.munin.ignore.iter().any(|p| p.is_in(name)));
     found.retain(|name, _| {
         let service = rookery_plugins::names::clean_service(name);
         !context.live.has_service(&service) || {

@@ -211,6 +211,51 @@ async fn virtual_nodes_capabilities_and_states_per_master() {
     agent.stop().await.expect("stops");
 }
 
+/// Lines of any bytes, whole and torn, leave the node answering.
+#[tokio::test]
+async fn nonsense_leaves_the_node_answering() {
+    let (home, collector) = (Home::new(), Collector::start().await);
+    home.plugin("p", "[ \"$1\" = config ] && echo graph_title P && exit; echo a.value 1");
+    let mut config = home.config(&collector);
+    let port = free_port();
+    config.listen = format!("127.0.0.1:{port}").into();
+    let mut agent = Agent::start(config, &[]);
+    (&mut agent.found).await.expect("ready");
+    let words: [&[u8]; 12] = [
+        b"fetch",
+        b"config ",
+        b"list",
+        b" p",
+        b"cap ",
+        b"\xff\xfe",
+        b"\0",
+        b"\r",
+        b"\n",
+        b"..",
+        "\u{130}\u{212a}".as_bytes(),
+        b"starttls",
+    ];
+    let mut random: u32 = 1;
+    let mut next = |below: usize| {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (random >> 16) as usize % below
+    };
+    for _ in 0..200 {
+        let mut c = client(port).await;
+        let n = next(12);
+        let line: Vec<u8> = (0..n).flat_map(|_| words[next(words.len())].to_vec()).collect();
+        // It may have hung up at a dot.
+        let _ = c.socket.write_all(&line).await;
+        let _ = c.socket.write_all(b"\nquit\n").await;
+        let mut rest = Vec::new();
+        let _ = tokio::io::AsyncReadExt::read_to_end(&mut c.socket, &mut rest).await;
+        let whole = rest.is_empty() || rest.ends_with(b"\n");
+        assert!(whole, "{:?} to {:?}", rest.escape_ascii().to_string(), line.escape_ascii());
+    }
+    assert_eq!(client(port).await.text("fetch p").await, "a.value 1\n.\n");
+    agent.stop().await.expect("stops");
+}
+
 #[tokio::test]
 async fn many_connections_at_once_and_denied_ones() {
     let (home, collector) = (Home::new(), Collector::start().await);

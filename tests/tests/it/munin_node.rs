@@ -227,6 +227,34 @@ fn debians_master_polls_the_agent_by_tls() {
     agent.stop();
 }
 
+/// A host that had munin-node: its configuration holds.
+#[test]
+fn munin_node_conf_is_taken_over() {
+    let lab = Lab::new();
+    let conf = lab.path("munin-node.conf");
+    let text = format!(
+        "log_level 4\nhost_name live.example\nallow ^127\\.0\\.0\\.1$\nhost 127.0.0.1\nport {}\n\
+         ignore_file ^stead\nuser root\n",
+        lab.port
+    );
+    std::fs::write(&conf, text).expect("writes");
+    let toml = lab.path("agent.toml");
+    let text = format!(
+        "munin_node_conf = {conf:?}\ncollector = \"http://127.0.0.1:1\"\nspool = {:?}\n\
+         plugin_dirs = [{:?}]\nplugin_conf_dirs = []\nplugin_state = {:?}\n",
+        lab.path("spool"),
+        lab.path("plugins"),
+        lab.path("state"),
+    );
+    std::fs::write(&toml, text).expect("writes");
+    let mut agent = Proc::start(Command::new(bin("rookery-agent")).arg("--config").arg(toml));
+    agent.line("watching", Duration::from_secs(20));
+    let list = lab.ask("list live.example");
+    assert!(list.contains(" dirty ") && !list.contains("steady"), "{list}");
+    assert!(lab.ask("version").starts_with("munins node on live.example"));
+    agent.stop();
+}
+
 #[test]
 fn checks_in_munins_way_ask_the_agent() {
     let lab = Lab::new();
