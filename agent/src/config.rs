@@ -97,6 +97,9 @@ pub struct Config {
     pub plugin_timeout: Span,
     /// Where plugins keep their state between runs (`MUNIN_PLUGSTATE`).
     pub plugin_state: PathBuf,
+    /// How long readings are held in memory for masters' `spoolfetch`; none: it
+    /// is not offered.
+    pub hold: Option<Span>,
     /// A munin-node.conf, if it is there: for what is left out here.
     pub munin_node_conf: Option<PathBuf>,
     /// What it says of what has no key here.
@@ -131,6 +134,7 @@ impl Default for Config {
             plugin_step: Span::seconds(60),
             plugin_timeout: Span::seconds(60),
             plugin_state: "/var/lib/munin-node/plugin-state".into(),
+            hold: None,
             munin_node_conf: None,
             munin: MuninNodeConf::default(),
             probe: BTreeMap::new(),

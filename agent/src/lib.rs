@@ -17,6 +17,7 @@ pub mod clock;
 pub mod config;
 pub mod configure;
 pub mod event;
+pub mod hold;
 pub mod munin_conf;
 pub mod node;
 pub mod outbox;

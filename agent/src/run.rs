@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::event::Outlet;
+use crate::hold::Hold;
 use crate::node::{self, Node};
 use crate::plugin::{self, Context, Plugins};
 use crate::sampler::{Common, Live, Sampler, Slot};
@@ -93,6 +94,8 @@ pub async fn run_with(
     let stats = Arc::new(Stats::default());
     let shipper = Shipper::new(target, spool, Arc::clone(&stats))?;
     let (outlet, events) = Outlet::new();
+    let hold = config.hold.map(|span| Arc::new(Hold::new(span.ms)));
+    let outlet = outlet.held_by(hold.clone());
     let live = Arc::new(Live::default());
     let common = Common {
         host: config.host(),
@@ -114,6 +117,7 @@ pub async fn run_with(
         access: config.access().map_err(AgentError::Config)?,
         tls,
         tls_required: config.tls_required,
+        hold,
         live: Arc::clone(&live),
         plugins: Arc::clone(&plugins),
         context: Arc::clone(&context),

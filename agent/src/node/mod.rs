@@ -17,6 +17,7 @@ pub use allow::Access;
 pub use listen::{Listen, bind};
 pub use tls::acceptor;
 
+use crate::hold::Hold;
 use crate::plugin::{Context, Plugins};
 use crate::sampler::Live;
 use std::sync::Arc;
@@ -45,6 +46,8 @@ pub struct Node {
     pub tls: Option<TlsAcceptor>,
     /// Whether a client must begin with `starttls`.
     pub tls_required: bool,
+    /// For `spoolfetch`; `None`: there is no such command.
+    pub hold: Option<Arc<Hold>>,
     /// The probes' services and newest values.
     pub live: Arc<Live>,
     /// The plugins.

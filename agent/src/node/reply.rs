@@ -71,7 +71,7 @@ impl Client {
         } else if lower.starts_with("list") {
             self.list(rest("list"), node).await
         } else if let Some(words) = lower.strip_prefix("cap") {
-            self.cap(words)
+            self.cap(words, node)
         } else if lower.starts_with("quit") || lower.starts_with('.') {
             return Step::Leave;
         } else if lower.starts_with("version") {
@@ -82,13 +82,15 @@ impl Client {
             return Step::Say(self.service(rest("fetch"), node, false).await);
         } else if lower.starts_with("config") {
             return Step::Say(self.service(rest("config"), node, true).await);
+        } else if let Some((hold, since_s)) = node.hold.as_ref().zip(spoolfetch(&lower)) {
+            hold.text_since(since_s, self.times) + ".\n"
         } else {
             UNKNOWN_COMMAND.to_owned()
         };
         Step::Say(text.into_bytes())
     }
 
-    fn cap(&mut self, words: &str) -> String {
+    fn cap(&mut self, words: &str, node: &Node) -> String {
         let words: Vec<&str> = words.split_whitespace().collect();
         self.multigraph = words.contains(&"multigraph");
         self.dirtyconfig = words.contains(&"dirtyconfig");
@@ -97,7 +99,8 @@ impl Client {
         self.asker.dirtyconfig |= self.dirtyconfig;
         // A client that does not know the word has never asked for it.
         let times = if self.times { " times" } else { "" };
-        format!("cap multigraph dirtyconfig{times}\n")
+        let spool = if node.hold.is_some() { " spool" } else { "" };
+        format!("cap multigraph dirtyconfig{spool}{times}\n")
     }
 
     async fn list(&self, host: &str, node: &Node) -> String {
@@ -163,6 +166,13 @@ async fn until_configured(node: &Node) {
     while !node.plugins.are_configured() && Instant::now() < deadline {
         sleep(CONFIGURED_POLL).await;
     }
+}
+
+/// The epoch of `spoolfetch EPOCH`, s.
+fn spoolfetch(line: &str) -> Option<i64> {
+    let rest = line.strip_prefix("spoolfetch ")?;
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    rest[..digits].parse().ok()
 }
 
 fn nodes(node: &Node) -> String {

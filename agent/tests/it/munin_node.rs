@@ -211,6 +211,50 @@ async fn virtual_nodes_capabilities_and_states_per_master() {
     agent.stop().await.expect("stops");
 }
 
+#[tokio::test]
+async fn held_readings_are_spoolfetched_exactly() {
+    let (home, collector) = (Home::new(), Collector::start().await);
+    home.plugin(
+        "p",
+        "[ \"$1\" = config ] && echo graph_title P && echo a.label a && exit
+echo a.value 9007199254740993",
+    );
+    let mut config = home.config(&collector);
+    let port = free_port();
+    config.listen = format!("127.0.0.1:{port}").into();
+    config.hold = Some(rookery_agent::Span { ms: 60_000 });
+    let mut agent = Agent::start(config, COUNTING);
+    (&mut agent.found).await.expect("ready");
+    collector
+        .until("some readings", |k| {
+            k.values("counting", "n").len() > 40 && k.values("p", "a").len() > 2
+        })
+        .await;
+    let mut c = client(port).await;
+    let cap = "cap multigraph dirtyconfig spool";
+    assert_eq!(c.ask(&format!("{cap} times")).await, format!("{cap} times\n"));
+    let parsed = rookery_plugins::munin::parse("x", c.text("spoolfetch 0").await.as_bytes());
+    let got: Vec<(i64, _)> = parsed
+        .readings
+        .iter()
+        .filter(|r| r.service == "counting" && r.field == "n")
+        .map(|r| (r.time_ms.expect("a time"), r.value))
+        .collect();
+    assert!(got.len() > 40, "{}", got.len());
+    collector
+        .until("the same", |k| {
+            let all = k.times("counting", "n").into_iter().zip(k.values("counting", "n"));
+            let all: Vec<_> = all.collect();
+            all.len() >= got.len() && all[..got.len()] == got[..]
+        })
+        .await;
+    let last_s = got.last().expect("some").0 / 1000;
+    let later = c.text(&format!("spoolfetch {last_s}")).await;
+    assert!(!later.contains(&format!(" {last_s}.")), "{later}");
+    assert!(parsed.services.iter().any(|s| s.name == "p" && s.title == "P"));
+    agent.stop().await.expect("stops");
+}
+
 /// Lines of any bytes, whole and torn, leave the node answering.
 #[tokio::test]
 async fn nonsense_leaves_the_node_answering() {

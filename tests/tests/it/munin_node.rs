@@ -1,7 +1,7 @@
 //! Debian's Munin master polls the agent as a node: its RRD files hold the
 //! right values, its pages and pictures are made, in the clear and by TLS.
 
-use super::support::{Proc, bin, executable, free_port, run, stdout};
+use super::support::{Proc, bin, executable, free_port, run, stdout, wait_for};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -224,6 +224,33 @@ fn debians_master_polls_the_agent_by_tls() {
     let rrds = lab.rrds();
     let got = rrds.get("live.example-steady-neg-g").map(String::as_str);
     assert_eq!(got, Some("-12.5"), "{}", lab.log());
+    agent.stop();
+}
+
+/// A master that comes seldom gets what was read meanwhile, with its times.
+#[test]
+fn debians_master_fetches_what_is_held() {
+    let lab = Lab::new();
+    let agent = lab.agent("hold = \"10m\"\nstep = \"1s\"\nplugin_step = \"1s\"\n");
+    lab.munin("update", "");
+    assert_eq!(lab.rrds()["live.example-steady-neg-g"], "-12.5", "{}", lab.log());
+    let updated = || {
+        let file = lab.path("db/example/live.example-cpu-user-d.rrd");
+        let text = stdout(Command::new("rrdtool").arg("lastupdate").arg(file));
+        let line = text.trim_end().rsplit('\n').next().unwrap_or_default().to_owned();
+        line.split_once(": ").map(|(t, v)| (t.to_owned(), v.to_owned())).expect("TIME: VALUE")
+    };
+    let first = updated();
+    wait_for("later readings", Duration::from_secs(20), || {
+        lab.ask(&format!("spoolfetch {}", first.0)).contains("multigraph cpu\n").then_some(())
+    });
+    // The agent's own word for that time.
+    let all = lab.ask("spoolfetch 0");
+    let cpu = all.split("multigraph ").find(|s| s.starts_with("cpu\n")).expect("cpu");
+    assert!(cpu.contains(&format!("\nuser.value {}:{}\n", first.0, first.1)), "{first:?} {cpu}");
+    lab.munin("update", "");
+    let second = updated();
+    assert!(second.0 > first.0, "{first:?} {second:?}");
     agent.stop();
 }
 
