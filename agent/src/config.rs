@@ -193,7 +193,11 @@ impl Config {
             self.plugin_timeout = Span::seconds(s);
         }
         if open("tls_certificate") && open("tls_private_key") {
-            if let Some((certificate, key)) = munin.tls.take() {
+            let files = munin.tls.take();
+            let missing = files.iter().flat_map(|(c, k)| [c, k]).find(|p| !p.exists());
+            if let Some(file) = missing {
+                munin.notes.push(format!("{file_name}: tls: {} is not there", file.display()));
+            } else if let Some((certificate, key)) = files {
                 (self.tls_certificate, self.tls_private_key) = (Some(certificate), Some(key));
                 self.tls_ca = self.tls_ca.take().or(munin.tls_ca.take());
             }

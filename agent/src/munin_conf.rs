@@ -83,10 +83,11 @@ impl MuninNodeConf {
             };
             let value = value.trim();
             let taken = match key {
-                "host" => {
+                "host" if is_address(value) => {
                     hosts.push(value.to_owned());
                     Ok(())
                 }
+                "host" => Err(format!("{value:?}: write an address, or *")),
                 "port" => value.parse().map(|p: u16| port = Some(p)).map_err(|e| e.to_string()),
                 _ if tls.take(key, value) => Ok(()),
                 _ => conf.take(key, value),
@@ -165,6 +166,11 @@ impl Tls {
     }
 }
 
+fn is_address(host: &str) -> bool {
+    let inner = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    host == "*" || inner.parse::<std::net::IpAddr>().is_ok()
+}
+
 /// Munin's `*` is any address, of IPv4 and IPv6.
 fn address(host: &str, port: u16) -> String {
     let any = if std::path::Path::new("/proc/net/if_inet6").exists() { "[::]" } else { "0.0.0.0" };
@@ -228,9 +234,10 @@ mod tests {
 
     #[test]
     fn what_is_not_honoured_is_named() {
-        let c = MuninNodeConf::parse("f", "\ncolour red\nport x\nallow (\nlonely\ntls_match a");
+        let c =
+            MuninNodeConf::parse("f", "\ncolour red\nport x\nallow (\nlonely\ntls_match a\nhost h");
         let at: Vec<&str> = c.notes.iter().map(|n| n.split(' ').next().unwrap_or("")).collect();
-        assert_eq!(at, ["f:2:", "f:3:", "f:4:", "f:5:", "f:6:"], "{:?}", c.notes);
+        assert_eq!(at, ["f:2:", "f:3:", "f:4:", "f:5:", "f:6:", "f:7:"], "{:?}", c.notes);
     }
 
     proptest! {

@@ -78,6 +78,7 @@ fn main() -> Res<()> {
     std::thread::sleep(SETTLED);
     println!("{:<10} {:>22} {:>22}", "", "config and fetch", "fetch");
     let mut sums = [[0.0; 2]; 3];
+    let own_before = Cost::of(agent.child.id())?.cpu_s();
     for _ in 0..args.rounds {
         for (v, verbs) in [&["config", "fetch"][..], &["fetch"][..]].into_iter().enumerate() {
             sums[0][v] += alone(dir.path(), &names, verbs)?;
@@ -93,6 +94,9 @@ fn main() -> Res<()> {
         let over = |i: usize| (sums[i][v] / sums[0][v] - 1.0) * 100.0;
         println!("{what}: agent {:+.1} %, munin-node {:+.1} %", over(1), over(2));
     }
+    let own = Cost::of(agent.child.id())?.cpu_s() - own_before;
+    let n_runs = n * 2.0 * names.len() as f64;
+    println!("agent without its children: {:.2} ms a plugin run", own * 1e3 / n_runs);
     println!("agent resident: {:.1} MB", Cost::of(agent.child.id())?.peak_rss as f64 / 1e6);
     Ok(())
 }
