@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::event::Outlet;
+use crate::plugin::env::Asker;
 use crate::plugin::exec::Ran;
 use crate::plugin::find::find;
 use crate::plugin::task::Plugin;
@@ -23,7 +24,7 @@ pub struct Outcome {
     pub code: u8,
 }
 
-fn context(config: &Config) -> Context {
+pub(crate) fn context(config: &Config) -> Context {
     let (outlet, _) = Outlet::new();
     Context::new(config, outlet, Arc::new(Live::default()))
 }
@@ -37,7 +38,7 @@ pub async fn run_service(
 ) -> Outcome {
     if let Some(file) = find(&config.plugin_dirs).remove(name) {
         let verb = (verb != "fetch").then_some(verb);
-        let ran = Plugin::new(file).run(&context(config), verb).await;
+        let ran = Plugin::new(file).run(&context(config), verb, &Asker::default()).await;
         let mut err = String::from_utf8_lossy(&ran.stderr).into_owned();
         if !matches!(ran.ending, Ending::Exit(_)) {
             let _ = writeln!(err, "rookery-agent: {name}: {}", ran.why());
@@ -145,8 +146,8 @@ pub async fn list(config: &Config, probes: &[ProbeEntry]) -> Outcome {
         let context = Arc::clone(&context);
         let run = tokio::spawn(async move {
             let plugin = Plugin::new(file);
-            let asked = plugin.run(&context, Some("config")).await;
-            (asked, plugin.run(&context, None).await)
+            let asked = plugin.run(&context, Some("config"), &Asker::default()).await;
+            (asked, plugin.run(&context, None, &Asker::default()).await)
         });
         runs.push((name, run));
     }

@@ -1,10 +1,11 @@
 //! `agent.toml`: every key has a working default.
 
 use crate::clock;
+use crate::munin_conf::MuninNodeConf;
+use crate::node::{Access, Listen};
 use rookery_plugins::{Host, ProbeEntry, config as words, names};
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// Where the configuration is looked for.
@@ -63,10 +64,21 @@ pub struct Config {
     pub token_file: Option<PathBuf>,
     /// How often probes are read.
     pub step: Span,
-    /// Where Munin's protocol is served; `none` disables it.
-    pub listen: String,
+    /// Where Munin's protocol is served: an address or several; `none` disables
+    /// it.
+    pub listen: Listen,
     /// Who may ask there: addresses and CIDR blocks.
     pub allow: Vec<String>,
+    /// Who may not, allowed or not: addresses and CIDR blocks.
+    pub deny: Vec<String>,
+    /// The node's certificate (PEM), for `starttls`.
+    pub tls_certificate: Option<PathBuf>,
+    /// Its key (PEM).
+    pub tls_private_key: Option<PathBuf>,
+    /// Authorities (PEM), one of which must have signed a master's certificate.
+    pub tls_ca: Option<PathBuf>,
+    /// Whether masters must begin with `starttls`.
+    pub tls_required: bool,
     /// The spool's folder.
     pub spool: PathBuf,
     /// The most bytes kept there; then the oldest are dropped.
@@ -85,6 +97,14 @@ pub struct Config {
     pub plugin_timeout: Span,
     /// Where plugins keep their state between runs (`MUNIN_PLUGSTATE`).
     pub plugin_state: PathBuf,
+    /// How long readings are held in memory for masters' `spoolfetch`; none: it
+    /// is not offered.
+    pub hold: Option<Span>,
+    /// A munin-node.conf, if it is there: for what is left out here.
+    pub munin_node_conf: Option<PathBuf>,
+    /// What it says of what has no key here.
+    #[serde(skip)]
+    pub munin: MuninNodeConf,
     /// `[probe.NAME]`: `enabled`, `step`, and what that probe knows itself.
     pub probe: BTreeMap<String, toml::Table>,
 }
@@ -98,8 +118,13 @@ impl Default for Config {
             token: String::new(),
             token_file: None,
             step: Span::seconds(10),
-            listen: "127.0.0.1:4949".to_owned(),
+            listen: "127.0.0.1:4949".into(),
             allow: vec!["127.0.0.0/8".to_owned(), "::1".to_owned()],
+            deny: vec![],
+            tls_certificate: None,
+            tls_private_key: None,
+            tls_ca: None,
+            tls_required: false,
             spool: "/var/lib/rookery-agent".into(),
             spool_bytes_max: 1 << 30,
             proc: "/proc".into(),
@@ -109,6 +134,9 @@ impl Default for Config {
             plugin_step: Span::seconds(60),
             plugin_timeout: Span::seconds(60),
             plugin_state: "/var/lib/munin-node/plugin-state".into(),
+            hold: None,
+            munin_node_conf: None,
+            munin: MuninNodeConf::default(),
             probe: BTreeMap::new(),
         }
     }
@@ -135,9 +163,58 @@ impl Config {
             Err(e) => return Err(format!("{}: {e}", file.display())),
         };
         let name = file.display().to_string();
-        let config: Config = words::from_toml(&name, &text)?;
+        let mut config: Config = words::from_toml(&name, &text)?;
+        config.take_munins(&text).map_err(|e| format!("{name}: munin_node_conf: {e}"))?;
         config.check(probes).map_err(|e| format!("{name}: {e}"))?;
         Ok(config)
+    }
+
+    /// Takes from munin-node.conf what `text`, agent.toml, leaves out.
+    fn take_munins(&mut self, text: &str) -> Result<(), String> {
+        let Some(file) = &self.munin_node_conf else { return Ok(()) };
+        let file_name = file.display().to_string();
+        let mut munin = match std::fs::read_to_string(file) {
+            Ok(text) => MuninNodeConf::parse(&file_name, &text),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(format!("{file_name}: {e}")),
+        };
+        let own: toml::Table = toml::from_str(text).unwrap_or_default();
+        let open = |key: &str| !own.contains_key(key);
+        if let Some(name) = munin.host_name.take().filter(|_| open("node")) {
+            self.node = name;
+        }
+        if open("listen") && !munin.listen.is_empty() {
+            self.listen = std::mem::take(&mut munin.listen).into();
+        }
+        if !open("allow") || !open("deny") {
+            munin.access = None;
+        }
+        if let Some(s) = munin.timeout_s.filter(|_| open("plugin_timeout")) {
+            self.plugin_timeout = Span::seconds(s);
+        }
+        if open("tls_certificate") && open("tls_private_key") {
+            let files = munin.tls.take();
+            let missing = files.iter().flat_map(|(c, k)| [c, k]).find(|p| !p.exists());
+            if let Some(file) = missing {
+                munin.notes.push(format!("{file_name}: tls: {} is not there", file.display()));
+            } else if let Some((certificate, key)) = files {
+                (self.tls_certificate, self.tls_private_key) = (Some(certificate), Some(key));
+                self.tls_ca = self.tls_ca.take().or(munin.tls_ca.take());
+            }
+            if open("tls_required") {
+                self.tls_required = munin.tls_required;
+            }
+        }
+        self.munin = munin;
+        Ok(())
+    }
+
+    /// Who may ask by Munin's protocol.
+    pub fn access(&self) -> Result<Access, String> {
+        match &self.munin.access {
+            Some(access) => Ok(access.clone()),
+            None => Access::parse(&self.allow, &self.deny),
+        }
     }
 
     /// Says what is wrong, and how to put it right.
@@ -162,8 +239,11 @@ impl Config {
         if self.spool_bytes_max < SPOOL_BYTES_MIN {
             return Err(format!("spool_bytes_max: at least {SPOOL_BYTES_MIN}"));
         }
-        self.listen_addr()?;
-        crate::node::AllowList::parse(&self.allow)?;
+        self.listen.addrs()?;
+        self.access()?;
+        if let Some((certificate, key)) = self.tls_files()? {
+            crate::node::acceptor(certificate, key, self.tls_ca.as_deref())?;
+        }
         for name in self.probe.keys() {
             if !probes.iter().any(|p| p.name == name) {
                 let known: Vec<&str> = probes.iter().map(|p| p.name).collect();
@@ -193,17 +273,19 @@ impl Config {
         Host { proc: self.proc.clone(), sys: self.sys.clone() }
     }
 
-    /// Where Munin's protocol is served, if at all.
-    pub fn listen_addr(&self) -> Result<Option<SocketAddr>, String> {
-        if matches!(self.listen.as_str(), "none" | "") {
-            return Ok(None);
+    /// The node's name by which Munin's masters know it: without its group.
+    pub fn munin_name(&self) -> String {
+        names::split_node(&self.node_name()).1.to_owned()
+    }
+
+    /// Certificate and key for `starttls`, if it is offered.
+    pub fn tls_files(&self) -> Result<Option<(&Path, &Path)>, String> {
+        match (&self.tls_certificate, &self.tls_private_key) {
+            (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
+            (None, None) if self.tls_ca.is_none() && !self.tls_required => Ok(None),
+            (None, _) => Err("tls_certificate: a PEM file is needed for TLS".to_owned()),
+            (_, None) => Err("tls_private_key: a PEM file is needed for TLS".to_owned()),
         }
-        self.listen.parse().map(Some).map_err(|_| {
-            format!(
-                "listen = {:?}: write ADDRESS:PORT such as 127.0.0.1:4949, or none",
-                self.listen
-            )
-        })
     }
 
     /// The token, from `token` or `token_file`; with neither, that of a
@@ -254,7 +336,9 @@ mod tests {
         assert_eq!((c.step.ms, c.plugin_step.ms), (10_000, 60_000));
         let c = load("step = \"500ms\"\nplugin_step = 5\nlisten = \"none\"\n").expect("reads");
         assert_eq!((c.step.ms, c.plugin_step.ms), (500, 5_000));
-        assert_eq!(c.listen_addr(), Ok(None));
+        assert_eq!(c.listen.addrs(), Ok(vec![]));
+        let c = load("listen = [\"127.0.0.1:1\", \"[::1]:2\"]\n").expect("reads");
+        assert_eq!(c.listen.addrs().map(|a| a.len()), Ok(2));
     }
 
     #[test]
@@ -264,7 +348,12 @@ mod tests {
             ("\nstep = \"10x\"", "agent.toml:2: "),
             ("listen = \"here\"", "listen = \"here\": write ADDRESS:PORT"),
             ("collector = \"ftp://x\"", "collector = \"ftp://x\": write http"),
+            ("listen = [\"[::]:4949\", \"x\"]", "listen = \"x\": write ADDRESS:PORT"),
+            ("listen = 4949", "agent.toml:1: "),
             ("allow = [\"10.0.0.0/33\"]", "allow"),
+            ("deny = [\"10.0.0.0/33\"]", "deny"),
+            ("tls_required = true", "tls_certificate: a PEM file is needed"),
+            ("tls_certificate = \"/x\"", "tls_private_key: a PEM file is needed"),
             ("spool_bytes_max = 5", "spool_bytes_max: at least"),
             ("[probe.cpuu]\n", "[probe.cpuu]: there is no such probe"),
             ("step = \"1ms\"", "step: at least 50ms"),
@@ -272,6 +361,32 @@ mod tests {
             let e = load(text).expect_err(text);
             assert!(e.contains(want), "{text}: {e}");
         }
+    }
+
+    #[test]
+    fn munin_node_conf_fills_what_is_left_out() {
+        let dir = tempfile::tempdir().expect("tmp");
+        let munin = dir.path().join("munin-node.conf");
+        std::fs::write(&munin, "host_name m.example\nport 5000\nallow ^10\\.\ntimeout 9\n")
+            .expect("writes");
+        let file = dir.path().join("agent.toml");
+        let load = |more: &str| {
+            let text = format!("munin_node_conf = {munin:?}\n{more}");
+            std::fs::write(&file, text).expect("writes");
+            Config::load(&file, true, &[]).expect("loads")
+        };
+        let allows =
+            |c: &Config, a: &str| c.access().expect("right").allows(a.parse().expect("address"));
+        let c = load("");
+        assert_eq!((c.node.as_str(), c.plugin_timeout.ms), ("m.example", 9_000));
+        assert_eq!(c.listen.addrs().expect("right")[0].port(), 5000);
+        assert!(allows(&c, "10.1.1.1") && !allows(&c, "127.0.0.1"));
+        let c = load("node = \"n\"\nlisten = \"none\"\nallow = [\"::1\"]\nplugin_timeout = 3\n");
+        assert_eq!((c.node.as_str(), c.plugin_timeout.ms), ("n", 3_000));
+        assert_eq!(c.listen.addrs(), Ok(vec![]));
+        assert!(allows(&c, "::1") && !allows(&c, "10.1.1.1"));
+        std::fs::remove_file(&munin).expect("removes");
+        assert_eq!(load("").node, "", "a file that is not there says nothing");
     }
 
     #[test]

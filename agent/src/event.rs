@@ -1,5 +1,6 @@
 //! What samplers hand to the shipper.
 
+use crate::hold::Hold;
 use rookery_plugins::{Cells, Layout, ServiceSpec, TimeMs};
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -11,6 +12,8 @@ pub const EVENTS_MAX: usize = 4096;
 /// One row, read at one time.
 #[derive(Clone, Debug)]
 pub struct RowOut {
+    /// The virtual node that it belongs to; `None`: the agent's own.
+    pub node: Option<Arc<str>>,
     /// What its cells are.
     pub layout: Arc<Layout>,
     /// When they were read.
@@ -37,17 +40,28 @@ pub enum Event {
 #[derive(Clone, Debug)]
 pub struct Outlet {
     tx: mpsc::Sender<Event>,
+    hold: Option<Arc<Hold>>,
 }
 
 impl Outlet {
     /// A way of [`EVENTS_MAX`] events.
     pub fn new() -> (Outlet, mpsc::Receiver<Event>) {
         let (tx, rx) = mpsc::channel(EVENTS_MAX);
-        (Outlet { tx }, rx)
+        (Outlet { tx, hold: None }, rx)
+    }
+
+    /// The same, which lets `hold` see every event.
+    #[must_use]
+    pub fn held_by(mut self, hold: Option<Arc<Hold>>) -> Outlet {
+        self.hold = hold;
+        self
     }
 
     /// Hands over; never blocks. `false`: dropped, the shipper is far behind.
     pub fn send(&self, event: Event) -> bool {
+        if let Some(hold) = &self.hold {
+            hold.take(&event, crate::clock::now_ms());
+        }
         match self.tx.try_send(event) {
             Ok(()) => true,
             Err(mpsc::error::TrySendError::Closed(_)) => true,

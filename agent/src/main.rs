@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand, ValueEnum};
 use rookery_agent::config::CONFIG_FILE;
+use rookery_agent::configure::{self, Action, Options};
 use rookery_agent::{Config, cli};
 use rookery_plugins::probes::PROBES;
 use std::io::Write;
@@ -45,6 +46,52 @@ enum Command {
     /// Show all probes and plugins, and what is wrong with them
     #[command(after_help = "Example: rookery-agent list")]
     List,
+    /// Ask the plugins of a folder whether they would work here, as
+    /// munin-node-configure does
+    #[command(after_help = "Examples:\n  rookery-agent configure\n  \
+                            rookery-agent configure --shell | sh\n  \
+                            rookery-agent configure --apply --remove-also\n\n\
+                            Exit code 1: some plugin answered wrongly, or a link failed.")]
+    Configure(ConfigureArgs),
+}
+
+#[derive(clap::Args)]
+struct ConfigureArgs {
+    /// Print the shell commands that make the suggested links
+    #[arg(long, conflicts_with = "apply")]
+    shell: bool,
+    /// Make the suggested links
+    #[arg(long)]
+    apply: bool,
+    /// With --shell or --apply: remove links that are not suggested
+    #[arg(long)]
+    remove_also: bool,
+    /// The folder of plugins to choose from
+    #[arg(long, value_name = "DIR", default_value = configure::LIBRARY)]
+    library: PathBuf,
+    /// The folder of links; without it the first of `plugin_dirs`
+    #[arg(long, value_name = "DIR")]
+    links: Option<PathBuf>,
+    /// Which families of plugins: auto, manual, contrib
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = configure::FAMILY)]
+    families: Vec<String>,
+}
+
+impl ConfigureArgs {
+    fn options(&self) -> Options {
+        let action = match (self.shell, self.apply) {
+            (true, _) => Action::Shell,
+            (_, true) => Action::Apply,
+            _ => Action::Table,
+        };
+        Options {
+            library: self.library.clone(),
+            links: self.links.clone(),
+            families: self.families.clone(),
+            action,
+            remove_also: self.remove_also,
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -75,6 +122,9 @@ fn start(cli: &Cli) -> Result<ExitCode, String> {
     if cli.check_config {
         let from = if file.exists() { "is right" } else { "is not there: the defaults hold" };
         println!("{} {from}", file.display());
+        for note in &config.munin.notes {
+            println!("not honoured: {note}");
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -85,6 +135,9 @@ fn start(cli: &Cli) -> Result<ExitCode, String> {
         match &cli.command {
             None => serve(config).await.map(|()| ExitCode::SUCCESS),
             Some(Command::List) => print(&cli::list(&config, PROBES).await),
+            Some(Command::Configure(args)) => {
+                print(&configure::configure(&config, &args.options()).await)
+            }
             Some(Command::Run { service, verb }) => {
                 let verb = match verb {
                     Verb::Config => "config",

@@ -10,6 +10,8 @@ use std::sync::Arc;
 /// Rows of one batch, with what a collector needs to understand them.
 #[derive(Debug)]
 pub struct Batch {
+    /// The virtual node that it belongs to; `None`: the agent's own.
+    pub node: Option<Arc<str>>,
     /// The life of the sequence, ms.
     pub boot: u64,
     /// Counts the batches of that life from 1.
@@ -38,7 +40,13 @@ impl Batch {
         self.rows.iter().map(|r| &r.layout).filter(|l| seen.insert(l.id())).collect()
     }
 
-    /// The frame's bytes, in `writer`.
+    /// The node whose batch it is, for an agent whose own node is `node`.
+    pub fn node_name<'a>(&'a self, node: &'a str) -> &'a str {
+        self.node.as_deref().unwrap_or(node)
+    }
+
+    /// The frame's bytes, in `writer`; `node` and `group` are the agent's own. A
+    /// virtual node's group is that of its name.
     pub fn encode<'w>(
         &self,
         node: &str,
@@ -46,7 +54,8 @@ impl Batch {
         explain: Explain<'_>,
         writer: &'w mut FrameWriter,
     ) -> &'w [u8] {
-        writer.start(node, self.boot, self.sequence);
+        writer.start(self.node_name(node), self.boot, self.sequence);
+        let group = if self.node.is_some() { "" } else { group };
         match (explain, &self.changes) {
             (Explain::All, _) => writer.announce(&announce_all(&self.services, group)),
             (Explain::Known(_), Some(changes)) => writer.announce(changes),
@@ -68,8 +77,14 @@ impl Batch {
 /// What a reader of a spool's segment has learnt from the frames before.
 #[derive(Debug, Default)]
 pub struct Learnt {
-    services: HashMap<String, rookery_plugins::ServiceSpec>,
+    nodes: HashMap<String, Announced>,
     layouts: HashMap<LayoutId, Layout>,
+}
+
+/// What a node has said of its services.
+#[derive(Debug, Default)]
+struct Announced {
+    services: HashMap<String, rookery_plugins::ServiceSpec>,
     group: String,
 }
 
@@ -77,12 +92,13 @@ impl Learnt {
     /// Takes in what a frame explains.
     pub fn learn(&mut self, frame: &Frame<'_>) {
         if let Some(announce) = &frame.announce {
-            self.group.clone_from(&announce.group);
+            let known = self.nodes.entry(frame.node.to_owned()).or_default();
+            known.group.clone_from(&announce.group);
             for spec in &announce.services {
-                self.services.insert(spec.name.clone(), spec.clone());
+                known.services.insert(spec.name.clone(), spec.clone());
             }
             for name in &announce.gone {
-                self.services.remove(name);
+                known.services.remove(name);
             }
         }
         for layout in &frame.layouts {
@@ -95,10 +111,12 @@ impl Learnt {
     pub fn explain(&self, bytes: &[u8], writer: &mut FrameWriter) -> Result<Vec<u8>, WireError> {
         let frame = Frame::parse(bytes)?;
         writer.start(frame.node, frame.boot, frame.sequence);
-        let mut services: Vec<_> = self.services.values().cloned().collect();
+        let none = Announced::default();
+        let known = self.nodes.get(frame.node).unwrap_or(&none);
+        let mut services: Vec<_> = known.services.values().cloned().collect();
         services.sort_by(|a, b| a.name.cmp(&b.name));
         let gone = frame.announce.map(|a| a.gone).unwrap_or_default();
-        writer.announce(&Announce { group: self.group.clone(), services, gone });
+        writer.announce(&Announce { group: known.group.clone(), services, gone });
         let mut seen = HashSet::new();
         for row in &frame.rows {
             if let Some(layout) = self.layouts.get(&row.layout).filter(|l| seen.insert(l.id())) {
@@ -136,8 +154,10 @@ pub(crate) mod tests {
         let layout = Arc::new(Layout::new(vec![FieldKey::new("svc", "a")]));
         let mut cells = Cells::new();
         cells.push(sequence);
-        let rows = vec![RowOut { layout, time_ms: 1_000 * sequence as i64, cells: cells.into() }];
-        Batch { boot: 5, sequence, services: catalog.snapshot(), changes: None, rows }
+        let time_ms = 1_000 * sequence as i64;
+        let rows = vec![RowOut { node: None, layout, time_ms, cells: cells.into() }];
+        let services = catalog.snapshot();
+        Batch { node: None, boot: 5, sequence, services, changes: None, rows }
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use crate::config::Config;
 use crate::event::Outlet;
-use crate::node::{self, AllowList, Node};
+use crate::hold::Hold;
+use crate::node::{self, Node};
 use crate::plugin::{self, Context, Plugins};
 use crate::sampler::{Common, Live, Sampler, Slot};
 use crate::ship::{ClientError, ReadToken, Shipper, Stats, Target};
@@ -14,8 +15,9 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use thiserror::Error;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
 /// What was found is told at the latest after this.
 pub const READY_MAX: Duration = Duration::from_secs(5);
@@ -71,11 +73,13 @@ pub async fn run_with(
     on_ready: impl FnOnce(Found) + Send + 'static,
 ) -> Result<(), AgentError> {
     config.check(probes).map_err(AgentError::Config)?;
+    for note in &config.munin.notes {
+        tracing::warn!(%note, "not honoured");
+    }
     let node = config.node_name();
-    let listener = match config.listen_addr().map_err(AgentError::Config)? {
-        Some(addr) => Some(node::bind(addr).await.map_err(AgentError::Config)?),
-        None => None,
-    };
+    let addrs = config.listen.addrs().map_err(AgentError::Config)?;
+    let listeners = node::bind(&addrs).map_err(AgentError::Config)?;
+    let tls = tls(&config).map_err(AgentError::Config)?;
     let spool = Spool::open(&config.spool, config.spool_bytes_max)?;
     let target = Target {
         node: node.clone(),
@@ -90,6 +94,8 @@ pub async fn run_with(
     let stats = Arc::new(Stats::default());
     let shipper = Shipper::new(target, spool, Arc::clone(&stats))?;
     let (outlet, events) = Outlet::new();
+    let hold = config.hold.map(|span| Arc::new(Hold::new(span.ms)));
+    let outlet = outlet.held_by(hold.clone());
     let live = Arc::new(Live::default());
     let common = Common {
         host: config.host(),
@@ -106,17 +112,19 @@ pub async fn run_with(
     let shipping = tokio::spawn(shipper.run(events, shipping_stopped));
     let context = Arc::new(Context::new(&config, outlet, Arc::clone(&live)));
     let plugins = Arc::new(Plugins::default());
-    let serving = listener.map(|listener| {
-        // `check` has parsed the list before.
-        let node = Node {
-            name: node,
-            allow: AllowList::parse(&config.allow).unwrap_or_default(),
-            live: Arc::clone(&live),
-            plugins: Arc::clone(&plugins),
-            context: Arc::clone(&context),
-        };
-        tokio::spawn(node::serve(listener, Arc::new(node), shutdown.clone()))
+    let served = Arc::new(Node {
+        name: config.munin_name(),
+        access: config.access().map_err(AgentError::Config)?,
+        tls,
+        tls_required: config.tls_required,
+        hold,
+        live: Arc::clone(&live),
+        plugins: Arc::clone(&plugins),
+        context: Arc::clone(&context),
     });
+    let slots = Arc::new(Semaphore::new(node::CONNECTIONS_MAX));
+    let serve = |l| tokio::spawn(node::serve(l, served.clone(), slots.clone(), shutdown.clone()));
+    let serving: Vec<_> = listeners.into_iter().map(serve).collect();
     samplers.first_readings().await;
     let (counted, count) = oneshot::channel();
     let running = tokio::spawn(plugin::run(
@@ -130,12 +138,17 @@ pub async fn run_with(
     wait_for_stop(shutdown).await;
     samplers.stop();
     let _ = running.await;
-    if let Some(serving) = serving {
+    for serving in serving {
         let _ = serving.await;
     }
     let _ = stop_shipping.send(true);
     let _ = shipping.await;
     Ok(())
+}
+
+fn tls(config: &Config) -> Result<Option<TlsAcceptor>, String> {
+    let Some((certificate, key)) = config.tls_files()? else { return Ok(None) };
+    node::acceptor(certificate, key, config.tls_ca.as_deref()).map(Some)
 }
 
 async fn wait_for_stop(mut shutdown: watch::Receiver<bool>) {

@@ -430,7 +430,7 @@ impl Sampler {
         let group = &self.groups[i];
         let Some(layout) = group.layout.clone().filter(|l| !l.is_empty()) else { return };
         debug_assert_eq!(layout.len(), cells.len());
-        let row = RowOut { layout, time_ms, cells: Arc::new(cells) };
+        let row = RowOut { node: None, layout, time_ms, cells: Arc::new(cells) };
         self.common.live.with(|g| {
             if let Some(live) = g.get_mut(&source(self.label, group.step_ms)) {
                 live.row = Some(row.clone());

@@ -10,5 +10,9 @@ mod munin_node;
 mod plugins;
 #[path = "it/shipping.rs"]
 mod shipping;
+#[path = "it/starttls.rs"]
+mod starttls;
 #[path = "it/support.rs"]
 mod support;
+#[path = "it/transcripts.rs"]
+mod transcripts;

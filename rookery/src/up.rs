@@ -104,7 +104,7 @@ fn agent_config(args: &Args) -> Result<AgentConfig, String> {
         Some(file) => AgentConfig::load(file, true, PROBES)?,
         None => AgentConfig { plugin_step: Span::seconds(PLUGIN_STEP_S), ..AgentConfig::default() },
     };
-    config.listen.clone_from(&args.node_listen);
+    config.listen = args.node_listen.clone().into();
     // Plugins run in a folder of their own: what they are told must be whole.
     let data = std::path::absolute(&args.data)
         .map_err(|e| format!("--data {}: {e}", args.data.display()))?;
@@ -173,7 +173,7 @@ fn greet(place: &Place, found: &Found) {
         found.probes,
         found.plugins,
         place.addr,
-        if place.agent.listen == "none" { "(off)" } else { &place.agent.listen },
+        place.agent.listen,
         shown(&place.data),
     );
     let mut out = std::io::stdout().lock();

@@ -10,6 +10,9 @@ pub struct Cost {
     pub user_s: f64,
     /// Processor time in the kernel on its behalf, seconds.
     pub system_s: f64,
+    /// Processor time of its children that have ended and been waited for, with
+    /// theirs, seconds.
+    pub children_s: f64,
     /// Bytes that it caused to be written to disk.
     pub written: u64,
     /// The most memory it has had resident, bytes.
@@ -29,6 +32,7 @@ impl Cost {
         Ok(Cost {
             user_s: ticks(11) / per_second,
             system_s: ticks(12) / per_second,
+            children_s: (ticks(13) + ticks(14)) / per_second,
             written: number(&read("io")?, "write_bytes:"),
             peak_rss: number(&read("status")?, "VmHWM:") * 1024,
         })

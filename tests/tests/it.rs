@@ -24,6 +24,12 @@ mod full_disk;
 mod hush;
 #[path = "it/known_series.rs"]
 mod known_series;
+#[path = "it/munin_configure.rs"]
+mod munin_configure;
+#[path = "it/munin_corpus.rs"]
+mod munin_corpus;
+#[path = "it/munin_node.rs"]
+mod munin_node;
 #[path = "it/numa.rs"]
 mod numa;
 #[path = "it/pages.rs"]

@@ -1,36 +1,53 @@
-//! Munin's node protocol on a port: banner, cap, list, nodes, config, fetch,
-//! version, quit; as munin-node 2.0.73 speaks it on the wire.
+//! Munin's node protocol on its ports, as munin-node 2.0.73 speaks it on the
+//! wire; `docs/munin.md` names each difference.
 //!
-//! Who may ask is decided by address; a peer that may not gets EOF at once.
-//! Bounded: connections, the length of a line, and how long one may be idle.
+//! `session` reads a client's lines, `reply` answers them, `services` knows
+//! what probes offer, `tls` and `allow` decide who gets in. A peer that may not
+//! ask gets EOF at once. Bounded: connections, the length of a line, how long a
+//! client may be silent.
 
 mod allow;
+mod listen;
+mod reply;
+mod services;
 mod session;
+mod tls;
 
-pub use allow::AllowList;
+pub use allow::Access;
+pub use listen::{Listen, bind};
+pub use tls::acceptor;
 
+use crate::hold::Hold;
 use crate::plugin::{Context, Plugins};
 use crate::sampler::Live;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
 
 /// The most connections at a time; more get EOF at once.
-pub const CONNECTIONS_MAX: usize = 32;
+pub const CONNECTIONS_MAX: usize = 256;
 /// The longest line that a client may send, bytes.
 pub const LINE_BYTES_MAX: usize = 1024;
 /// A client that is silent for this long is left.
 pub const IDLE_MAX: Duration = Duration::from_secs(120);
+/// The longest TLS handshake.
+pub const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
 /// What is served.
-#[derive(Debug)]
+#[derive(Clone)]
 pub struct Node {
-    /// The node's name.
+    /// The node's name, without its group.
     pub name: String,
     /// Who may ask.
-    pub allow: AllowList,
+    pub access: Access,
+    /// For `starttls`; `None`: there is no such command.
+    pub tls: Option<TlsAcceptor>,
+    /// Whether a client must begin with `starttls`.
+    pub tls_required: bool,
+    /// For `spoolfetch`; `None`: there is no such command.
+    pub hold: Option<Arc<Hold>>,
     /// The probes' services and newest values.
     pub live: Arc<Live>,
     /// The plugins.
@@ -39,21 +56,14 @@ pub struct Node {
     pub context: Arc<Context>,
 }
 
-/// Binds; the error is one line that says what to do.
-pub async fn bind(addr: SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(addr).await.map_err(|e| match e.kind() {
-        std::io::ErrorKind::AddrInUse => format!(
-            "listen {addr}: the port is taken (by munin-node or another agent?); \
-             stop that, or set `listen` (rookery up: --node-listen) to another address or to \
-             \"none\""
-        ),
-        _ => format!("listen {addr}: {e}; set `listen` to an address of this host or to \"none\""),
-    })
-}
-
-/// Serves until `shutdown`.
-pub async fn serve(listener: TcpListener, node: Arc<Node>, mut shutdown: watch::Receiver<bool>) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+/// Serves one port until `shutdown`; `slots` bounds the connections of all
+/// ports together.
+pub async fn serve(
+    listener: TcpListener,
+    node: Arc<Node>,
+    slots: Arc<Semaphore>,
+    mut shutdown: watch::Receiver<bool>,
+) {
     let mut sessions = tokio::task::JoinSet::new();
     while !*shutdown.borrow() {
         let accepted = tokio::select! {
@@ -69,8 +79,8 @@ pub async fn serve(listener: TcpListener, node: Arc<Node>, mut shutdown: watch::
                 continue;
             }
         };
-        if !node.allow.allows(peer.ip()) {
-            tracing::info!(%peer, "munin-node port: not in `allow`");
+        if !node.access.allows(peer.ip()) {
+            tracing::info!(%peer, "munin-node port: denied, see `allow` and `deny`");
             continue;
         }
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
@@ -79,7 +89,7 @@ pub async fn serve(listener: TcpListener, node: Arc<Node>, mut shutdown: watch::
         };
         let node = Arc::clone(&node);
         sessions.spawn(async move {
-            if let Err(error) = session::run(socket, &node).await {
+            if let Err(error) = session::run(socket, peer.ip(), &node).await {
                 tracing::debug!(%peer, %error, "munin-node port: connection ended");
             }
             drop(slot);

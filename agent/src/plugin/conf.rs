@@ -6,11 +6,12 @@
 //! host_name H · update_rate 60
 //! ```
 //!
-//! Files in the order of their names; a longer pattern wins over a shorter
-//! one, an exact name over any, and of equals the last. `env` is merged
+//! Files in the order of their names. An exact name wins over any pattern, a
+//! longer prefix over a shorter one, any prefix over a suffix; in sections of
+//! the same name the last line of a key wins. Keys are merged one by one, `env`
 //! variable by variable. As in Munin an error leaves out the rest of its file.
 
-use super::find::{Stamp, stamp};
+use super::find::{Stamp, is_left_out, stamp};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -83,7 +84,7 @@ impl PluginConf {
                 continue;
             }
             let (key, value) = line.split_once([' ', '\t']).unwrap_or((&line, ""));
-            if !open || !is_key(key) {
+            if !open || !is_key(key) || value.trim().is_empty() {
                 self.errors.push(format!(
                     "{file}:{}: {line:?} is not understood; the rest of the file is ignored",
                     i + 1
@@ -98,7 +99,7 @@ impl PluginConf {
 
     /// What holds for this plugin.
     pub fn settings(&self, plugin: &str) -> Settings {
-        let mut matching: Vec<(usize, &Vec<(String, String)>)> = self
+        let mut matching: Vec<_> = self
             .sections
             .iter()
             .filter_map(|(pattern, keys)| Some((weight(pattern, plugin)?, keys)))
@@ -132,7 +133,8 @@ fn files(dirs: &[PathBuf]) -> Vec<PathBuf> {
             .map(|e| e.path())
             .filter(|p| {
                 let name = p.file_name().and_then(|n| n.to_str()).unwrap_or(".");
-                p.is_file() && !name.starts_with('.') && !name.ends_with('~')
+                let good = |b: u8| b.is_ascii_alphanumeric() || b"-_.:".contains(&b);
+                p.is_file() && name.bytes().all(good) && !is_left_out(name)
             })
             .collect();
         here.sort();
@@ -150,10 +152,9 @@ fn is_key(key: &str) -> bool {
     }
 }
 
-/// `a, (b)`: names, and whether they are optional.
+/// `a, (b)`, split at commas and blanks: names, and whether they are optional.
 fn groups(text: &str) -> Vec<(String, bool)> {
-    text.split(',')
-        .map(str::trim)
+    text.split(|c: char| c == ',' || c.is_whitespace())
         .filter(|g| !g.is_empty())
         .map(|g| match g.strip_prefix('(').and_then(|g| g.strip_suffix(')')) {
             Some(g) => (g.trim().to_owned(), true),
@@ -162,22 +163,32 @@ fn groups(text: &str) -> Vec<(String, bool)> {
         .collect()
 }
 
-/// How well a section fits a plugin; `None`: not at all.
-fn weight(pattern: &str, plugin: &str) -> Option<usize> {
+/// How well a section fits a plugin, by order; `None`: not at all. Munin takes
+/// patterns by their text, which puts `*` before all that names are made of:
+/// `[*x]` before `[a*]` before `[ab*]`.
+fn weight<'a>(pattern: &'a str, plugin: &str) -> Option<(bool, &'a str)> {
     if pattern == plugin {
-        return Some(usize::MAX);
+        return Some((true, pattern));
     }
     let fits = match (pattern.strip_suffix('*'), pattern.strip_prefix('*')) {
         (Some(prefix), _) => plugin.starts_with(prefix),
         (None, Some(suffix)) => plugin.ends_with(suffix),
         (None, None) => false,
     };
-    fits.then_some(pattern.len())
+    fits.then_some((false, pattern))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "(\\[?(a|\\*a|a\\*|\\*)\\]?|user|group|env\\.|[ #\\\\()%c,\n]){0,30}") {
+            conf(&text).settings("a");
+        }
+    }
 
     fn conf(text: &str) -> PluginConf {
         let mut conf = PluginConf::default();
@@ -201,10 +212,37 @@ mod tests {
         assert!(c.errors.is_empty());
     }
 
+    /// The sections and what came of them as munin-node 2.0.73 was recorded.
+    #[test]
+    fn precedence_as_recorded() {
+        let c = conf(
+            "[wild_eth*]\nenv.a fromwildeth\ngroup adm\n[wild_*]\nenv.a fromwild\n\
+             env.b b\n[*eth0]\nenv.d suffixwild\nenv.a no\n[wild_eth0]\nenv.c exact\n",
+        );
+        let s = c.settings("wild_eth0");
+        let env: Vec<(&str, &str)> = s.env.iter().map(|(k, v)| (&**k, &**v)).collect();
+        assert_eq!(env, [("a", "fromwildeth"), ("b", "b"), ("c", "exact"), ("d", "suffixwild")]);
+        assert_eq!(s.groups, [("adm".to_owned(), false)]);
+        let long = conf("[*a_long_suffix]\nuser s\n[x*]\nuser p\n");
+        assert_eq!(long.settings("x_a_long_suffix").user.as_deref(), Some("p"));
+    }
+
+    #[test]
+    fn of_one_name_the_last_line_wins_and_groups_may_stand_in_blanks() {
+        let c = conf("[a]\nuser u\ntimeout 5\n[a]\nuser v\ngroup x (y),z\n");
+        let s = c.settings("a");
+        assert_eq!((s.user.as_deref(), s.timeout_s), (Some("v"), Some(5)));
+        let groups: Vec<(&str, bool)> = s.groups.iter().map(|(g, o)| (g.as_str(), *o)).collect();
+        assert_eq!(groups, [("x", false), ("y", true), ("z", false)]);
+    }
+
     #[test]
     fn an_error_drops_the_rest_of_its_file() {
-        let c = conf("[a]\nuser u\nenv X=Y\nuser v\n");
-        assert_eq!(c.settings("a").user.as_deref(), Some("u"));
-        assert!(c.errors[0].starts_with("f:3: "), "{:?}", c.errors);
+        for bad in ["env X=Y", "disable_autoconf yes", "user", "X Y"] {
+            let c = conf(&format!("[a]\nuser u\n{bad}\nuser v\n"));
+            assert_eq!(c.settings("a").user.as_deref(), Some("u"), "{bad}");
+            assert!(c.errors[0].starts_with("f:3: "), "{:?}", c.errors);
+        }
+        assert!(conf("user u\n[a]\nuser v\n").settings("a").user.is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! Running one executable: time limit, output limit, own process group.
+//! Running one executable: time limit, output limit, own session.
 //!
 //! A plugin that runs too long gets SIGTERM with all its children, and SIGKILL
 //! [`KILL_AFTER`] later; one that floods gets SIGKILL at once. A child that
@@ -153,10 +153,11 @@ fn command(job: &Job) -> Command {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .process_group(0)
         .kill_on_drop(true);
     let ids = job.ids.clone();
     let become_plugin = move || {
+        // A session of its own, and so a process group of its own.
+        rustix::process::setsid()?;
         rustix::process::umask(rustix::fs::Mode::WOTH);
         // What lets a service become others is not for plugins.
         rustix::thread::clear_ambient_capability_set()?;

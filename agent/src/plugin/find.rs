@@ -29,12 +29,32 @@ pub fn stamp(path: &Path) -> Option<Stamp> {
     Some(Stamp(m.ino(), m.size(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()))
 }
 
+/// Hidden files, and what editors and packages leave behind: what Debian's
+/// munin-node.conf names as `ignore_file`.
+pub fn is_left_out(name: &str) -> bool {
+    const ENDINGS: [&str; 12] = [
+        "~",
+        "#",
+        "%",
+        "DEADJOE",
+        ".bak",
+        ".dpkg-tmp",
+        ".dpkg-new",
+        ".dpkg-old",
+        ".dpkg-dist",
+        ".rpmsave",
+        ".rpmnew",
+        ".pod",
+    ];
+    name.starts_with('.') || ENDINGS.iter().any(|end| name.ends_with(end))
+}
+
 /// Whether Munin takes a file of this name: `^[-\w@.:]+$`, not hidden, no
 /// configuration.
 pub fn is_plugin_name(name: &str) -> bool {
     let good = |b: u8| b.is_ascii_alphanumeric() || b"-_@.:".contains(&b);
     !name.is_empty()
-        && !name.starts_with('.')
+        && !is_left_out(name)
         && !name.ends_with(".conf")
         && name.len() <= rookery_plugins::names::NAME_BYTES_MAX
         && name.bytes().all(good)
@@ -75,7 +95,7 @@ mod tests {
         for name in ["load", "if_eth0", "wild_br-lan@x:y", "a.b"] {
             assert!(is_plugin_name(name), "{name}");
         }
-        for name in ["", ".hidden", "x.conf", "with space", "x;y", "ü"] {
+        for name in ["", ".hidden", "x.conf", "with space", "x;y", "ü", "x.dpkg-old", "x.bak"] {
             assert!(!is_plugin_name(name), "{name}");
         }
     }

@@ -19,6 +19,7 @@ use crate::sampler::Live;
 use conf::PluginConf;
 use env::Surroundings;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use task::Plugin;
@@ -48,8 +49,10 @@ impl Context {
     /// From the configuration.
     pub fn new(config: &Config, outlet: Outlet, live: Arc<Live>) -> Context {
         let around = Surroundings {
-            node: config.node_name(),
+            node: config.munin_name(),
             state_dir: config.plugin_state.clone(),
+            user: config.munin.user.clone(),
+            group: config.munin.group.clone(),
             timeout: Duration::from_millis(config.plugin_timeout.ms),
         };
         Context {
@@ -76,6 +79,7 @@ impl Context {
 #[derive(Debug, Default)]
 pub struct Plugins {
     by_name: Mutex<BTreeMap<String, Arc<Plugin>>>,
+    looked: AtomicBool,
 }
 
 impl Plugins {
@@ -84,9 +88,15 @@ impl Plugins {
         self.by_name.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// The one of this name; Munin does not look at the case.
+    /// The one of this name.
     pub fn get(&self, name: &str) -> Option<Arc<Plugin>> {
-        self.all().into_iter().find(|p| p.name.eq_ignore_ascii_case(name))
+        self.by_name.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// Whether the folders have been looked through, and the first `config` of
+    /// every plugin has ended.
+    pub fn are_configured(&self) -> bool {
+        self.looked.load(Ordering::Acquire) && self.all().iter().all(|p| p.is_configured())
     }
 }
 
@@ -115,6 +125,7 @@ pub async fn run(
         scan(&config, &context, &mut running);
         let now = running.iter().map(|(n, r)| (n.clone(), Arc::clone(&r.plugin))).collect();
         *plugins.by_name.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        plugins.looked.store(true, Ordering::Release);
         if let Some(counted) = counted.take() {
             let _ = counted.send(running.len());
         }
@@ -139,6 +150,7 @@ fn scan(config: &Config, context: &Arc<Context>, running: &mut BTreeMap<String, 
         context.set_conf(conf);
     }
     let mut found = find::find(&config.plugin_dirs);
+    found.retain(|name, _| !config.munin.ignore.iter().any(|p| p.is_in(name)));
     found.retain(|name, _| {
         let service = rookery_plugins::names::clean_service(name);
         !context.live.has_service(&service) || {

@@ -1,16 +1,18 @@
 //! One plugin: `config` now and then, `fetch` at its step, a row each time.
 //!
 //! `config` is run at the start, when the file or plugin-conf.d has changed,
-//! and at the first fetch [`CONFIG_EVERY`] after the last time. A `config` that
-//! carries values (Munin's dirtyconfig) stands for the fetch of that cycle.
-//! A row holds the values of one fetch at the time of its start, and how long
+//! when `fetch` brings a field that it did not name, and at the first fetch
+//! [`CONFIG_EVERY`] after the last time. A plugin whose `config` carries values
+//! unasked (Munin's dirtyconfig) is only ever asked for `config`, as a master
+//! does. A row holds the values of one fetch at the time of its start, and how long
 //! the plugin took and whether it succeeded; values with a time of their own
 //! (`epoch:value`) are rows of that time.
 
+use super::Context;
 use super::conf::{PluginConf, Settings};
+use super::env::{self, Asker};
 use super::exec::{Ending, Ran, exec};
 use super::find::{Found, Stamp};
-use super::{Context, env};
 use crate::clock::now_ms;
 use crate::event::{Event, RowOut};
 use crate::sampler::{DURATION, SUCCESS, report_fields, report_specs};
@@ -18,7 +20,7 @@ use crate::schedule::Grid;
 use rookery_plugins::munin::{Parsed, Reading, parse};
 use rookery_plugins::names::clean_field;
 use rookery_plugins::{Cells, FieldKey, FieldSpec, Layout, ServiceSpec, TimeMs, Value};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -48,8 +50,9 @@ struct State {
     config: Option<Vec<u8>>,
     multigraph: bool,
     dirty: bool,
+    host: Option<String>,
+    silent: bool,
     step_ms: u64,
-    fetched: Option<(Instant, Vec<u8>)>,
     error: Option<String>,
     configured: bool,
 }
@@ -62,8 +65,9 @@ impl Plugin {
             config: None,
             multigraph: false,
             dirty: false,
+            host: None,
+            silent: false,
             step_ms: 0,
-            fetched: None,
             error: None,
             configured: false,
         };
@@ -96,17 +100,20 @@ impl Plugin {
         self.with(|s| (s.multigraph, s.dirty))
     }
 
+    /// The virtual node that it speaks for, if not the agent's own.
+    pub fn host(&self) -> Option<String> {
+        self.with(|s| s.host.clone())
+    }
+
+    /// Whether its last `config` printed nothing or took too long: Munin then
+    /// does not list it.
+    pub fn is_silent(&self) -> bool {
+        self.with(|s| s.silent)
+    }
+
     /// The last good `config`.
     pub fn config_text(&self) -> Option<Vec<u8>> {
         self.with(|s| s.config.clone())
-    }
-
-    /// The last good `fetch`, if it is younger than the plugin's step.
-    pub fn fresh_fetch(&self) -> Option<Vec<u8>> {
-        self.with(|s| {
-            let (at, text) = s.fetched.as_ref()?;
-            (at.elapsed().as_millis() < u128::from(s.step_ms)).then(|| text.clone())
-        })
     }
 
     /// Why it fails, if it does.
@@ -115,9 +122,9 @@ impl Plugin {
     }
 
     /// Runs it once; bounded like every run.
-    pub async fn run(&self, context: &Context, verb: Option<&str>) -> Ran {
+    pub async fn run(&self, context: &Context, verb: Option<&str>, asker: &Asker) -> Ran {
         let settings = context.conf().settings(&self.name);
-        let job = env::job(&context.around, &settings, &self.name, &self.path, verb);
+        let job = env::job(&context.around, &settings, &self.name, &self.path, verb, asker);
         let failed = |why| Ran {
             stdout: vec![],
             stderr: vec![],
@@ -140,8 +147,13 @@ struct Task {
     own: String,
     specs: Vec<ServiceSpec>,
     layout: Option<Arc<Layout>>,
+    /// The virtual node that the services belong to, and the layout of what the
+    /// plugin reports of itself, which stays with the agent's node.
+    virtual_node: Option<(Arc<str>, Arc<Layout>)>,
     index: HashMap<(String, String), usize>,
     asked: Option<(Instant, Stamp, Arc<PluginConf>)>,
+    /// Fields that `config` did not name although it was asked again.
+    nameless: HashSet<(String, String)>,
     n_noise: usize,
 }
 
@@ -154,8 +166,10 @@ pub async fn run(context: Arc<Context>, plugin: Arc<Plugin>) {
         own,
         specs: vec![],
         layout: None,
+        virtual_node: None,
         index: HashMap::new(),
         asked: None,
+        nameless: HashSet::new(),
         n_noise: 0,
     };
     let mut early = true;
@@ -182,7 +196,7 @@ impl Task {
         let mut values = None;
         let mut took = Duration::ZERO;
         if self.config_is_due() {
-            let ran = self.plugin.run(&self.context, Some("config")).await;
+            let ran = self.plugin.run(&self.context, Some("config"), &Asker::agent()).await;
             took = ran.took;
             values = self.configured(&ran);
             if ran.ending == Ending::TimedOut {
@@ -192,28 +206,32 @@ impl Task {
             }
         }
         if let Some(parsed) = values {
+            self.works();
             self.take(time_ms, parsed, took);
             return;
         }
         let time_ms = now_ms();
-        let ran = self.plugin.run(&self.context, None).await;
+        let ran = self.plugin.run(&self.context, None, &Asker::agent()).await;
         if !ran.ok() {
             self.failed("fetch", &ran);
             self.emit(time_ms, &[], ran.took, false);
             return;
         }
+        self.works();
+        let parsed = parse(&self.plugin.name, &ran.stdout);
+        self.take(time_ms, parsed, ran.took);
+    }
+
+    fn works(&self) {
         if self.plugin.with(|s| s.error.take()).is_some() {
             tracing::info!(plugin = %self.plugin.name, "the plugin works again");
         }
-        let parsed = parse(&self.plugin.name, &ran.stdout);
-        self.plugin.with(|s| s.fetched = Some((Instant::now(), ran.stdout)));
-        self.take(time_ms, parsed, ran.took);
     }
 
     fn config_is_due(&self) -> bool {
         let Some((at, stamp, conf)) = &self.asked else { return true };
         at.elapsed() >= CONFIG_EVERY
-            || self.plugin.with(|s| s.stamp != *stamp)
+            || self.plugin.with(|s| s.dirty || s.stamp != *stamp)
             || !Arc::ptr_eq(conf, &self.context.conf())
     }
 
@@ -230,8 +248,10 @@ impl Task {
             self.failed("config", ran);
         }
         let dirty = !parsed.readings.is_empty();
+        let empty = ran.ok() && !ran.stdout.iter().any(|b| !matches!(b, b'\n' | b'\r'));
         self.plugin.with(|s| {
             s.configured = true;
+            s.silent = empty || ran.ending == Ending::TimedOut;
             s.step_ms = step_ms(&settings, &parsed.services, self.context.step_ms);
             if ran.ok() {
                 s.config = Some(ran.stdout.clone());
@@ -248,17 +268,21 @@ impl Task {
     }
 
     fn set_specs(&mut self, specs: Vec<ServiceSpec>, settings: &Settings) {
+        let node = &self.context.around.node;
+        let own = specs.iter().find_map(|s| s.host_name.clone());
+        let host = settings.host_name.clone().or(own).filter(|h| !h.eq_ignore_ascii_case(node));
+        let step_ms = self.plugin.with(|s| {
+            s.host.clone_from(&host);
+            s.step_ms
+        });
         let live = &self.context.live;
-        let step_ms = self.plugin.with(|s| s.step_ms);
         self.specs = specs
             .into_iter()
-            .filter(|s| !live.has_service(&s.name))
+            .filter(|s| host.is_some() || !live.has_service(&s.name))
             .map(|mut s| {
                 s.step_ms = step_ms;
                 s.source = format!("plugin:{}", self.plugin.name);
-                if settings.host_name.is_some() {
-                    s.host_name.clone_from(&settings.host_name);
-                }
+                s.host_name.clone_from(&host);
                 s
             })
             .collect();
@@ -271,8 +295,14 @@ impl Task {
         for spec in &self.specs {
             fields.extend(spec.fields.iter().map(|f| FieldKey::new(&spec.name, &f.name)));
         }
-        fields.push(FieldKey::new(DURATION, &self.own));
-        fields.push(FieldKey::new(SUCCESS, &self.own));
+        let own = [FieldKey::new(DURATION, &self.own), FieldKey::new(SUCCESS, &self.own)];
+        self.virtual_node = self.plugin.host().map(|host| {
+            let layout = Layout::new(own.to_vec());
+            (host.into(), Arc::new(layout))
+        });
+        if self.virtual_node.is_none() {
+            fields.extend(own);
+        }
         self.index = fields
             .iter()
             .enumerate()
@@ -298,7 +328,13 @@ impl Task {
         self.noise(&parsed);
         let mut new = self.layout.is_none();
         for reading in &parsed.readings {
-            new |= self.add_unknown_field(reading);
+            if self.add_unknown_field(reading) {
+                new = true;
+                // What is new may have been described meanwhile; once is enough.
+                if self.nameless.insert((reading.service.clone(), reading.field.clone())) {
+                    self.asked = None;
+                }
+            }
         }
         if new {
             self.describe();
@@ -311,7 +347,7 @@ impl Task {
         if self.index.contains_key(&(reading.service.clone(), reading.field.clone())) {
             return false;
         }
-        if self.context.live.has_service(&reading.service) {
+        if self.virtual_node.is_none() && self.context.live.has_service(&reading.service) {
             return false;
         }
         let field = FieldSpec::gauge(&reading.field, "");
@@ -334,10 +370,20 @@ impl Task {
         }
         let Some(layout) = self.layout.clone() else { return };
         let mut rows: BTreeMap<TimeMs, Vec<Option<Value>>> = BTreeMap::new();
-        let mut own = vec![None; layout.len()];
-        own[layout.len() - 2] = Some(Value::Float(took.as_micros() as f64 / 1e6));
-        own[layout.len() - 1] = Some(Value::Int(i64::from(ok)));
-        rows.insert(time_ms, own);
+        let seconds = Value::Float(took.as_micros() as f64 / 1e6);
+        let own = [Some(seconds), Some(Value::Int(i64::from(ok)))];
+        let node = match &self.virtual_node {
+            None => {
+                let mut row = vec![None; layout.len() - own.len()];
+                row.extend(own);
+                rows.insert(time_ms, row);
+                None
+            }
+            Some((node, layout)) => {
+                self.send_row(None, layout, time_ms, &own);
+                Some(node)
+            }
+        };
         for r in readings {
             let Some(&i) = self.index.get(&(r.service.clone(), r.field.clone())) else { continue };
             let at = r.time_ms.unwrap_or(time_ms);
@@ -348,16 +394,27 @@ impl Task {
             rows.entry(at).or_insert_with(|| vec![None; layout.len()])[i] = Some(r.value);
         }
         for (time_ms, values) in rows {
-            let mut cells = Cells::new();
-            for value in values {
-                match value {
-                    Some(value) => cells.push(value),
-                    None => cells.push_absent(),
-                }
-            }
-            let row = RowOut { layout: Arc::clone(&layout), time_ms, cells: Arc::new(cells) };
-            self.context.outlet.send(Event::Row(row));
+            self.send_row(node, &layout, time_ms, &values);
         }
+    }
+
+    fn send_row(
+        &self,
+        node: Option<&Arc<str>>,
+        layout: &Arc<Layout>,
+        time_ms: TimeMs,
+        values: &[Option<Value>],
+    ) {
+        let mut cells = Cells::new();
+        for value in values {
+            match value {
+                Some(value) => cells.push(*value),
+                None => cells.push_absent(),
+            }
+        }
+        let (layout, cells) = (Arc::clone(layout), Arc::new(cells));
+        let row = RowOut { node: node.cloned(), layout, time_ms, cells };
+        self.context.outlet.send(Event::Row(row));
     }
 
     /// Logs a failure once, until it is another one or has passed.

@@ -21,9 +21,9 @@ use crate::event::{Event, RowOut};
 use crate::outbox::{Batch, Explain};
 use crate::spool::Spool;
 use http::{Answer, Client};
-use rookery_plugins::LayoutId;
 use rookery_plugins::wire::FrameWriter;
-use std::collections::{HashSet, VecDeque};
+use rookery_plugins::{LayoutId, ServiceSpec};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -110,9 +110,8 @@ pub struct Shipper {
     stats: Arc<Stats>,
     boot: u64,
     sequence: u64,
-    catalog: Catalog,
-    /// The services as the last batch announced them.
-    announced: Snapshot,
+    /// The services of the agent's own node (`None`) and of virtual ones.
+    streams: BTreeMap<Option<Arc<str>>, Stream>,
     /// Layouts that stood in acknowledged frames of this life.
     known: HashSet<LayoutId>,
     backlog: VecDeque<Batch>,
@@ -123,6 +122,14 @@ pub struct Shipper {
     explain_tries: u32,
     away: Option<Away>,
     spool_failed: bool,
+}
+
+/// What is known of one node's services.
+#[derive(Debug, Default)]
+struct Stream {
+    catalog: Catalog,
+    /// The services as the last batch announced them.
+    announced: Snapshot,
 }
 
 /// The collector does not take batches at the moment.
@@ -147,8 +154,7 @@ impl Shipper {
             stats,
             boot,
             sequence: 0,
-            catalog: Catalog::default(),
-            announced: Snapshot::default(),
+            streams: BTreeMap::from([(None, Stream::default())]),
             known: HashSet::new(),
             backlog: VecDeque::new(),
             backlog_since: None,
@@ -202,35 +208,59 @@ impl Shipper {
 
     /// Turns events into batches.
     fn absorb(&mut self, events: impl Iterator<Item = Event>) {
-        let (mut rows, mut bytes) = (Vec::new(), 0);
+        let mut rows: BTreeMap<Option<Arc<str>>, Vec<RowOut>> = BTreeMap::new();
+        let mut bytes = 0;
         for event in events {
             match event {
-                Event::Services { source, specs } => {
-                    self.catalog.set(&source, specs);
-                }
+                Event::Services { source, specs } => self.set_services(&source, specs),
                 Event::Row(row) => {
                     bytes += row.cells.len() * 8;
-                    rows.push(row);
+                    rows.entry(row.node.clone()).or_default().push(row);
                     if bytes >= BATCH_BYTES {
-                        self.close_batch(std::mem::take(&mut rows));
+                        self.close_batches(std::mem::take(&mut rows));
                         bytes = 0;
                     }
                 }
             }
         }
-        self.close_batch(rows);
+        self.close_batches(rows);
     }
 
-    fn close_batch(&mut self, rows: Vec<RowOut>) {
-        let services = self.catalog.snapshot();
-        let changes = announce_changes(&self.announced, &services, &self.target.group);
+    /// Each service goes to the node that it belongs to, and leaves the others.
+    fn set_services(&mut self, source: &str, specs: Vec<ServiceSpec>) {
+        let mut by_node: BTreeMap<Option<Arc<str>>, Vec<ServiceSpec>> = BTreeMap::new();
+        for spec in specs {
+            let node = spec.host_name.as_deref().map(Arc::from);
+            by_node.entry(node).or_default().push(spec);
+        }
+        for (node, stream) in &mut self.streams {
+            stream.catalog.set(source, by_node.remove(node).unwrap_or_default());
+        }
+        for (node, specs) in by_node {
+            self.streams.entry(node).or_default().catalog.set(source, specs);
+        }
+    }
+
+    fn close_batches(&mut self, mut rows: BTreeMap<Option<Arc<str>>, Vec<RowOut>>) {
+        for node in self.streams.keys().cloned().collect::<Vec<_>>() {
+            let rows = rows.remove(&node).unwrap_or_default();
+            self.close_batch(node, rows);
+        }
+    }
+
+    fn close_batch(&mut self, node: Option<Arc<str>>, rows: Vec<RowOut>) {
+        let Some(stream) = self.streams.get_mut(&node) else { return };
+        let services = stream.catalog.snapshot();
+        let group = if node.is_some() { "" } else { &self.target.group };
+        let changes = announce_changes(&stream.announced, &services, group);
         if rows.is_empty() && changes.is_none() {
             return;
         }
         self.sequence += 1;
-        self.announced = Arc::clone(&services);
+        stream.announced = Arc::clone(&services);
         self.backlog_since.get_or_insert_with(Instant::now);
         self.backlog.push_back(Batch {
+            node,
             boot: self.boot,
             sequence: self.sequence,
             services,
@@ -355,7 +385,9 @@ impl Shipper {
         self.stats.batches_dropped.fetch_add(1, Ordering::Relaxed);
         self.pop(in_spool, false);
         // What it announced is told again.
-        self.announced = Snapshot::default();
+        for stream in self.streams.values_mut() {
+            stream.announced = Snapshot::default();
+        }
         self.known.clear();
     }
 

@@ -13,7 +13,7 @@
 //! -9. [`Spool::sync`] `fdatasync`s all that were written since the last one:
 //! then they outlive a power cut too.
 //!
-//! Each segment explains itself: its first frame announces every service and
+//! Each segment explains itself: its first frame of each node announces every service and
 //! every layout used later is defined in it before, so that a collector that
 //! knows nothing can be answered from the segment alone. A new life of the
 //! agent begins a new segment.
@@ -94,6 +94,8 @@ struct Writer {
     /// So many bytes were synced.
     synced: u64,
     layouts: HashSet<LayoutId>,
+    /// The nodes that a frame of this segment has explained.
+    nodes: HashSet<String>,
 }
 
 impl Spool {
@@ -225,7 +227,9 @@ impl Spool {
             self.sync()?;
             self.writer = None;
         }
-        let known = self.writer.as_ref().map(|w| Explain::Known(&w.layouts));
+        let name = batch.node_name(node);
+        let known = self.writer.as_ref().filter(|w| w.nodes.contains(name));
+        let known = known.map(|w| Explain::Known(&w.layouts));
         let bytes = batch.encode(node, group, known.unwrap_or(Explain::All), frame);
         self.make_room(bytes.len() as u64 + 4);
         if self.writer.is_none() {
@@ -241,6 +245,9 @@ impl Spool {
             Ok(()) => {
                 segment.bytes += record.len() as u64;
                 writer.layouts.extend(batch.layouts().iter().map(|l| l.id()));
+                if !writer.nodes.contains(name) {
+                    writer.nodes.insert(name.to_owned());
+                }
                 self.boot_max = self.boot_max.max(batch.boot);
                 self.n_appended += 1;
                 Ok(())
@@ -283,7 +290,8 @@ impl Spool {
         File::open(&self.dir)?.sync_all()?;
         self.segments.push_back(Segment { index: self.index_next, path, bytes: 0 });
         self.index_next += 1;
-        self.writer = Some(Writer { file, synced: 0, layouts: HashSet::new() });
+        self.writer =
+            Some(Writer { file, synced: 0, layouts: HashSet::new(), nodes: HashSet::new() });
         Ok(())
     }
 

@@ -35,6 +35,8 @@ pub struct Kept {
     pub services: BTreeMap<String, ServiceSpec>,
     pub gone: Vec<String>,
     pub samples: Vec<(FieldKey, i64, Value)>,
+    /// The nodes that each service was announced by or sent for.
+    pub nodes: BTreeMap<String, std::collections::BTreeSet<String>>,
     pub authorization: Option<String>,
 }
 
@@ -59,6 +61,9 @@ impl Kept {
             self.layouts.insert(layout.id(), layout);
         }
         if let Some(announce) = frame.announce {
+            for spec in &announce.services {
+                self.nodes.entry(frame.node.to_owned()).or_default().insert(spec.name.clone());
+            }
             self.services.extend(announce.services.into_iter().map(|s| (s.name.clone(), s)));
             self.gone.extend(announce.gone);
         }
@@ -76,6 +81,8 @@ impl Kept {
             row.expand_kinds(&mut kinds);
             row.append_bits(&mut bits);
             let layout = &self.layouts[&row.layout];
+            let services = layout.fields().iter().map(|f| f.service.clone());
+            self.nodes.entry(frame.node.to_owned()).or_default().extend(services);
             for (i, field) in layout.fields().iter().enumerate() {
                 let kind = Kind::from_u8(kinds[i]).expect("checked");
                 if let Some(value) = Value::from_bits(kind, bits[i]) {

@@ -1,16 +1,10 @@
 //! Munin's protocol on a real port, as a master speaks it.
 
 use crate::collector::Collector;
-use crate::support::{Agent, COUNTING, Home};
+use crate::support::{Agent, COUNTING, Home, free_port};
 use std::process::Command;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
-
-/// A port of the loopback that nobody has now.
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
-    listener.local_addr().expect("address").port()
-}
 
 struct Client {
     socket: BufReader<TcpStream>,
@@ -56,7 +50,7 @@ echo multigraph m; echo a.value 1",
     home.plugin("fails", "echo a.label a; exit 1");
     let mut config = home.config(&collector);
     let port = free_port();
-    config.listen = format!("127.0.0.1:{port}");
+    config.listen = format!("127.0.0.1:{port}").into();
     let mut agent = Agent::start(config, COUNTING);
     let found = (&mut agent.found).await.expect("ready");
     assert_eq!((found.plugins, found.probes), (3, 2));
@@ -117,7 +111,7 @@ async fn strangers_hear_nothing_and_a_taken_port_is_said() {
     let (home, collector) = (Home::new(), Collector::start().await);
     let mut config = home.config(&collector);
     let port = free_port();
-    config.listen = format!("127.0.0.1:{port}");
+    config.listen = format!("127.0.0.1:{port}").into();
     config.allow = vec!["10.0.0.0/8".to_owned()];
     let mut agent = Agent::start(config.clone(), COUNTING);
     (&mut agent.found).await.expect("ready");
@@ -128,7 +122,7 @@ async fn strangers_hear_nothing_and_a_taken_port_is_said() {
     config.spool = home.dir.path().join("other");
     let e = Agent::start(config.clone(), COUNTING).stop().await.expect_err("taken").to_string();
     assert!(e.contains("the port is taken") && !e.contains('\n'), "{e}");
-    config.listen = "none".to_owned();
+    config.listen = "none".into();
     config.spool = home.spool();
     let e = Agent::start(config, COUNTING).stop().await.expect_err("busy").to_string();
     assert!(e.contains("another agent uses it") && !e.contains('\n'), "{e}");
@@ -160,4 +154,188 @@ fn the_command_line_says_what_is_wrong() {
     assert!(code == Some(0) && out.starts_with("KIND"), "{out}");
     let (code, out, _) = run("", &["--help"]);
     assert!(code == Some(0) && out.contains("Examples:"), "{out}");
+}
+
+async fn client(port: u16) -> Client {
+    let socket = TcpStream::connect(("127.0.0.1", port)).await.expect("connects");
+    let mut c = Client { socket: BufReader::new(socket) };
+    assert!(c.line().await.starts_with("# munin node at "));
+    c
+}
+
+#[tokio::test]
+async fn virtual_nodes_capabilities_and_states_per_master() {
+    let (home, collector) = (Home::new(), Collector::start().await);
+    let plain = "[ \"$1\" = config ] && echo graph_title P && echo a.label a && exit";
+    home.plugin("own", &format!("{plain}\necho a.value 1"));
+    home.plugin(
+        "printed",
+        &format!("[ \"$1\" = config ] && echo host_name Switch.Example\n{plain}"),
+    );
+    home.plugin("set", &format!("{plain}\necho a.value 3"));
+    home.plugin("Case", &format!("{plain}\necho a.value 4"));
+    home.plugin("dirty", "echo graph_title D; echo a.label a; echo a.value 5");
+    home.plugin(
+        "polite",
+        "[ \"$1\" = config ] && echo graph_title $MUNIN_CAP_DIRTYCONFIG/$MUNIN_MASTER_IP \\
+         $(basename $MUNIN_STATEFILE) && exit; echo a.value 6",
+    );
+    home.plugin("silent", "[ \"$1\" = config ] || echo a.value 7");
+    std::fs::write(home.dir.path().join("conf/x"), "[set]\nhost_name router\n").expect("writes");
+    let mut config = home.config(&collector);
+    config.node = "web;Front.example".to_owned();
+    let port = free_port();
+    config.listen = vec![format!("127.0.0.1:{port}"), format!("[::1]:{port}")].into();
+    let mut agent = Agent::start(config, &[]);
+    (&mut agent.found).await.expect("ready");
+
+    let mut c = client(port).await;
+    assert_eq!(c.ask("list").await, "Case own polite rookery_agent\n");
+    c.ask("cap dirtyconfig").await;
+    assert_eq!(c.ask("list front.EXAMPLE").await, "Case dirty own polite rookery_agent\n");
+    assert_eq!(c.ask("list switch.example").await, "printed\n");
+    assert_eq!(c.ask("list ROUTER").await, "set\n");
+    assert_eq!(c.text("nodes").await, "front.example\nrouter\nswitch.example\n.\n");
+    assert_eq!(c.text("fetch set").await, "a.value 3\n.\n");
+    assert_eq!(c.text("fetch Case").await, "a.value 4\n.\n");
+    assert_eq!(c.text("fetch case").await, "# Unknown service\n.\n");
+    assert_eq!(c.text("fetch silent").await, "a.value 7\n.\n");
+    assert_eq!(c.text("config dirty").await, "graph_title D\na.label a\na.value 5\n.\n");
+
+    let socket = TcpStream::connect(("::1", port)).await.expect("IPv6");
+    let mut c = Client { socket: BufReader::new(socket) };
+    assert_eq!(c.line().await, "# munin node at Front.example\n");
+    // A plugin's config is the agent's copy while nothing has changed.
+    assert_eq!(c.text("config polite").await, "graph_title /rookery polite-rookery\n.\n");
+    assert_eq!(c.ask(".now").await, "", "a dot hangs up");
+    agent.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn held_readings_are_spoolfetched_exactly() {
+    let (home, collector) = (Home::new(), Collector::start().await);
+    home.plugin(
+        "p",
+        "[ \"$1\" = config ] && echo graph_title P && echo a.label a && exit
+echo a.value 9007199254740993",
+    );
+    let mut config = home.config(&collector);
+    let port = free_port();
+    config.listen = format!("127.0.0.1:{port}").into();
+    config.hold = Some(rookery_agent::Span { ms: 60_000 });
+    let mut agent = Agent::start(config, COUNTING);
+    (&mut agent.found).await.expect("ready");
+    collector
+        .until("some readings", |k| {
+            k.values("counting", "n").len() > 40 && k.values("p", "a").len() > 2
+        })
+        .await;
+    let mut c = client(port).await;
+    let cap = "cap multigraph dirtyconfig spool";
+    assert_eq!(c.ask(&format!("{cap} times")).await, format!("{cap} times\n"));
+    let parsed = rookery_plugins::munin::parse("x", c.text("spoolfetch 0").await.as_bytes());
+    let got: Vec<(i64, _)> = parsed
+        .readings
+        .iter()
+        .filter(|r| r.service == "counting" && r.field == "n")
+        .map(|r| (r.time_ms.expect("a time"), r.value))
+        .collect();
+    assert!(got.len() > 40, "{}", got.len());
+    collector
+        .until("the same", |k| {
+            let all = k.times("counting", "n").into_iter().zip(k.values("counting", "n"));
+            let all: Vec<_> = all.collect();
+            all.len() >= got.len() && all[..got.len()] == got[..]
+        })
+        .await;
+    let last_s = got.last().expect("some").0 / 1000;
+    let later = c.text(&format!("spoolfetch {last_s}")).await;
+    assert!(!later.contains(&format!(" {last_s}.")), "{later}");
+    assert!(parsed.services.iter().any(|s| s.name == "p" && s.title == "P"));
+    agent.stop().await.expect("stops");
+}
+
+/// Lines of any bytes, whole and torn, leave the node answering.
+#[tokio::test]
+async fn nonsense_leaves_the_node_answering() {
+    let (home, collector) = (Home::new(), Collector::start().await);
+    home.plugin("p", "[ \"$1\" = config ] && echo graph_title P && exit; echo a.value 1");
+    let mut config = home.config(&collector);
+    let port = free_port();
+    config.listen = format!("127.0.0.1:{port}").into();
+    let mut agent = Agent::start(config, &[]);
+    (&mut agent.found).await.expect("ready");
+    let words: [&[u8]; 12] = [
+        b"fetch",
+        b"config ",
+        b"list",
+        b" p",
+        b"cap ",
+        b"\xff\xfe",
+        b"\0",
+        b"\r",
+        b"\n",
+        b"..",
+        "\u{130}\u{212a}".as_bytes(),
+        b"starttls",
+    ];
+    let mut random: u32 = 1;
+    let mut next = |below: usize| {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (random >> 16) as usize % below
+    };
+    for _ in 0..200 {
+        let mut c = client(port).await;
+        let n = next(12);
+        let line: Vec<u8> = (0..n).flat_map(|_| words[next(words.len())].to_vec()).collect();
+        // It may have hung up at a dot.
+        let _ = c.socket.write_all(&line).await;
+        let _ = c.socket.write_all(b"\nquit\n").await;
+        let mut rest = Vec::new();
+        let _ = tokio::io::AsyncReadExt::read_to_end(&mut c.socket, &mut rest).await;
+        let whole = rest.is_empty() || rest.ends_with(b"\n");
+        assert!(whole, "{:?} to {:?}", rest.escape_ascii().to_string(), line.escape_ascii());
+    }
+    assert_eq!(client(port).await.text("fetch p").await, "a.value 1\n.\n");
+    agent.stop().await.expect("stops");
+}
+
+#[tokio::test]
+async fn many_connections_at_once_and_denied_ones() {
+    let (home, collector) = (Home::new(), Collector::start().await);
+    home.plugin("p", "[ \"$1\" = config ] && echo graph_title P && exit; echo a.value 1");
+    let mut config = home.config(&collector);
+    let port = free_port();
+    config.listen = format!("127.0.0.1:{port}").into();
+    config.deny = vec!["127.0.0.2".to_owned()];
+    let mut agent = Agent::start(config, &[]);
+    (&mut agent.found).await.expect("ready");
+    let mut clients = Vec::new();
+    for _ in 0..rookery_agent::node::CONNECTIONS_MAX {
+        clients.push(client(port).await);
+    }
+    for c in clients.iter_mut().step_by(50) {
+        assert_eq!(c.text("fetch p").await, "a.value 1\n.\n");
+    }
+    let socket = TcpStream::connect(("127.0.0.1", port)).await.expect("connects");
+    let mut one_more = Client { socket: BufReader::new(socket) };
+    assert_eq!(one_more.line().await, "", "there is a limit");
+    drop(clients.pop());
+    let mut banner = String::new();
+    for _ in 0..1000 {
+        let socket = TcpStream::connect(("127.0.0.1", port)).await.expect("connects");
+        let mut c = Client { socket: BufReader::new(socket) };
+        banner = c.line().await;
+        if !banner.is_empty() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert!(banner.starts_with("# munin node"), "a place is free again");
+    let from = tokio::net::TcpSocket::new_v4().expect("socket");
+    from.bind("127.0.0.2:0".parse().expect("address")).expect("binds");
+    let to = format!("127.0.0.1:{port}").parse().expect("address");
+    let mut denied = Client { socket: BufReader::new(from.connect(to).await.expect("connects")) };
+    assert_eq!(denied.line().await, "");
+    agent.stop().await.expect("stops");
 }

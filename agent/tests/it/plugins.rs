@@ -191,3 +191,45 @@ async fn a_stop_does_not_wait_for_a_hanging_plugin() {
         .expect("stops");
     crate::support::until_true("it is gone", || sleepers("27182818").is_empty()).await;
 }
+
+/// A `host_name`, of the plugin or of plugin-conf.d, makes a node of its own,
+/// shipped and spooled under that name.
+#[tokio::test]
+async fn a_host_name_makes_a_virtual_node() {
+    let (home, collector) = (Home::new(), Collector::start().await);
+    let ports = "[ \"$1\" = config ] && echo host_name switch.example
+echo multigraph ports; [ \"$1\" = config ] && echo graph_title P && echo a.label a
+echo multigraph ports.one; [ \"$1\" = config ] && echo graph_title O && echo b.label b && exit
+echo b.value 4; echo multigraph ports; echo a.value 24";
+    home.plugin("ports", ports);
+    home.plugin("good", GOOD);
+    home.plugin(
+        "own",
+        "[ \"$1\" = config ] && echo host_name TEST.example && exit; echo o.value 1",
+    );
+    std::fs::write(home.dir.path().join("conf/x"), "[good]\nhost_name router\n").expect("writes");
+    // The collector is away at first: all goes by the spool.
+    collector.with(|k| k.mode = crate::collector::Mode::Status(503));
+    let agent = Agent::start(home.config(&collector), &[]);
+    crate::support::until_true("batches are spooled", || home.n_segments() > 0).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    collector.with(|k| k.mode = crate::collector::Mode::Right);
+    collector
+        .until("all nodes", |k| {
+            k.nodes.len() == 3
+                && k.values("ports", "a").len() > 1
+                && !k.values("own", "o").is_empty()
+        })
+        .await;
+    agent.stop().await.expect("stops");
+    collector.with(|k| {
+        let of = |node: &str| k.nodes[node].iter().map(String::as_str).collect::<Vec<_>>();
+        assert_eq!(of("switch.example"), ["ports", "ports.one"]);
+        assert_eq!(of("router"), ["good"]);
+        let own = ["own", "rookery_agent", "rookery_duration", "rookery_success"];
+        assert_eq!(of("test.example"), own);
+        assert_eq!(k.values("ports", "a")[0], Value::Int(24));
+        assert_eq!(k.values("good", "a")[0], Value::Int(9_007_199_254_740_993));
+        assert_eq!(success(k, "ports")[0], Value::Int(1));
+    });
+}

@@ -109,7 +109,7 @@ impl Home {
             collector: collector.url(),
             token: "secret".to_owned(),
             step: Span { ms: 50 },
-            listen: "none".to_owned(),
+            listen: "none".into(),
             spool: self.spool(),
             spool_bytes_max: 1 << 20,
             plugin_dirs: vec![path("plugins")],
@@ -128,6 +128,12 @@ impl Home {
         open_to_all(&new);
         std::fs::rename(new, path).expect("renames");
     }
+}
+
+/// A port of the loopback that nobody has now.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+    listener.local_addr().expect("address").port()
 }
 
 fn open_to_all(path: &Path) {

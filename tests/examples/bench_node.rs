@@ -1,0 +1,214 @@
+//! What it costs to answer a Munin master: the agent beside munin-node, with
+//! the same executables.
+//!
+//! `cargo build --release && cargo run --release -p rookery-tests \
+//!   --example bench_node -- --binary target/release/rookery-agent`
+//!
+//! As root, with Debian's munin-node. Both serve the links of
+//! /etc/munin/plugins (the agent without its probes) and are asked for what a
+//! master asks each cycle; beside them the executables run by themselves.
+//! Figures are CPU seconds a cycle, children and theirs included.
+
+use clap::Parser;
+use rookery_tests::cost::Cost;
+use std::error::Error;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+type Res<T> = Result<T, Box<dyn Error>>;
+
+const PLUGINS: &str = "/etc/munin/plugins";
+/// The agent fetches each plugin a second time 10 s after its start.
+const SETTLED: Duration = Duration::from_secs(13);
+const PROBES: [&str; 17] = [
+    "cpu",
+    "kernel",
+    "load",
+    "memory",
+    "swap",
+    "diskstats",
+    "df",
+    "interfaces",
+    "netstat",
+    "sockets",
+    "psi",
+    "numa",
+    "numa_maps",
+    "uptime",
+    "processes",
+    "open_files",
+    "entropy",
+];
+
+#[derive(Parser)]
+struct Args {
+    /// The built `rookery-agent`
+    #[arg(long)]
+    binary: PathBuf,
+    /// How often each is asked
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+}
+
+/// A node that is asked.
+struct Node {
+    child: Child,
+    port: u16,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn main() -> Res<()> {
+    let args = Args::parse();
+    let dir = tempfile::tempdir()?;
+    std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    let munin = start(dir.path(), munin_node)?;
+    let agent = start(dir.path(), |dir, port| rookery_agent(dir, port, &args.binary))?;
+    let names = names(agent.port)?;
+    println!("{} plugins of {PLUGINS}; CPU s a cycle:", names.len());
+    std::thread::sleep(SETTLED);
+    println!("{:<10} {:>22} {:>22}", "", "config and fetch", "fetch");
+    let mut sums = [[0.0; 2]; 3];
+    let own_before = Cost::of(agent.child.id())?.cpu_s();
+    for _ in 0..args.rounds {
+        for (v, verbs) in [&["config", "fetch"][..], &["fetch"][..]].into_iter().enumerate() {
+            sums[0][v] += alone(dir.path(), &names, verbs)?;
+            sums[1][v] += asked(&agent, &names, verbs)?;
+            sums[2][v] += asked(&munin, &names, verbs)?;
+        }
+    }
+    let n = f64::from(args.rounds);
+    for (who, sum) in ["plugins", "agent", "munin-node"].iter().zip(sums) {
+        println!("{who:<10} {:>22.3} {:>22.3}", sum[0] / n, sum[1] / n);
+    }
+    for (v, what) in ["config and fetch", "fetch"].iter().enumerate() {
+        let over = |i: usize| (sums[i][v] / sums[0][v] - 1.0) * 100.0;
+        println!("{what}: agent {:+.1} %, munin-node {:+.1} %", over(1), over(2));
+    }
+    let own = Cost::of(agent.child.id())?.cpu_s() - own_before;
+    let n_runs = n * 2.0 * names.len() as f64;
+    println!("agent without its children: {:.2} ms a plugin run", own * 1e3 / n_runs);
+    println!("agent resident: {:.1} MB", Cost::of(agent.child.id())?.peak_rss as f64 / 1e6);
+    Ok(())
+}
+
+/// Starts a node on a free port and waits until it answers.
+fn start(dir: &Path, make: impl FnOnce(&Path, u16) -> Res<Command>) -> Res<Node> {
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let mut command = make(dir, port)?;
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let node = Node { child: command.spawn()?, port };
+    let since = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        if since.elapsed() > Duration::from_secs(60) {
+            return Err(format!("{command:?} does not listen").into());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(node)
+}
+
+fn munin_node(dir: &Path, port: u16) -> Res<Command> {
+    let file = dir.join("munin-node.conf");
+    let text = format!(
+        "log_level 1\nlog_file {0}/munin-node.log\npid_file {0}/munin-node.pid\nbackground 0\n\
+         setsid 0\nuser root\ngroup root\nhost_name bench\nallow ^127\\.0\\.0\\.1$\n\
+         host 127.0.0.1\nport {port}\n",
+        dir.display()
+    );
+    std::fs::write(&file, text)?;
+    let mut command = Command::new("/usr/sbin/munin-node");
+    command.arg("--config").arg(file);
+    Ok(command)
+}
+
+fn rookery_agent(dir: &Path, port: u16, binary: &Path) -> Res<Command> {
+    let file = dir.join("agent.toml");
+    let mut text = format!(
+        "node = \"bench\"\ncollector = \"http://127.0.0.1:1\"\nlisten = \"127.0.0.1:{port}\"\n\
+         spool = {:?}\nplugin_step = \"1h\"\nstep = \"1h\"\n",
+        dir.join("spool")
+    );
+    for probe in PROBES {
+        text += &format!("[probe.{probe}]\nenabled = false\n");
+    }
+    std::fs::write(&file, text)?;
+    let mut command = Command::new(binary);
+    command.arg("--config").arg(file);
+    Ok(command)
+}
+
+/// Says `commands`, reads as many answers that end with a dot.
+fn talk(port: u16, commands: &[String]) -> Res<()> {
+    let socket = TcpStream::connect(("127.0.0.1", port))?;
+    let mut writer = socket.try_clone()?;
+    let mut lines = BufReader::new(socket).lines();
+    lines.next().ok_or("no banner")??;
+    for command in commands {
+        writer.write_all(format!("{command}\n").as_bytes())?;
+        loop {
+            if lines.next().ok_or("hung up")?? == "." {
+                break;
+            }
+        }
+    }
+    writer.write_all(b"quit\n")?;
+    // EOF: the node's child for this connection has ended.
+    let left = lines.count();
+    if left == 0 { Ok(()) } else { Err("more than was asked for".into()) }
+}
+
+fn names(port: u16) -> Res<Vec<String>> {
+    let socket = TcpStream::connect(("127.0.0.1", port))?;
+    let mut writer = socket.try_clone()?;
+    writer.write_all(b"cap multigraph\nlist\nquit\n")?;
+    let list = BufReader::new(socket).lines().nth(2).ok_or("no list")??;
+    let own = |n: &&str| !n.starts_with("rookery_");
+    Ok(list.split(' ').filter(own).map(str::to_owned).collect())
+}
+
+/// The CPU that a cycle costs a node, s.
+fn asked(node: &Node, names: &[String], verbs: &[&str]) -> Res<f64> {
+    let pid = node.child.id();
+    let cpu = || Cost::of(pid).map(|c| c.cpu_s() + c.children_s);
+    let before = cpu()?;
+    let commands: Vec<String> =
+        names.iter().flat_map(|n| verbs.iter().map(move |v| format!("{v} {n}"))).collect();
+    talk(node.port, &commands)?;
+    // munin-node's child is waited for by its parent a moment later.
+    std::thread::sleep(Duration::from_millis(300));
+    Ok(cpu()? - before)
+}
+
+/// The CPU of the executables by themselves, s.
+fn alone(dir: &Path, names: &[String], verbs: &[&str]) -> Res<f64> {
+    let children = || Cost::of(std::process::id()).map(|c| c.children_s);
+    let before = children()?;
+    for name in names {
+        for verb in verbs {
+            let mut command = Command::new(Path::new(PLUGINS).join(name));
+            command.args((*verb == "config").then_some("config")).env_clear().current_dir("/");
+            command.envs([
+                ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
+                ("LC_ALL", "C"),
+                ("MUNIN_LIBDIR", "/usr/share/munin"),
+                ("MUNIN_CAP_MULTIGRAPH", "1"),
+                ("MUNIN_MASTER_IP", "127.0.0.1"),
+            ]);
+            command.env("MUNIN_PLUGSTATE", dir);
+            command.env("MUNIN_STATEFILE", dir.join(format!("{name}-alone")));
+            // Some fail on some hosts; they cost all the same.
+            command.stdin(Stdio::null()).output()?;
+        }
+    }
+    Ok(children()? - before)
+}
