@@ -4,6 +4,7 @@
 //! `/var/lib/rookery`, nobody told.
 
 use crate::disk;
+use crate::munin::{self, MuninConfig, Remotes};
 use crate::retain::Keep;
 use rookery_alerts::{ContactConfig, MailConfig, Notifier, Rules, Settings};
 use rookery_plugins::config as words;
@@ -38,6 +39,8 @@ pub struct Config {
     pub mail: Option<MailConfig>,
     /// Others who are told.
     pub contact: Vec<ContactConfig>,
+    /// Munin-nodes to poll.
+    pub munin: Vec<MuninConfig>,
     /// What is not kept for ever; the first that speaks of a service holds.
     pub retention: Vec<Retention>,
 }
@@ -98,6 +101,7 @@ impl Default for Config {
             alerting: Settings::default(),
             mail: None,
             contact: Vec::new(),
+            munin: Vec::new(),
             retention: Vec::new(),
         }
     }
@@ -169,10 +173,16 @@ impl Config {
         self.retention.iter().map(Retention::rule).collect()
     }
 
+    /// The munin-nodes to poll, and what of `munin.conf` is not honoured.
+    pub fn remotes(&self) -> Result<Remotes, String> {
+        munin::remotes(&self.munin)
+    }
+
     /// Everything that can be checked without starting.
     pub fn check(&self) -> Result<(), String> {
         self.listen_addr()?;
         self.retention()?;
+        self.remotes()?;
         let rules = self.rules()?;
         self.notifier(&rules).map(|_| ())
     }

@@ -24,6 +24,7 @@ pub mod ingest;
 pub mod journal;
 pub mod json;
 pub mod metrics;
+pub mod munin;
 pub mod offline;
 pub mod pack;
 pub mod period;

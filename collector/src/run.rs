@@ -4,6 +4,7 @@
 use crate::auth::Auth;
 use crate::config::{self, Config};
 use crate::history::{History, States};
+use crate::munin::{self, Remote};
 use crate::read::Reader;
 use crate::retain::Keep;
 use crate::store::{Shared, Store, StoreSettings, now_ms};
@@ -25,6 +26,7 @@ pub struct Collector {
     due: Arc<Notify>,
     data: PathBuf,
     retention: Vec<Keep>,
+    remotes: Vec<Remote>,
 }
 
 /// How often what need not be kept is looked for.
@@ -38,6 +40,8 @@ impl Collector {
     pub fn open(config: &Config) -> Result<Collector, String> {
         let rules = config.rules()?;
         let retention = config.retention()?;
+        let remotes = config.remotes()?;
+        remotes.notes.iter().for_each(|note| tracing::warn!("{note}"));
         let notifier = Arc::new(config.notifier(&rules)?);
         std::fs::create_dir_all(&config.data)
             .map_err(|e| format!("{}: {e}", config.data.display()))?;
@@ -51,7 +55,8 @@ impl Collector {
         let due = watcher.due();
         let settings = StoreSettings::new(&config.data);
         let store = Store::open_locked(settings, lock, Box::new(watcher)).map_err(text)?;
-        Ok(Collector { store, alerts, token, notifier, due, data: config.data.clone(), retention })
+        let (data, remotes) = (config.data.clone(), remotes.nodes);
+        Ok(Collector { store, alerts, token, notifier, due, data, retention, remotes })
     }
 
     /// What agents must send.
@@ -113,6 +118,11 @@ impl Collector {
             }
             tokio::time::sleep(RETAIN_EVERY).await;
         }
+    }
+
+    /// Polls munin-nodes until it is dropped; runs beside the server.
+    pub async fn poll(&self) {
+        munin::run(self.store.shared().clone(), self.remotes.clone()).await;
     }
 
     /// Ends the threads; what was acknowledged is on disk already.

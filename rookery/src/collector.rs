@@ -35,6 +35,9 @@ pub fn run(args: &Args) -> Result<(), String> {
     let config = Config::load(file, args.config.is_some())?;
     config.check()?;
     if args.check_config {
+        for note in config.remotes()?.notes {
+            say(format_args!("{note}"));
+        }
         let from = if file.exists() { "is right" } else { "is not there: the defaults hold" };
         say(format_args!("{} {from}", file.display()));
         return Ok(());
@@ -115,6 +118,10 @@ impl Server {
             let collector = self.collector.clone();
             async move { collector.tidy_up().await }
         });
+        let polling = tokio::spawn({
+            let collector = self.collector.clone();
+            async move { collector.poll().await }
+        });
         let mut until = stop.clone();
         let graceful = async move {
             // An error means that nobody can say stop any more.
@@ -133,6 +140,7 @@ impl Server {
             () = deadline => Ok(()),
         };
         tidying.abort();
+        polling.abort();
         if let Err(e) = postman.await {
             tracing::error!("BUG: the postman panicked: {e}");
         }

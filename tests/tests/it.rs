@@ -28,6 +28,8 @@ mod known_series;
 mod munin_configure;
 #[path = "it/munin_corpus.rs"]
 mod munin_corpus;
+#[path = "it/munin_master.rs"]
+mod munin_master;
 #[path = "it/munin_node.rs"]
 mod munin_node;
 #[path = "it/numa.rs"]

@@ -1,0 +1,390 @@
+//! `munin.conf` as it is (munin.conf(5), Munin 2.0): the tree of groups and hosts,
+//! and what it says over the plugins' own words.
+//!
+//! Honoured: `[group;host]` and `[host.domain]` sections, `address`, `port`,
+//! `use_node_name`, `use_default_node`, `update no`, `includedir`, and overrides of
+//! attributes (`df._dev_sda1.warning 80`), also for a whole group. All else is named,
+//! line by line.
+
+use super::{Address, ListAs, PORT, Remote, Remotes, address};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The longest file that is read, bytes.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+/// The most hosts that are taken.
+const HOSTS_MAX: usize = 10_000;
+
+/// What a section says.
+#[derive(Clone, Debug, Default)]
+struct Section {
+    place: String,
+    settings: BTreeMap<String, String>,
+    overrides: Vec<(String, String)>,
+}
+
+#[derive(Default)]
+struct Reader {
+    /// By path, `group;sub;host`; a group's ends with `;`.
+    sections: BTreeMap<String, Section>,
+    /// In the order in which they came.
+    order: Vec<String>,
+    include: Option<PathBuf>,
+    notes: Vec<String>,
+    current: String,
+}
+
+/// Reads a `munin.conf` and what it includes.
+pub fn read(file: &Path) -> Result<Remotes, String> {
+    let mut reader = Reader::default();
+    reader.file(file)?;
+    if let Some(dir) = reader.include.take() {
+        let entries = std::fs::read_dir(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+        let mut files: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
+        files.retain(|f| f.is_file() && is_included(f));
+        files.sort();
+        for file in files {
+            reader.current.clear();
+            reader.file(&file)?;
+        }
+    }
+    reader.remotes()
+}
+
+/// As Munin: no hidden files, no editor's backups.
+fn is_included(file: &Path) -> bool {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    !name.starts_with(['.', '#']) && !name.ends_with('~') && !name.ends_with(".dpkg-dist")
+}
+
+impl Reader {
+    fn file(&mut self, file: &Path) -> Result<(), String> {
+        let name = file.display().to_string();
+        let fail = |e: std::io::Error| format!("{name}: {e}");
+        let len = std::fs::metadata(file).map_err(fail)?.len();
+        if len > FILE_BYTES_MAX {
+            return Err(format!("{name}: {len} bytes: more than {FILE_BYTES_MAX}"));
+        }
+        let text = std::fs::read(file).map_err(fail)?;
+        self.text(&name, &String::from_utf8_lossy(&text));
+        Ok(())
+    }
+
+    fn text(&mut self, name: &str, text: &str) {
+        let mut joined = String::new();
+        let mut first = 0;
+        for (i, line) in text.lines().enumerate() {
+            let line = without_comment(line);
+            if joined.is_empty() {
+                first = i + 1;
+            }
+            match line.trim_end().strip_suffix('\\') {
+                Some(begun) => joined.push_str(begun),
+                None => {
+                    joined.push_str(&line);
+                    let whole = std::mem::take(&mut joined);
+                    self.line(&format!("{name}:{first}"), whole.trim());
+                }
+            }
+        }
+        if !joined.trim().is_empty() {
+            self.line(&format!("{name}:{first}"), joined.trim());
+        }
+    }
+
+    fn note(&mut self, place: &str, text: &str) {
+        self.notes.push(format!("{place}: {text}"));
+    }
+
+    fn line(&mut self, place: &str, line: &str) {
+        if line.is_empty() {
+            return;
+        }
+        if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
+            self.current = path_of(name.trim());
+            self.section(place);
+            return;
+        }
+        let Some((key, value)) = line.split_once(char::is_whitespace) else {
+            self.note(place, &format!("{line:?}: a key and its value are expected"));
+            return;
+        };
+        let value = value.trim();
+        if self.current.is_empty() && self.global(place, key, value) {
+            return;
+        }
+        // Before any section, `group;host:key value` says all at once.
+        let (path, key) = match key.rsplit_once(':') {
+            Some((path, key)) => (path_of(path), key),
+            None => (self.current.clone(), key),
+        };
+        let before = std::mem::replace(&mut self.current, path);
+        self.setting(place, key, value);
+        self.current = before;
+    }
+
+    fn section(&mut self, place: &str) -> &mut Section {
+        let path = self.current.clone();
+        if !self.sections.contains_key(&path) {
+            self.order.push(path.clone());
+        }
+        let section = self.sections.entry(path).or_default();
+        if section.place.is_empty() {
+            place.clone_into(&mut section.place);
+        }
+        section
+    }
+
+    /// What stands before the first section; whether it was that.
+    fn global(&mut self, place: &str, key: &str, value: &str) -> bool {
+        match key {
+            "includedir" => self.include = Some(PathBuf::from(value)),
+            "dbdir" => {
+                self.note(place, "dbdir: the history is in `data` of collector.toml");
+            }
+            "htmldir" | "logdir" | "rundir" | "tmpldir" | "staticdir" | "cgitmpdir"
+            | "cgiurl_graph" | "rrdcached_socket" => {
+                self.note(place, &format!("{key}: there is no such file here: not needed"));
+            }
+            "graph_strategy"
+            | "html_strategy"
+            | "max_processes"
+            | "fork"
+            | "palette"
+            | "max_size_x"
+            | "max_size_y"
+            | "munin_cgi_graph_jobs"
+            | "dropdownlimit" => {
+                self.note(place, &format!("{key}: graphs are drawn when they are asked for"));
+            }
+            "timeout" | "timeout_fetch_all_nodes" | "timeout_fetch_one_node" | "update_rate" => {
+                self.note(place, &format!("{key}: say it in [[munin]]: interval, timeout"));
+            }
+            "contacts" => self.note(place, "contacts: write [[contact]] in collector.toml"),
+            key if key.starts_with("contact.") => {
+                self.note(place, &format!("{key}: write a [[contact]] in collector.toml"));
+            }
+            key if key.starts_with("tls") || key.starts_with("ssh_") => {
+                self.note(place, &format!("{key}: not honoured"));
+            }
+            key if key.contains([';', ':', '.']) => return false,
+            _ => self.note(place, &format!("{key}: not honoured")),
+        }
+        true
+    }
+
+    fn setting(&mut self, place: &str, key: &str, value: &str) {
+        if key.contains('.') {
+            let Some((service, rest)) = service_and_rest(key) else {
+                self.note(place, &format!("{key}: an attribute is expected after the last dot"));
+                return;
+            };
+            if matches!(rest.rsplit('.').next(), Some("sum" | "stack" | "graph_order"))
+                && value.contains(':')
+            {
+                self.note(place, &format!("{key}: fields of other services are not drawn yet"));
+                return;
+            }
+            let item = (service, format!("{rest} {value}"));
+            self.section(place).overrides.push(item);
+            return;
+        }
+        match key {
+            "address" | "port" | "use_node_name" | "use_default_node" | "update" => {
+                self.section(place).settings.insert(key.to_owned(), value.to_owned());
+            }
+            "notify_alias" | "contacts" | "node_order" | "group_order" | "domain_order" => {
+                self.note(place, &format!("{key}: not honoured"));
+            }
+            key if key.starts_with("tls") => self.note(place, &format!("{key}: not honoured")),
+            _ => self.note(place, &format!("{key}: not honoured")),
+        }
+    }
+
+    fn remotes(mut self) -> Result<Remotes, String> {
+        let mut nodes = Vec::new();
+        for path in std::mem::take(&mut self.order) {
+            let own = self.sections[&path].clone();
+            if path.is_empty() || path.ends_with(';') {
+                continue;
+            }
+            let groups: Vec<&Section> = self
+                .sections
+                .iter()
+                .filter(|(p, _)| p.ends_with(';') && path.starts_with(p.as_str()))
+                .map(|(_, s)| s)
+                .collect();
+            let get = |key: &str| {
+                let of = |s: &Section| s.settings.get(key).cloned();
+                of(&own).or_else(|| groups.iter().rev().find_map(|s| of(s)))
+            };
+            if get("update").is_some_and(|v| !is_yes(&v)) {
+                self.notes.push(format!("{}: [{path}]: update no: not polled", own.place));
+                continue;
+            }
+            let Some(place) = get("address") else {
+                self.notes.push(format!("{}: [{path}]: no address: not polled", own.place));
+                continue;
+            };
+            let port = match get("port").map(|p| p.parse::<u16>()) {
+                None => PORT,
+                Some(Ok(port)) => port,
+                Some(Err(_)) => return Err(format!("{}: [{path}]: port", own.place)),
+            };
+            let address: Address =
+                address(&place, Some(port)).map_err(|e| format!("{}: [{path}]: {e}", own.place))?;
+            let host = path.rsplit(';').next().unwrap_or(&path).to_owned();
+            let is_set = |key: &str| get(key).is_some_and(|v| is_yes(&v));
+            let list_as = match (is_set("use_default_node"), is_set("use_node_name")) {
+                (true, _) => ListAs::Own,
+                (_, true) => ListAs::Banner,
+                _ => ListAs::Host(host),
+            };
+            let of_groups = groups.iter().flat_map(|s| s.overrides.iter().cloned());
+            let overrides = of_groups.chain(own.overrides.iter().cloned()).collect();
+            let (interval_ms, timeout_ms) = (super::INTERVAL_MS, super::TIMEOUT_MS);
+            nodes.push(Remote { node: path, address, list_as, interval_ms, timeout_ms, overrides });
+            if nodes.len() > HOSTS_MAX {
+                return Err(format!("more than {HOSTS_MAX} hosts"));
+            }
+        }
+        Ok(Remotes { nodes, notes: self.notes })
+    }
+}
+
+/// `[group;host]` as it is; `[host.domain]` is in the group of its domain; a host
+/// without a domain in one of its own name.
+fn path_of(name: &str) -> String {
+    let name = name.trim();
+    if name.contains(';') || name.is_empty() {
+        return name.to_owned();
+    }
+    match name.split_once('.') {
+        Some((_, domain)) => format!("{domain};{name}"),
+        None => format!("{name};{name}"),
+    }
+}
+
+/// `df._dev_sda1.warning` is of service `df`; `diskstats.sda.graph_title` of the
+/// nested `diskstats.sda`: an attribute of a graph begins with `graph` or is
+/// one of the few others.
+fn service_and_rest(key: &str) -> Option<(String, String)> {
+    let (before, attribute) = key.rsplit_once('.')?;
+    if attribute.is_empty() || before.is_empty() {
+        return None;
+    }
+    let is_graphs = attribute.starts_with("graph_") || matches!(attribute, "graph" | "update");
+    if is_graphs && !before.contains('.') {
+        return Some((before.to_owned(), attribute.to_owned()));
+    }
+    match before.rsplit_once('.') {
+        Some((service, field)) if !is_graphs => {
+            Some((service.to_owned(), format!("{field}.{attribute}")))
+        }
+        _ => Some((before.to_owned(), attribute.to_owned())),
+    }
+}
+
+fn is_yes(text: &str) -> bool {
+    matches!(text.to_ascii_lowercase().as_str(), "yes" | "true" | "on" | "1" | "enable")
+}
+
+/// A line without its comment; `\#` is a `#`.
+fn without_comment(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    let mut chars = line.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' if chars.peek() == Some(&'#') => {
+                out.push('#');
+                chars.next();
+            }
+            '#' => break,
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read_text(text: &str) -> Result<Remotes, String> {
+        let mut reader = Reader::default();
+        reader.text("munin.conf", text);
+        reader.remotes()
+    }
+
+    const EXAMPLE: &str = "# A comment\n\
+        includedir /etc/munin/munin-conf.d\n\
+        dbdir /var/lib/munin\n\
+        contact.ops.command mail -s \"x\" ops\n\
+        [localhost.localdomain]\n    address 127.0.0.1\n    use_node_name yes\n\
+        [db;]\n  df._dev_sda1.warning 80 # percent\n  port 5000\n\
+        [db;db1.example.com]\n  address db1\n  df._dev_sda1.critical \\\n    95\n\
+        \x20 mysql.graph_title Our \\#1\n\
+        [db;old]\n address x\n update no\n\
+        [web1]\n address [::1]\n use_default_node yes\n sums.graph_order a=web1:load.load\n\
+        weird\n";
+
+    #[test]
+    fn a_tree_as_munin_has_it() {
+        let found = read_text(EXAMPLE).expect("reads");
+        let names: Vec<&str> = found.nodes.iter().map(|n| n.node.as_str()).collect();
+        assert_eq!(names, ["localdomain;localhost.localdomain", "db;db1.example.com", "web1;web1"]);
+        let [local, db1, web1] = &found.nodes[..] else { panic!("{found:?}") };
+        assert_eq!(local.list_as, ListAs::Banner);
+        assert_eq!(db1.address, Address::Tcp("db1:5000".to_owned()));
+        assert_eq!(db1.list_as, ListAs::Host("db1.example.com".to_owned()));
+        let item = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        assert_eq!(
+            db1.overrides,
+            [
+                item("df", "_dev_sda1.warning 80"),
+                item("df", "_dev_sda1.critical 95"),
+                item("mysql", "graph_title Our #1")
+            ]
+        );
+        assert_eq!(
+            (&web1.address, &web1.list_as),
+            (&Address::Tcp("[::1]:4949".to_owned()), &ListAs::Own)
+        );
+        let notes = found.notes.join("\n");
+        for want in [
+            "munin.conf:3: dbdir",
+            "munin.conf:4: contact.ops.command: write a [[contact]]",
+            "munin.conf:16: [db;old]: update no",
+            "munin.conf:22: sums.graph_order: fields of other services",
+            "munin.conf:23: \"weird\"",
+        ] {
+            assert!(notes.contains(want), "{want}\n{notes}");
+        }
+    }
+
+    #[test]
+    fn keys_of_overrides() {
+        let of = |key: &str| service_and_rest(key);
+        let is = |a: &str, b: &str| Some((a.to_owned(), b.to_owned()));
+        assert_eq!(of("df._dev.warning"), is("df", "_dev.warning"));
+        assert_eq!(of("df.graph_title"), is("df", "graph_title"));
+        assert_eq!(of("diskstats_iops.sda.graph_title"), is("diskstats_iops.sda", "graph_title"));
+        assert_eq!(of("diskstats_iops.sda.rdio.warning"), is("diskstats_iops.sda", "rdio.warning"));
+        assert_eq!(of(".x"), None);
+        assert_eq!(of("x."), None);
+    }
+
+    #[test]
+    fn a_bad_port_is_named() {
+        let e = read_text("[a;b]\naddress x\nport many\n").expect_err("bad");
+        assert_eq!(e, "munin.conf:1: [a;b]: port");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "[\\[\\];a-c.:# \\\\\n]{0,80}") {
+            let _ = read_text(&text);
+        }
+    }
+}
