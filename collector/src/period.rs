@@ -437,4 +437,31 @@ mod tests {
             assert_eq!(PeriodId::of(id.end_ms() - 1), id);
         }
     }
+
+    #[test]
+    fn a_month_is_made_whole_whatever_a_crash_has_left() {
+        let dir = tempfile::tempdir().expect("tmp");
+        let path = |name: &str| dir.path().join(name);
+        std::fs::write(path("2026-11.new"), b"half of a file").expect("writes");
+        std::fs::write(path("2026-11.new-journal"), b"to be rolled back").expect("writes");
+        // The WAL of a month of that name which was deleted.
+        let other = db::open_durable(&path("other"), PAGE_BYTES).expect("opens");
+        other.execute_batch("CREATE TABLE old(x)").expect("writes");
+        std::fs::copy(path("other-wal"), path("2026-11.sqlite-wal")).expect("copies");
+        drop(other);
+        let periods = Periods::open(dir.path()).expect("opens");
+        assert!(periods.newest_first().is_empty(), "what is not whole is no month");
+        let id = PeriodId::of(1_795_996_799_999);
+        let tables = |period: &Period| {
+            period.with_reader(|conn| {
+                let sql = "SELECT group_concat(name) FROM sqlite_schema WHERE type = 'table'";
+                let names = conn.query_row(sql, [], |r| r.get::<_, String>(0));
+                names.map_err(|e| StoreError::db(period.path(), e))
+            })
+        };
+        assert_eq!(tables(&periods.get_or_new(id).expect("made")).expect("reads"), "block");
+        assert!(!path("2026-11.new").exists());
+        let again = Periods::open(dir.path()).expect("opens");
+        assert_eq!(again.newest_first().len(), 1);
+    }
 }
