@@ -333,31 +333,10 @@ impl Periods {
             return Ok(period.clone());
         }
         let period = Arc::new(Period::new(self.dir.join(format!("{}.sqlite", id.name()))));
-        self.make(&period.path, &self.dir.join(format!("{}.new", id.name())))?;
+        // Readers must find the table.
+        db::make_whole(&period.path, SCHEMA, |path| db::open_shrinking(path, PAGE_BYTES))?;
         open.insert(id, period.clone());
         Ok(period)
-    }
-
-    /// Makes a month's file: under its name it is whole from the first moment,
-    /// for readers could neither mend one that a crash has left half-made nor
-    /// do without its table.
-    fn make(&self, path: &Path, unfinished: &Path) -> Result<(), StoreError> {
-        const PARTS: [&str; 4] = ["", "-wal", "-shm", "-journal"];
-        let remove_all = |path: &Path, suffixes: &[&str]| {
-            suffixes.iter().try_for_each(|s| disk::remove(&disk::with_suffix(path, s)))
-        };
-        remove_all(unfinished, &PARTS)?;
-        let conn = db::open_shrinking(unfinished, PAGE_BYTES)?;
-        conn.execute_batch(SCHEMA)
-            .and_then(|()| db::checkpoint(&conn))
-            .map_err(|e| StoreError::db(unfinished, e))?;
-        drop(conn);
-        remove_all(unfinished, &PARTS[1..])?;
-        // What a month that was deleted has left would be taken for this one's.
-        remove_all(path, &PARTS[1..])?;
-        disk::sync_parent(path)?;
-        std::fs::rename(unfinished, path).map_err(|e| StoreError::io(path, e))?;
-        disk::sync_parent(path)
     }
 
     /// Deletes a month. Whoever reads it at the moment still can.
