@@ -52,7 +52,7 @@ fn limited(program: &Path) -> Command {
 
 /// What a plugin gave, by both.
 struct Both {
-    /// config, fetch, and fetch again after the agent's.
+    /// config, fetch, and fetch again after the agent's if that was another.
     munin: [Output; 3],
     /// config, fetch.
     ours: [Output; 2],
@@ -69,7 +69,8 @@ fn ask(plugins: &Path, agent_toml: &Path, name: &str) -> Both {
     };
     let (config, our_config) = (munin(&["config"]), ours("config"));
     let (fetch, our_fetch) = (munin(&[]), ours("fetch"));
-    Both { munin: [config, fetch, munin(&[])], ours: [our_config, our_fetch] }
+    let again = if fetch.stdout == our_fetch.stdout { fetch.clone() } else { munin(&[]) };
+    Both { munin: [config, fetch, again], ours: [our_config, our_fetch] }
 }
 
 /// The last value of each field.
