@@ -14,12 +14,15 @@ pub mod glob;
 pub mod machine;
 pub mod message;
 pub mod output;
+pub mod quorum;
 pub mod rate;
 pub mod rpn;
 pub mod rules;
 
 pub use channels::{ContactConfig, MailConfig, Notifier, SendError};
-pub use machine::{FieldView, HostView, Machine, Plan, Problem, ServiceView, Settings};
+pub use machine::{
+    Acknowledgement, Downtime, FieldView, HostView, Machine, Plan, Problem, ServiceView, Settings,
+};
 pub use output::{
     FieldValue, Notice, NoticeKind, Output, RecordState, StateRecord, Status, Transition,
     TransitionKind,

@@ -58,15 +58,21 @@ pub fn line(text: &str) -> String {
 
 /// `db1/mysql`, or `db1`: the tail that all subjects of an incident share.
 pub fn place(notice: &Notice) -> String {
+    let group = if notice.of_group { "group " } else { "" };
     match &notice.service {
-        Some(service) => line(&format!("{}/{service}", notice.node)),
-        None => line(&notice.node),
+        Some(service) => line(&format!("{group}{}/{service}", notice.node)),
+        None => line(&format!("{group}{}", notice.node)),
     }
 }
 
 /// The subject: the state first, the place last.
 pub fn subject(notice: &Notice) -> String {
-    format!("{} {}", notice.state, place(notice))
+    match notice.kind {
+        NoticeKind::Acknowledgement => format!("ACKNOWLEDGED {}", place(notice)),
+        NoticeKind::Problem | NoticeKind::Recovery => {
+            format!("{} {}", notice.state, place(notice))
+        }
+    }
 }
 
 /// The page of what the notice is about.
@@ -74,6 +80,7 @@ pub fn link(notice: &Notice, base_url: &str) -> String {
     let base = base_url.trim_end_matches('/');
     let node = utf8_percent_encode(&notice.node, SEGMENT);
     match &notice.service {
+        _ if notice.of_group => format!("{base}/group/{node}"),
         Some(service) => format!("{base}/node/{node}/{}", utf8_percent_encode(service, SEGMENT)),
         None => format!("{base}/node/{node}"),
     }
@@ -101,16 +108,21 @@ fn write_body(out: &mut String, notice: &Notice, base_url: &str) -> std::fmt::Re
     let what = match &notice.service {
         Some(service) if notice.title.is_empty() => line(service),
         Some(service) => format!("{} ({})", line(&notice.title), line(service)),
+        None if notice.of_group => "nodes that do not report".to_owned(),
         None => "the node itself".to_owned(),
     };
     writeln!(out, "{}", summary(notice))?;
     writeln!(out)?;
     writeln!(out, "What:     {what}")?;
-    writeln!(out, "Where:    {}", line(&notice.node))?;
+    let group = if notice.of_group { "group " } else { "" };
+    writeln!(out, "Where:    {group}{}", line(&notice.node))?;
     let lasted = span(notice.time_ms.saturating_sub(notice.since_ms));
     match notice.kind {
         NoticeKind::Problem => {
             writeln!(out, "Since:    {} ({lasted} before this)", time(notice.since_ms))?;
+        }
+        NoticeKind::Acknowledgement => {
+            writeln!(out, "Since:    {} ({lasted})", time(notice.since_ms))?;
         }
         NoticeKind::Recovery => writeln!(
             out,
@@ -161,6 +173,7 @@ pub(crate) mod tests {
             sequence,
             kind,
             node: "db1".to_owned(),
+            of_group: false,
             service: Some("my sql".to_owned()),
             title: "MySQL connections".to_owned(),
             state: Status::Service(state),

@@ -1,5 +1,6 @@
 //! What the machine says: to the history, to the log, to people.
 
+use crate::machine::{Acknowledgement, Downtime};
 use rookery_plugins::{HostState, State, TimeMs};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -76,7 +77,7 @@ pub struct Transition {
     pub text: String,
 }
 
-/// Problem or recovery.
+/// What a notice is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum NoticeKind {
@@ -84,6 +85,8 @@ pub enum NoticeKind {
     Problem,
     /// It is right again.
     Recovery,
+    /// Somebody is on it.
+    Acknowledgement,
 }
 
 impl NoticeKind {
@@ -92,6 +95,7 @@ impl NoticeKind {
         match self {
             NoticeKind::Problem => "PROBLEM",
             NoticeKind::Recovery => "RECOVERY",
+            NoticeKind::Acknowledgement => "ACKNOWLEDGEMENT",
         }
     }
 }
@@ -123,8 +127,11 @@ pub struct Notice {
     pub sequence: u32,
     /// Problem or recovery.
     pub kind: NoticeKind,
-    /// The node.
+    /// The node; or the group.
     pub node: String,
+    /// Whether `node` names a group with a quorum.
+    #[serde(default)]
+    pub of_group: bool,
     /// The service; `None` when it is about the node itself.
     pub service: Option<String>,
     /// The service's title.
@@ -151,7 +158,7 @@ pub struct Notice {
 /// What must be kept for a restart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StateRecord {
-    /// `host/NODE` or `service/NODE/SERVICE`.
+    /// `host/NODE`, `service/NODE/SERVICE`, `downtime/ID` or `pool/GROUP/SERVICE`.
     pub key: String,
     /// What it is, to be given back to [`crate::Machine::restore`].
     pub state: RecordState,
@@ -188,6 +195,9 @@ pub enum RecordState {
         /// The incident that is open.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         incident: Option<Incident>,
+        /// Who is on it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        acknowledged: Option<Acknowledgement>,
     },
     /// A service.
     Service {
@@ -213,11 +223,28 @@ pub enum RecordState {
         /// The incident that is open.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         incident: Option<Incident>,
+        /// Who is on it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        acknowledged: Option<Acknowledgement>,
         /// The time of the latest evaluation, ms.
         last_ms: TimeMs,
         /// The fields that are not OK.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         fields: Vec<FieldValue>,
+    },
+    /// A downtime.
+    Downtime {
+        /// It.
+        downtime: Downtime,
+    },
+    /// A group whose quorum was reached, and told.
+    Pool {
+        /// The group.
+        group: String,
+        /// The service; `None`: its nodes are DOWN.
+        service: Option<String>,
+        /// The incident that is open.
+        incident: Incident,
     },
     /// Forgotten: the record can be deleted.
     Gone,

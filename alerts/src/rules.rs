@@ -17,17 +17,23 @@
 //! [[rule]]
 //! node = "test*"
 //! enabled = false            # silence
+//!
+//! [[rule]]
+//! group = "web"
+//! quorum = "20%"             # or a number of nodes: fewer of the group are not told
 //! ```
 //!
 //! Every rule that matches is applied, key by key; later ones win, and all win
 //! over the plugin's own `warning` and `critical`. Files are read in the order
 //! of their names. A rule that names neither service nor field also holds for
-//! the node itself: its contacts are told that it is DOWN, and
-//! `enabled = false` silences that too. Mind that Nagios' `10` also alerts below 0; write `~:10`
-//! for an upper limit only. A service is as patient as the least patient of
-//! its fields with limits, and is told to the contacts of all of them.
+//! the node itself: its contacts are told that it is DOWN,
+//! `enabled = false` silences that too, and `quorum` counts those that are DOWN.
+//! Mind that Nagios' `10` also alerts below 0; write `~:10` for an upper limit
+//! only. A service is as patient as the least patient of its fields with limits,
+//! and is told to the contacts of all of them.
 
 use crate::glob::Patterns;
+use crate::quorum::Quorum;
 use rookery_plugins::{FieldSpec, Range, config};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use std::collections::BTreeMap;
@@ -62,6 +68,8 @@ pub struct Rule {
     pub enabled: Option<bool>,
     /// Names of contacts; empty means all.
     pub contacts: Option<Vec<String>>,
+    /// Told of the group, and only when so many of its nodes have the problem.
+    pub quorum: Option<Quorum>,
     /// What a notice carries along.
     pub labels: BTreeMap<String, String>,
 }
@@ -93,6 +101,8 @@ pub struct Terms {
     pub enabled: bool,
     /// Names of contacts; empty means all.
     pub contacts: Vec<String>,
+    /// How many nodes of the group must have it; `None`: each is told by itself.
+    pub quorum: Option<Quorum>,
     /// What a notice carries along.
     pub labels: BTreeMap<String, String>,
     /// What is wrong with the plugin's own limits.
@@ -112,7 +122,7 @@ impl Rules {
                 if rule.sets_nothing() {
                     return Err(format!(
                         "{name}: rule {} sets nothing: give it warning, critical, \
-                         max_check_attempts, unknown_limit, enabled, contacts or labels",
+                         max_check_attempts, unknown_limit, enabled, contacts, quorum or labels",
                         i + 1
                     ));
                 }
@@ -213,6 +223,7 @@ impl Rule {
         if let Some(contacts) = &self.contacts {
             terms.contacts.clone_from(contacts);
         }
+        terms.quorum = self.quorum.or(terms.quorum);
         terms.labels.extend(self.labels.iter().map(|(k, v)| (k.clone(), v.clone())));
     }
 }
@@ -270,7 +281,7 @@ mod tests {
             .map(|l| l.trim_start_matches("//!"))
             .collect();
         let rules = load(&lines.join("\n")).expect("loads");
-        assert_eq!(rules.len(), 2);
+        assert_eq!(rules.len(), 3);
         let f = FieldSpec::gauge("connections", "").limits("10", "20");
         let t = rules.terms("db1", "", "mysql_x", &f);
         assert_eq!(t.warning, Some("~:800".parse().expect("range")));

@@ -9,6 +9,7 @@
 //! A copy takes its place by a rename; what the source has lost stays.
 
 use crate::db;
+use crate::disk::{remove, with_suffix};
 use crate::offline::databases;
 use crate::store::StoreError;
 use serde::{Deserialize, Serialize};
@@ -161,12 +162,6 @@ fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
 /// `None`: the file is gone.
 fn mark_of(path: &Path) -> Result<Option<Mark>, StoreError> {
     let about = |path: &Path| match std::fs::metadata(path) {
@@ -207,11 +202,4 @@ fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
 
 fn sync_dir(dir: &Path) -> Result<(), StoreError> {
     File::open(dir).and_then(|d| d.sync_all()).map_err(|e| StoreError::io(dir, e))
-}
-
-fn remove(path: &Path) -> Result<(), StoreError> {
-    match std::fs::remove_file(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(StoreError::io(path, e)),
-        _ => Ok(()),
-    }
 }

@@ -200,6 +200,11 @@ pub struct Catalog {
     nodes: Arc<RwLock<Nodes>>,
     layouts: HashMap<LayoutId, Arc<LayoutIndex>>,
     specs: HashMap<String, (i64, Arc<ServiceSpec>)>,
+    /// A transaction was begun. When the database says that there is none,
+    /// SQLite has rolled it back by itself, as it does when the disk fails.
+    begun: bool,
+    /// What is in memory may not be in the database.
+    stale: bool,
 }
 
 /// All nodes, by name and by number.
@@ -241,7 +246,7 @@ impl Catalog {
     pub fn open(dir: &Path) -> Result<Catalog, StoreError> {
         let path = dir.join("catalog.sqlite");
         let err = |e| StoreError::db(&path, e);
-        let conn = db::open_durable(&path, 4096).map_err(err)?;
+        let conn = db::open_durable(&path, 4096)?;
         conn.execute_batch(SCHEMA).map_err(err)?;
         Catalog::of(path, conn)
     }
@@ -262,6 +267,8 @@ impl Catalog {
             nodes: Arc::default(),
             layouts: HashMap::new(),
             specs: HashMap::new(),
+            begun: false,
+            stale: false,
         };
         catalog.load().map_err(err)?;
         Ok(catalog)
@@ -380,41 +387,63 @@ impl Catalog {
         if done.is_err() {
             // The first error is the one to tell. Memory is ahead of the
             // database now: what stands there holds.
+            self.stale = true;
             let _ = self.conn.execute_batch("ROLLBACK TO one");
-            self.reload()?;
+            self.refresh()?;
         }
-        self.conn.execute_batch("RELEASE one").map_err(err)?;
+        if let Err(e) = self.conn.execute_batch("RELEASE one") {
+            self.stale = true;
+            return done.and(Err(err(e)));
+        }
         done
     }
 
     fn begin(&mut self) -> Result<(), StoreError> {
-        if !self.conn.is_autocommit() {
-            return Ok(());
+        if self.begun {
+            return if self.conn.is_autocommit() { Err(self.rolled_back()) } else { Ok(()) };
         }
-        self.conn.execute_batch("BEGIN IMMEDIATE").map_err(|e| StoreError::db(&self.path, e))
-    }
-
-    /// Puts on disk all that was taken since the last time. After an error
-    /// nothing of it counts.
-    pub fn commit(&mut self) -> Result<(), StoreError> {
-        // Fast path: frames with nothing but rows.
-        if self.conn.is_autocommit() {
-            return Ok(());
-        }
-        let done = self.conn.execute_batch("COMMIT");
-        if let Err(e) = done {
-            let _ = self.conn.execute_batch("ROLLBACK");
-            self.reload()?;
-            return Err(StoreError::db(&self.path, e));
-        }
+        self.conn.execute_batch("BEGIN IMMEDIATE").map_err(|e| StoreError::db(&self.path, e))?;
+        self.begun = true;
         Ok(())
     }
 
-    /// Reads everything anew.
-    fn reload(&mut self) -> Result<(), StoreError> {
-        self.layouts.clear();
-        self.specs.clear();
-        self.load().map_err(|e| StoreError::db(&self.path, e))
+    fn rolled_back(&self) -> StoreError {
+        let path = self.path.display();
+        StoreError::Other(format!("{path}: could not be written: send all of it again"))
+    }
+
+    /// Puts on disk all that was taken since the last time. After an error
+    /// nothing of it counts: what was taken must not be kept either.
+    pub fn commit(&mut self) -> Result<(), StoreError> {
+        // Fast path: frames with nothing but rows.
+        if !self.begun && !self.stale {
+            return Ok(());
+        }
+        let is_lost = self.stale || self.conn.is_autocommit();
+        let done = if is_lost {
+            Err(self.rolled_back())
+        } else {
+            self.conn.execute_batch("COMMIT").map_err(|e| StoreError::db(&self.path, e))
+        };
+        self.begun = false;
+        if done.is_err() {
+            self.stale = true;
+            // There may be nothing to roll back any more.
+            let _ = self.conn.execute_batch("ROLLBACK");
+        }
+        done
+    }
+
+    /// Reads everything anew if what is known may not be in the database;
+    /// before frames are checked against it.
+    pub fn refresh(&mut self) -> Result<(), StoreError> {
+        if self.stale {
+            self.layouts.clear();
+            self.specs.clear();
+            self.load().map_err(|e| StoreError::db(&self.path, e))?;
+            self.stale = false;
+        }
+        Ok(())
     }
 
     /// Moves the WAL into the database.
@@ -608,4 +637,28 @@ fn for_each(
         row(r)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_sqlite_rolled_back_by_itself_does_not_count() {
+        let dir = tempfile::tempdir().expect("tmp");
+        let mut catalog = Catalog::open(dir.path()).expect("opens");
+        catalog.node("lost").expect("taken");
+        // As it does when a page cannot be read or written.
+        catalog.conn.execute_batch("ROLLBACK").expect("rolls back");
+        assert!(catalog.node("next").is_err(), "not as if nothing had been before");
+        assert!(catalog.commit().is_err(), "what stood before it is lost");
+        catalog.refresh().expect("reads");
+        assert!(catalog.view().get("lost").is_none());
+        let id = catalog.node("kept").expect("taken").id;
+        catalog.commit().expect("commits");
+        drop(catalog);
+        let catalog = Catalog::open(dir.path()).expect("opens");
+        let nodes: Vec<_> = catalog.view().all().iter().map(|n| (n.name.clone(), n.id)).collect();
+        assert_eq!(nodes, [("kept".to_owned(), id)]);
+    }
 }

@@ -3,6 +3,7 @@
 //! An empty or absent file works: pages on 127.0.0.1:4950, the history in
 //! `/var/lib/rookery`, nobody told.
 
+use crate::disk;
 use crate::retain::Keep;
 use rookery_alerts::{ContactConfig, MailConfig, Notifier, Rules, Settings};
 use rookery_plugins::config as words;
@@ -212,6 +213,9 @@ pub fn token(config: &Config) -> Result<String, String> {
         .open(&path)
         .map_err(fail)?;
     file.write_all(format!("{token}\n").as_bytes()).map_err(fail)?;
+    // Agents are given it: it must be the same after a power cut.
+    file.sync_all().map_err(fail)?;
+    disk::sync_parent(&path).map_err(|e| e.to_string())?;
     Ok(token)
 }
 

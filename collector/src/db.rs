@@ -1,5 +1,7 @@
 //! How Rookery opens SQLite databases.
 
+use crate::disk;
+use crate::store::StoreError;
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 use std::time::Duration;
@@ -9,30 +11,42 @@ const BUSY_WAIT: Duration = Duration::from_secs(30);
 
 /// Opens a database to be written, made if it is not there: WAL, every commit
 /// on disk before it returns.
-pub fn open_durable(path: &Path, page_bytes: u32) -> rusqlite::Result<Connection> {
-    let conn = Connection::open(path)?;
-    conn.busy_timeout(BUSY_WAIT)?;
-    conn.pragma_update(None, "page_size", page_bytes)?;
-    make_durable(conn)
+pub fn open_durable(path: &Path, page_bytes: u32) -> Result<Connection, StoreError> {
+    open(path, page_bytes, |_| Ok(()))
 }
 
 /// As [`open_durable`]; a new database can give freed pages back
 /// (`PRAGMA incremental_vacuum`).
-pub fn open_shrinking(path: &Path, page_bytes: u32) -> rusqlite::Result<Connection> {
-    let conn = Connection::open(path)?;
-    conn.busy_timeout(BUSY_WAIT)?;
-    conn.pragma_update(None, "page_size", page_bytes)?;
-    // Takes effect before the first page is written; later it would only write
-    // the file anew.
-    if conn.query_row("PRAGMA page_count", [], |r| r.get::<_, i64>(0))? == 0 {
-        conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
-    }
-    make_durable(conn)
+pub fn open_shrinking(path: &Path, page_bytes: u32) -> Result<Connection, StoreError> {
+    open(path, page_bytes, |conn| {
+        // Takes effect before the first page is written; later it would only
+        // write the file anew.
+        if conn.query_row("PRAGMA page_count", [], |r| r.get::<_, i64>(0))? == 0 {
+            conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+        }
+        Ok(())
+    })
 }
 
-fn make_durable(conn: Connection) -> rusqlite::Result<Connection> {
-    conn.pragma_update(None, "journal_mode", "WAL")?;
-    conn.pragma_update(None, "synchronous", "FULL")?;
+fn open(
+    path: &Path,
+    page_bytes: u32,
+    prepare: impl FnOnce(&Connection) -> rusqlite::Result<()>,
+) -> Result<Connection, StoreError> {
+    disk::believe_only_the_disk(&disk::with_suffix(path, "-wal"))?;
+    let open = || -> rusqlite::Result<Connection> {
+        let conn = Connection::open(path)?;
+        conn.busy_timeout(BUSY_WAIT)?;
+        conn.pragma_update(None, "page_size", page_bytes)?;
+        prepare(&conn)?;
+        conn.pragma_update(None, "journal_mode", "WAL")?;
+        conn.pragma_update(None, "synchronous", "FULL")?;
+        Ok(conn)
+    };
+    let conn = open().map_err(|e| StoreError::db(path, e))?;
+    // The database and its WAL are there now. SQLite syncs their folder, too,
+    // but does not say when that fails.
+    disk::sync_parent(path)?;
     Ok(conn)
 }
 

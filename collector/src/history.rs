@@ -5,6 +5,7 @@
 //! nothing of files, chunks or the head, so that another engine can take the
 //! store's place.
 
+use rookery_alerts::{Acknowledgement, Downtime};
 use rookery_plugins::{FieldSpec, FieldType, HostState, Kind, ServiceSpec, State, TimeMs, Value};
 use serde::Serialize;
 use std::sync::Arc;
@@ -243,6 +244,17 @@ pub struct ServiceState {
     pub since_ms: TimeMs,
     /// `user is 93.10 (outside ~:80)`; empty when OK.
     pub text: String,
+    /// Who is on it.
+    pub acknowledged: Option<Acknowledgement>,
+    /// The downtime that it is in.
+    pub downtime: Option<Downtime>,
+}
+
+impl ServiceState {
+    /// Whether somebody is on it, or it is meant to be so.
+    pub fn is_handled(&self) -> bool {
+        self.acknowledged.is_some() || self.downtime.is_some()
+    }
 }
 
 /// Something that is wrong now.
@@ -277,6 +289,9 @@ pub trait States: Send + Sync {
         service: &str,
         field: &str,
     ) -> (Option<String>, Option<String>);
-    /// All that is not OK or UP, worst first, then newest first.
+    /// All that is not OK or UP: what nobody handles yet first, then worst first,
+    /// then newest first.
     fn problems(&self) -> Vec<Problem>;
+    /// The downtimes that are, or are to come.
+    fn downtimes(&self) -> Vec<Downtime>;
 }

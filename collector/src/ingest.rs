@@ -4,6 +4,7 @@
 //! 401: wrong or no token. 409: say first what these layouts are. 413: too
 //! large. 503: not now (too much waits, or the disk failed); try again.
 
+use crate::auth::Auth;
 use crate::json;
 use crate::store::{Shared, StoreError, now_ms};
 use axum::Router;
@@ -20,29 +21,23 @@ use std::sync::atomic::Ordering;
 /// Samples further ahead of our clock than this are refused: a day.
 pub const FUTURE_MS_MAX: TimeMs = 86_400_000;
 
+/// What those are told who may not write.
+pub const NO_TOKEN: &str =
+    "wrong or missing token: send \"Authorization: Bearer TOKEN\" with the collector's token";
+
 /// What the handlers need.
 #[derive(Clone)]
 pub struct Ingest {
     shared: Arc<Shared>,
-    /// `Bearer TOKEN`; `None`: whoever reaches the port may write.
-    authorization: Option<Arc<str>>,
+    auth: Auth,
 }
 
 /// The routes that write: `/api/v1/ingest` and `/api/v1/seal`.
-pub fn router(shared: Arc<Shared>, token: Option<&str>) -> Router {
-    let authorization = token.map(|t| format!("Bearer {t}").into());
+pub fn router(shared: Arc<Shared>, auth: Auth) -> Router {
     Router::new()
         .route("/api/v1/ingest", post(ingest))
         .route("/api/v1/seal", post(seal))
-        .with_state(Ingest { shared, authorization })
-}
-
-fn is_allowed(ingest: &Ingest, headers: &HeaderMap) -> bool {
-    let Some(wanted) = &ingest.authorization else { return true };
-    let given = headers.get(header::AUTHORIZATION).map_or(&b""[..], |v| v.as_bytes());
-    // Not cut short at the first difference: the time tells nothing.
-    given.len() == wanted.len()
-        && given.iter().zip(wanted.bytes()).fold(0, |acc, (a, b)| acc | (a ^ b)) == 0
+        .with_state(Ingest { shared, auth })
 }
 
 fn failure(status: StatusCode, text: &str) -> Response {
@@ -51,14 +46,11 @@ fn failure(status: StatusCode, text: &str) -> Response {
 }
 
 fn unauthorized() -> Response {
-    failure(
-        StatusCode::UNAUTHORIZED,
-        "wrong or missing token: send \"Authorization: Bearer TOKEN\" with the collector's token",
-    )
+    failure(StatusCode::UNAUTHORIZED, NO_TOKEN)
 }
 
 async fn ingest(State(ingest): State<Ingest>, request: Request<Body>) -> Response {
-    if !is_allowed(&ingest, request.headers()) {
+    if !ingest.auth.allows(request.headers()) {
         ingest.shared.stats.refused.fetch_add(1, Ordering::Relaxed);
         return unauthorized();
     }
@@ -150,7 +142,7 @@ pub(crate) fn check_time(t: TimeMs, now: TimeMs) -> Result<(), String> {
 }
 
 async fn seal(State(ingest): State<Ingest>, headers: HeaderMap) -> Response {
-    if !is_allowed(&ingest, &headers) {
+    if !ingest.auth.allows(&headers) {
         return unauthorized();
     }
     let Some(answer) = ingest.shared.queue.seal_all() else {

@@ -14,6 +14,7 @@
 //! A position is `segment << 32 | n`, n counting the segment's frames from 1.
 
 use crate::db;
+use crate::disk;
 use crate::store::StoreError;
 use rusqlite::{Connection, config::DbConfig};
 use std::path::{Path, PathBuf};
@@ -46,7 +47,7 @@ impl Journal {
         sealed_to: Position,
         mut replay: impl FnMut(Position, &[u8]) -> Result<(), StoreError>,
     ) -> Result<Journal, StoreError> {
-        std::fs::create_dir_all(dir).map_err(|e| StoreError::io(dir, e))?;
+        disk::make_dir(dir)?;
         let mut last = sealed_to >> 32;
         for segment in segments(dir)? {
             replay_segment(&segment_path(dir, segment), segment, &mut replay)?;
@@ -157,16 +158,16 @@ fn segments(dir: &Path) -> Result<Vec<u64>, StoreError> {
 
 fn begin_segment(dir: &Path, segment: u64) -> Result<Connection, StoreError> {
     let path = segment_path(dir, segment);
-    let open = || -> rusqlite::Result<Connection> {
-        let conn = db::open_durable(&path, PAGE_BYTES)?;
+    let conn = db::open_durable(&path, PAGE_BYTES)?;
+    let prepare = || -> rusqlite::Result<()> {
         conn.pragma_update(None, "wal_autocheckpoint", 0)?;
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         conn.execute_batch(
             "CREATE TABLE IF NOT EXISTS j(id INTEGER PRIMARY KEY, frames BLOB NOT NULL)",
-        )?;
-        Ok(conn)
+        )
     };
-    open().map_err(|e| StoreError::db(&path, e))
+    prepare().map_err(|e| StoreError::db(&path, e))?;
+    Ok(conn)
 }
 
 fn replay_segment(
@@ -175,7 +176,7 @@ fn replay_segment(
     replay: &mut impl FnMut(Position, &[u8]) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let err = |e| StoreError::db(path, e);
-    let conn = db::open_durable(path, PAGE_BYTES).map_err(err)?;
+    let conn = db::open_durable(path, PAGE_BYTES)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(err)?;
     conn.execute_batch(
         "CREATE TABLE IF NOT EXISTS j(id INTEGER PRIMARY KEY, frames BLOB NOT NULL)",
@@ -224,17 +225,8 @@ fn frames(mut blob: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 fn remove(path: &Path) -> Result<(), StoreError> {
-    for suffix in ["", "-wal", "-shm"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        match std::fs::remove_file(&name) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(StoreError::io(Path::new(&name), e));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
+    let parts = ["", "-wal", "-shm"];
+    parts.iter().try_for_each(|suffix| disk::remove(&disk::with_suffix(path, suffix)))
 }
 
 #[cfg(test)]

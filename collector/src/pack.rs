@@ -10,7 +10,7 @@
 use crate::catalog::LayoutIndex;
 use crate::chunk::{ColumnBuf, Encoder, Rows};
 use crate::head::HeadBlock;
-use crate::period::{BlockRow, NewBlock, Period, insert_block};
+use crate::period::{BlockRow, NewBlock, Period, insert_block, insert_digests};
 use crate::store::StoreError;
 use rookery_plugins::{Kind, LayoutId, TimeMs};
 use rusqlite::{Connection, params};
@@ -170,6 +170,7 @@ fn replace(
             n_rows: times.len(),
             position: whole.last_position,
             data: &data,
+            digests: encoder.digests(),
         };
         insert_block(&tx, &new).map_err(err)?;
     }
@@ -200,12 +201,14 @@ pub(crate) fn rewrite(
     };
     let mut data = Vec::new();
     encoder.encode(&input, 0..n, LEVEL, &mut data);
-    conn.execute(
-        "UPDATE block SET data = ?2, col_from = 0, col_to = ?3 WHERE id = ?1",
-        params![id, data, n as i64],
-    )
-    .map(drop)
-    .map_err(|e| StoreError::db(period.path(), e))
+    let write = || -> rusqlite::Result<()> {
+        let tx = conn.unchecked_transaction()?;
+        let sql = "UPDATE block SET data = ?2, col_from = 0, col_to = ?3 WHERE id = ?1";
+        tx.execute(sql, params![id, data, n as i64])?;
+        insert_digests(&tx, id, encoder.digests())?;
+        tx.commit()
+    };
+    write().map_err(|e| StoreError::db(period.path(), e))
 }
 
 /// Cuts ascending times into blocks: where the last day ends that fits, else

@@ -2,17 +2,20 @@
 //!
 //! `periods/YYYY-MM.sqlite`. Table `block`: one row for all columns (or, after
 //! re-packing, some) of one layout of one node over a span of time; `data` is a
-//! block as `docs/history-format.md` describes it. A month that is over is not
+//! block as `docs/history-format.md` describes it. Table `digest`: what long
+//! blocks say by half days; it goes with its block. A month that is over is not
 //! written again except by re-packing and by late samples.
 
-use crate::chunk::{Block, ChunkError, ReadAt};
+use crate::chunk::{Block, ChunkError, Digest, DigestPart, ReadAt};
 use crate::db;
+use crate::disk;
 use crate::store::StoreError;
 use rookery_plugins::{LayoutId, TimeMs};
 use rusqlite::blob::Blob;
 use rusqlite::{Connection, params};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -27,6 +30,13 @@ CREATE INDEX IF NOT EXISTS block_at
   ON block(node, layout, t_from, t_to, col_from, col_to, level, n_rows, position);
 CREATE INDEX IF NOT EXISTS block_position ON block(position);
 CREATE INDEX IF NOT EXISTS block_loose ON block(node, layout, n_rows) WHERE level = 0;
+CREATE TABLE IF NOT EXISTS digest(
+  block INTEGER NOT NULL, col_from INTEGER NOT NULL, col_to INTEGER NOT NULL,
+  data BLOB NOT NULL, PRIMARY KEY(block, col_from)) WITHOUT ROWID;
+CREATE TRIGGER IF NOT EXISTS block_deleted AFTER DELETE ON block
+  BEGIN DELETE FROM digest WHERE block = old.id; END;
+CREATE TRIGGER IF NOT EXISTS block_changed AFTER UPDATE OF data ON block
+  BEGIN DELETE FROM digest WHERE block = old.id; END;
 ";
 const PAGE_BYTES: u32 = 4096;
 
@@ -136,7 +146,7 @@ pub struct NewBlock<'a> {
     /// 0: as it was frozen; 1: re-packed.
     pub level: i64,
     /// Its columns.
-    pub cols: std::ops::Range<usize>,
+    pub cols: Range<usize>,
     /// Time of the first and the last row.
     pub span: (TimeMs, TimeMs),
     /// How many rows.
@@ -145,6 +155,8 @@ pub struct NewBlock<'a> {
     pub position: u64,
     /// The encoded block.
     pub data: &'a [u8],
+    /// Its digests.
+    pub digests: &'a [DigestPart],
 }
 
 /// One month's file.
@@ -165,12 +177,9 @@ impl Period {
 
     /// Opens it to be written; for the sealer.
     pub fn writer(&self) -> Result<Connection, StoreError> {
-        let open = || -> rusqlite::Result<Connection> {
-            let conn = db::open_shrinking(&self.path, PAGE_BYTES)?;
-            conn.execute_batch(SCHEMA)?;
-            Ok(conn)
-        };
-        open().map_err(|e| StoreError::db(&self.path, e))
+        let conn = db::open_shrinking(&self.path, PAGE_BYTES)?;
+        conn.execute_batch(SCHEMA).map_err(|e| StoreError::db(&self.path, e))?;
+        Ok(conn)
     }
 
     /// Runs `f` with a connection of the pool, inside of one transaction: a
@@ -256,6 +265,32 @@ impl Period {
         run().map_err(|e| StoreError::db(&self.path, e))
     }
 
+    /// The digests of a block that speak of any of these columns; none: the block
+    /// has none, or its file is older than digests are.
+    pub fn digests(
+        &self,
+        conn: &Connection,
+        id: i64,
+        cols: &Range<usize>,
+    ) -> Result<Vec<Digest>, StoreError> {
+        let err = |e| StoreError::db(&self.path, e);
+        let sql = "SELECT data FROM digest WHERE block = ?1 AND col_from < ?3 AND col_to > ?2";
+        let mut stmt = match conn.prepare_cached(sql) {
+            Ok(stmt) => stmt,
+            Err(_) if !has_digests(conn).map_err(err)? => return Ok(vec![]),
+            Err(e) => return Err(err(e)),
+        };
+        let args = params![id, cols.start as i64, cols.end as i64];
+        let mut rows = stmt.query(args).map_err(err)?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next().map_err(err)? {
+            let bytes = row.get_ref(0).and_then(|v| Ok(v.as_blob()?)).map_err(err)?;
+            let digest = Digest::open(bytes);
+            found.push(digest.map_err(|e| StoreError::chunk(&self.path, id, e))?);
+        }
+        Ok(found)
+    }
+
     /// Opens a block's data where it lies.
     pub fn open_block<'c>(
         &self,
@@ -283,6 +318,23 @@ impl ReadAt for BlobReader<'_> {
     }
 }
 
+/// Whether the file is not older than digests are.
+pub fn has_digests(conn: &Connection) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'digest')";
+    conn.query_row(sql, [], |r| r.get(0))
+}
+
+/// Puts a block's digests beside it; inside of the transaction that wrote it.
+pub fn insert_digests(conn: &Connection, id: i64, parts: &[DigestPart]) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO digest(block, col_from, col_to, data) VALUES (?1, ?2, ?3, ?4)";
+    let mut stmt = conn.prepare_cached(sql)?;
+    for part in parts {
+        let cols = (part.cols.start as i64, part.cols.end as i64);
+        stmt.execute(params![id, cols.0, cols.1, part.bytes])?;
+    }
+    Ok(())
+}
+
 /// Inserts a block; inside of the sealer's transaction.
 pub fn insert_block(conn: &Connection, block: &NewBlock<'_>) -> rusqlite::Result<()> {
     conn.prepare_cached(
@@ -301,7 +353,7 @@ pub fn insert_block(conn: &Connection, block: &NewBlock<'_>) -> rusqlite::Result
         block.position as i64,
         block.data
     ])?;
-    Ok(())
+    insert_digests(conn, conn.last_insert_rowid(), block.digests)
 }
 
 /// All periods of a history.
@@ -334,12 +386,32 @@ impl Periods {
         if let Some(period) = open.get(&id) {
             return Ok(period.clone());
         }
-        let path = self.dir.join(format!("{}.sqlite", id.name()));
-        let period = Arc::new(Period::new(path));
-        // Readers must find the table.
-        drop(period.writer()?);
+        let period = Arc::new(Period::new(self.dir.join(format!("{}.sqlite", id.name()))));
+        self.make(&period.path, &self.dir.join(format!("{}.new", id.name())))?;
         open.insert(id, period.clone());
         Ok(period)
+    }
+
+    /// Makes a month's file: under its name it is whole from the first moment,
+    /// for readers could neither mend one that a crash has left half-made nor
+    /// do without its table.
+    fn make(&self, path: &Path, unfinished: &Path) -> Result<(), StoreError> {
+        const PARTS: [&str; 4] = ["", "-wal", "-shm", "-journal"];
+        let remove_all = |path: &Path, suffixes: &[&str]| {
+            suffixes.iter().try_for_each(|s| disk::remove(&disk::with_suffix(path, s)))
+        };
+        remove_all(unfinished, &PARTS)?;
+        let conn = db::open_shrinking(unfinished, PAGE_BYTES)?;
+        conn.execute_batch(SCHEMA)
+            .and_then(|()| db::checkpoint(&conn))
+            .map_err(|e| StoreError::db(unfinished, e))?;
+        drop(conn);
+        remove_all(unfinished, &PARTS[1..])?;
+        // What a month that was deleted has left would be taken for this one's.
+        remove_all(path, &PARTS[1..])?;
+        disk::sync_parent(path)?;
+        std::fs::rename(unfinished, path).map_err(|e| StoreError::io(path, e))?;
+        disk::sync_parent(path)
     }
 
     /// Deletes a month. Whoever reads it at the moment still can.
@@ -347,14 +419,7 @@ impl Periods {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         let Some(period) = open.remove(&id) else { return Ok(()) };
         for suffix in ["", "-wal", "-shm"] {
-            let mut name = period.path.as_os_str().to_owned();
-            name.push(suffix);
-            match std::fs::remove_file(&name) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(StoreError::io(Path::new(&name), e));
-                }
-                _ => {}
-            }
+            disk::remove(&disk::with_suffix(&period.path, suffix))?;
         }
         Ok(())
     }
@@ -368,11 +433,7 @@ impl Periods {
         let name = |n: u32| self.dir.join(format!("{}.damaged-{n}.sqlite", id.name()));
         let aside = (1..).map(name).find(|p| !p.exists()).unwrap_or_else(|| name(0));
         for suffix in ["-wal", "-shm", ""] {
-            let with = |p: &Path| {
-                let mut name = p.as_os_str().to_owned();
-                name.push(suffix);
-                PathBuf::from(name)
-            };
+            let with = |p: &Path| disk::with_suffix(p, suffix);
             match std::fs::rename(with(&path), with(&aside)) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                     return Err(StoreError::io(&path, e));

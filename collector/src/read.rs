@@ -5,7 +5,7 @@
 //! merged, and the sample that came first stays.
 
 use crate::catalog::{LayoutIndex, NodeEntry};
-use crate::chunk::ColumnBuf;
+use crate::chunk::{ColumnBuf, DIGEST_MS};
 use crate::head::{HeadBlock, Stored};
 use crate::history::{
     FieldRollup, History, NodeInfo, Now, ReadError, Rollup, Samples, ServiceInfo,
@@ -280,13 +280,8 @@ impl RollPart<'_> {
             {
                 let cols = &self.group.layouts[*layout].1;
                 let held = |c: &Option<usize>| c.filter(|c| row.holds(*c));
-                let cols: Vec<Option<usize>> = cols.iter().map(held).collect();
-                let is_newest = self.newest_ms == Some(row.t_to);
-                let read = period.open_block(conn, row.id).and_then(|mut block| {
-                    rollup::block(&mut block, &cols, rolls, is_newest, &mut buf)
-                        .map_err(|e| StoreError::chunk(period.path(), row.id, e))
-                });
-                shared.pass_damage(read)?;
+                let cols = cols.iter().map(held).collect();
+                shared.pass_damage(self.roll_block(sealed, row, cols, rolls, &mut buf))?;
                 continue;
             }
             let mut merged = self.gather();
@@ -302,6 +297,40 @@ impl RollPart<'_> {
             }
         }
         Ok(())
+    }
+}
+
+impl RollPart<'_> {
+    /// A block that overlaps no other one.
+    fn roll_block(
+        &self,
+        sealed: &Sealed<'_>,
+        row: &BlockRow,
+        mut cols: Vec<Option<usize>>,
+        rolls: &mut [Roll<'_>],
+        buf: &mut ColumnBuf,
+    ) -> Result<(), StoreError> {
+        let Sealed { period, conn, .. } = *sealed;
+        let is_newest = self.newest_ms == Some(row.t_to);
+        let held = || cols.iter().flatten();
+        let err = |e| StoreError::chunk(period.path(), row.id, e);
+        if let (Some(first), Some(last)) = (held().min(), held().max())
+            && self.grid.step_ms >= DIGEST_MS
+        {
+            // What they do not tell, damaged ones too, the block tells.
+            let digests = match period.digests(conn, row.id, &(*first..*last + 1)) {
+                Err(e) if e.is_damage() => vec![],
+                other => other?,
+            };
+            for mut digest in digests {
+                rollup::digest(&mut digest, &mut cols, rolls, is_newest);
+            }
+        }
+        if cols.iter().all(Option::is_none) {
+            return Ok(());
+        }
+        let mut block = period.open_block(conn, row.id)?;
+        rollup::block(&mut block, &cols, rolls, is_newest, buf).map_err(err)
     }
 }
 

@@ -1,10 +1,11 @@
 //! `rookery rebuild`: what is derived comes back from the exact samples.
 //!
-//! A block's summaries are derived. Where they are damaged and the samples are
-//! whole, the block is written anew, with both. The collector must not run.
+//! A block's summaries and digests are derived. Where they are damaged, or
+//! digests are not there, and the samples are whole, the block is written anew,
+//! with all of them. The collector must not run.
 
 use crate::catalog::Catalog;
-use crate::chunk::{Damage, Encoder, Section};
+use crate::chunk::{Block, ChunkError, Damage, Encoder, ReadAt, Section, digest_runs};
 use crate::pack;
 use crate::period::{Period, Periods};
 use crate::store::{Store, StoreError};
@@ -77,11 +78,41 @@ fn damage_of(period: &Period, conn: &Connection, id: i64) -> Result<Damaged, Sto
         Err(StoreError::Chunk { .. }) => return Ok(Damaged::Samples),
         other => other?,
     };
-    let found = block.verify();
+    let mut found = block.verify();
+    if found.is_empty() {
+        found = digest_damage(period, conn, id, &mut block)?;
+    }
     let is_derived = |d: &Damage| matches!(d.error.section(), Some(Section::Summaries(_)));
     Ok(match found.iter().all(is_derived) {
         true if found.is_empty() => Damaged::Nothing,
         true => Damaged::Summaries,
         false => Damaged::Samples,
     })
+}
+
+/// What is wrong with a block's digests: also that it has none and should.
+fn digest_damage<R: ReadAt>(
+    period: &Period,
+    conn: &Connection,
+    id: i64,
+    block: &mut Block<R>,
+) -> Result<Vec<Damage>, StoreError> {
+    let cols = block.cols();
+    let times = block.times().map_err(|e| StoreError::chunk(period.path(), id, e))?;
+    let n_wanted = if digest_runs(times).is_empty() { 0 } else { cols.len() };
+    let damage = |error| vec![Damage { cols: cols.clone(), error }];
+    let whole = Section::Summaries(cols.clone());
+    let digests = match period.digests(conn, id, &cols) {
+        Err(StoreError::Chunk { source, .. }) => return Ok(damage(source)),
+        other => other?,
+    };
+    let mut n_found = 0;
+    for mut digest in digests {
+        n_found += digest.cols.len();
+        if let Err(e) = digest.verify() {
+            return Ok(damage(e));
+        }
+    }
+    let is_whole = n_found == n_wanted;
+    Ok(if is_whole { vec![] } else { damage(ChunkError::Malformed(whole, "digests are missing")) })
 }

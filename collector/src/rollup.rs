@@ -8,10 +8,10 @@
 //! are by its mean rate; the newest of the whole span, if the newest block has
 //! any, is exact.
 
-use crate::chunk::{Block, ChunkError, ColumnBuf, ReadAt, SUMMARY_ROWS, Summary};
+use crate::chunk::{Block, ChunkError, ColumnBuf, Digest, ReadAt, RunTimes, SUMMARY_ROWS, Summary};
 use crate::history::FieldRollup;
-use crate::series::{Drawn, Heartbeat};
-use rookery_plugins::{FieldSpec, FieldType, Kind, TimeMs, Value};
+use crate::series::{Drawn, Heartbeat, Run};
+use rookery_plugins::{FieldSpec, FieldType, TimeMs, Value};
 use std::ops::Range;
 
 /// Between the shortest and the longest step of a summary's samples there may
@@ -96,6 +96,42 @@ impl<'a> Roll<'a> {
         }
     }
 
+    /// As [`Self::sample`] for some rows of a block.
+    fn samples(
+        &mut self,
+        clock: &Clock,
+        times: &[TimeMs],
+        cells: &ColumnBuf,
+        rows: Range<usize>,
+        drawn: &mut Vec<f64>,
+    ) {
+        let lead = clock.lead.clamp(rows.start, rows.end);
+        drawn.clear();
+        for part in [rows.start..lead, lead..rows.end] {
+            let run = Run {
+                times_ms: &times[part.clone()],
+                seconds: &clock.seconds[part.clone()],
+                kinds: &cells.kinds[part.clone()],
+                bits: &cells.bits[part],
+            };
+            self.drawn.next_all(&run, drawn);
+            if run.times_ms.first().is_some_and(|t| *t < self.grid.from_ms) {
+                self.drawn.forget_increase();
+            }
+        }
+        let first = clock.buckets.partition_point(|(_, b)| b.end <= lead);
+        for (bucket, here) in &clock.buckets[first..] {
+            if here.start >= rows.end {
+                break;
+            }
+            let part = here.start.max(lead) - rows.start..here.end.min(rows.end) - rows.start;
+            let bucket = &mut self.out.buckets[*bucket];
+            for v in drawn[part].iter().filter(|v| !v.is_nan()) {
+                bucket.push(*v);
+            }
+        }
+    }
+
     /// What came of it.
     pub fn finish(mut self) -> FieldRollup {
         for b in &self.out.buckets {
@@ -112,84 +148,82 @@ impl<'a> Roll<'a> {
 
     /// Takes the samples of `s` as a whole; `false`: they must be decoded.
     fn summary(&mut self, s: &Summary, run: &RunTimes) -> bool {
-        let (Some((_, first)), Some((_, last))) = (s.first, s.last) else {
-            // Nothing is known in it; what was read ends a counter's run.
-            if s.unknown > 0 {
-                self.drawn.next(run.last_ms, Value::Unknown);
-            }
-            return true;
-        };
+        let is_enough = self.is_enough(s, run);
+        if is_enough {
+            self.take(s, run);
+        }
+        is_enough
+    }
+
+    /// Whether the summary tells all that is asked of its samples.
+    fn is_enough(&self, s: &Summary, run: &RunTimes) -> bool {
+        let (Some((_, first)), Some((_, last))) = (s.first, s.last) else { return true };
         let grid = &self.grid;
         let is_inside = run.first_ms >= grid.from_ms && run.last_ms < grid.to_ms;
         if !is_inside || grid.bucket(run.first_ms) != grid.bucket(run.last_ms) {
             return false;
         }
-        let bucket = grid.bucket(run.first_ms);
         if self.field.kind == FieldType::Gauge {
-            let (Some(a), Some(b)) = (first.as_f64(), last.as_f64()) else { return false };
-            if !self.in_range(s.min, s.max) {
-                return false;
-            }
-            self.out.buckets[bucket].merge(s.count as u64, (s.min, s.max), s.sum, (a, b));
-            return true;
+            let is_number = first.as_f64().is_some() && last.as_f64().is_some();
+            return is_number && self.in_range(s.min, s.max);
         }
-        self.counter(s, run, (first, last), bucket)
-    }
-
-    fn counter(
-        &mut self,
-        s: &Summary,
-        run: &RunTimes,
-        (first, last): (Value, Value),
-        bucket: usize,
-    ) -> bool {
         let Some((lo, hi)) = s.rates else { return false };
         let is_even = run.longest_ms as f64 <= run.shortest_ms as f64 * UNEVEN;
-        let is_plain = s.count == s.rows.len()
+        s.count == s.rows.len()
             && run.longest_ms <= self.heartbeat.0
             && (is_even || lo == hi)
             && matches!(self.field.kind, FieldType::Counter | FieldType::Derive)
-            && self.in_range(lo, hi);
-        let Some(grown) = crate::series::growth(self.field.kind, first, last) else {
-            return false;
+            && self.in_range(lo, hi)
+            && crate::series::growth(self.field.kind, first, last).is_some()
+    }
+
+    /// Takes a summary that [`Self::is_enough`].
+    fn take(&mut self, s: &Summary, run: &RunTimes) {
+        let (Some((_, first)), Some((_, last))) = (s.first, s.last) else {
+            // Nothing is known in it; what was read ends a counter's run.
+            if s.unknown > 0 {
+                self.drawn.next(run.last_ms, Value::Unknown);
+            }
+            return;
         };
-        if !is_plain {
-            return false;
+        let bucket = self.grid.bucket(run.first_ms);
+        if self.field.kind == FieldType::Gauge {
+            let ends = (first.as_f64().unwrap_or(f64::NAN), last.as_f64().unwrap_or(f64::NAN));
+            self.out.buckets[bucket].merge(s.count as u64, (s.min, s.max), s.sum, ends);
+            return;
         }
+        let grown = crate::series::growth(self.field.kind, first, last).unwrap_or(f64::NAN);
         // The rate over from what came before.
         self.sample(run.first_ms, first);
         let mean = grown / ((run.last_ms - run.first_ms) as f64 / 1000.0);
         let n = s.count as u64 - 1;
-        self.out.buckets[bucket].merge(n, (lo, hi), mean * n as f64, (mean, mean));
+        let rates = s.rates.unwrap_or((mean, mean));
+        self.out.buckets[bucket].merge(n, rates, mean * n as f64, (mean, mean));
         self.drawn.leap(run.last_ms, last, grown);
-        true
     }
 }
 
-/// The times of the rows of a summary.
-#[derive(Clone, Copy, Debug)]
-struct RunTimes {
-    first_ms: TimeMs,
-    last_ms: TimeMs,
-    shortest_ms: i64,
-    longest_ms: i64,
-}
-
-impl RunTimes {
-    fn of(times: &[TimeMs]) -> RunTimes {
-        // 24 days: within it, differences of 32 bits do, which take half the time.
-        let is_short = times[times.len() - 1] - times[0] <= i64::from(i32::MAX);
-        let pairs = times.iter().zip(&times[1..]);
-        let (shortest_ms, longest_ms) = if is_short {
-            let (least, most) = pairs.fold((i32::MAX, 0), |(least, most), (a, b)| {
-                let dt = (*b as i32).wrapping_sub(*a as i32);
-                (least.min(dt), most.max(dt))
-            });
-            (i64::from(least), i64::from(most))
-        } else {
-            pairs.fold((i64::MAX, 0), |(least, most), (a, b)| (least.min(b - a), most.max(b - a)))
-        };
-        RunTimes { first_ms: times[0], last_ms: times[times.len() - 1], shortest_ms, longest_ms }
+/// Feeds the fields whose columns stand in this digest of a block that overlaps
+/// no other one. A column that it does for is taken from `cols`; the others need
+/// the block.
+pub fn digest(
+    digest: &mut Digest,
+    cols: &mut [Option<usize>],
+    rolls: &mut [Roll<'_>],
+    is_newest: bool,
+) {
+    for (col, roll) in cols.iter_mut().zip(rolls) {
+        let Some(c) = col.filter(|c| digest.cols.contains(c)) else { continue };
+        // A counter's summary does not tell its newest rate.
+        if is_newest && roll.field.kind != FieldType::Gauge {
+            continue;
+        }
+        let Ok(summaries) = digest.summaries(c) else { continue };
+        let runs = || summaries.iter().zip(&digest.times);
+        if runs().all(|(s, run)| roll.is_enough(s, run)) {
+            runs().for_each(|(s, run)| roll.take(s, run));
+            *col = None;
+        }
     }
 }
 
@@ -203,32 +237,64 @@ pub fn block<R: ReadAt>(
     buf: &mut ColumnBuf,
 ) -> Result<(), ChunkError> {
     let Some(grid) = rolls.first().map(|r| r.grid) else { return Ok(()) };
-    let reads = grid.reads();
     let times = block.times()?;
-    let lo = times.partition_point(|t| *t < reads.0);
-    let hi = times.partition_point(|t| *t < reads.1);
+    let clock = Clock::new(times, &grid);
     // Where buckets are shorter than runs, no run is in one bucket.
     let span = times[times.len() - 1] - times[0];
     let exactly = span / times.len().div_ceil(SUMMARY_ROWS) as i64 > grid.step_ms;
     let runs: Vec<RunTimes> =
         if exactly { vec![] } else { times.chunks(SUMMARY_ROWS).map(RunTimes::of).collect() };
     let mut damage = Ok(());
+    let mut drawn = Vec::new();
     for (col, roll) in cols.iter().zip(rolls) {
         let Some(col) = *col else { continue };
         // A counter's summary does not tell its newest rate.
         let exactly = exactly || is_newest && roll.field.kind != FieldType::Gauge;
         let read = if exactly {
             block.column(col, buf).and_then(|()| {
-                feed(roll, block.times()?, buf, lo..hi);
+                roll.samples(&clock, block.times()?, buf, clock.rows.clone(), &mut drawn);
                 Ok(())
             })
         } else {
-            column(block, col, roll, &runs, lo..hi, buf)
+            column(block, col, roll, &runs, &clock, (buf, &mut drawn))
         };
         // The others may be whole.
         damage = damage.and(read);
     }
     damage
+}
+
+/// What all columns of a block share.
+struct Clock {
+    /// The rows that are read.
+    rows: Range<usize>,
+    /// Those of them before the first bucket end here.
+    lead: usize,
+    /// Seconds from the row before to each.
+    seconds: Vec<f64>,
+    /// The rows from `lead` on by bucket.
+    buckets: Vec<(usize, Range<usize>)>,
+}
+
+impl Clock {
+    fn new(times: &[TimeMs], grid: &Grid) -> Clock {
+        let (from, to) = grid.reads();
+        let rows = times.partition_point(|t| *t < from)..times.partition_point(|t| *t < to);
+        let lead = times.partition_point(|t| *t < grid.from_ms).clamp(rows.start, rows.end);
+        let steps = times.windows(2).map(|w| (w[1] - w[0]) as f64 / 1000.0);
+        let seconds = std::iter::once(0.0).chain(steps).collect();
+        let mut buckets = Vec::new();
+        let mut at = lead;
+        while at < rows.end {
+            let bucket = grid.bucket(times[at]);
+            let start = grid.from_ms + bucket as i64 * grid.step_ms;
+            let end = start.saturating_add(grid.step_ms);
+            let n = times[at..rows.end].partition_point(|t| *t < end);
+            buckets.push((bucket, at..at + n));
+            at += n;
+        }
+        Clock { rows, lead, seconds, buckets }
+    }
 }
 
 /// Feeds a field from its column's summaries, and from its samples where those
@@ -238,8 +304,8 @@ fn column<R: ReadAt>(
     col: usize,
     roll: &mut Roll<'_>,
     runs: &[RunTimes],
-    rows: Range<usize>,
-    buf: &mut ColumnBuf,
+    clock: &Clock,
+    (buf, drawn): (&mut ColumnBuf, &mut Vec<f64>),
 ) -> Result<(), ChunkError> {
     let reads = roll.grid.reads();
     let summaries = match block.summaries(col) {
@@ -247,7 +313,7 @@ fn column<R: ReadAt>(
         // Damaged ones: the samples tell the same.
         Err(_) => {
             block.column(col, buf)?;
-            feed(roll, block.times()?, buf, rows);
+            roll.samples(clock, block.times()?, buf, clock.rows.clone(), drawn);
             return Ok(());
         }
     };
@@ -260,17 +326,8 @@ fn column<R: ReadAt>(
             block.column(col, buf)?;
             decoded = true;
         }
-        let here = s.rows.start.max(rows.start)..s.rows.end.min(rows.end);
-        feed(roll, block.times()?, buf, here);
+        let here = s.rows.start.max(clock.rows.start)..s.rows.end.min(clock.rows.end);
+        roll.samples(clock, block.times()?, buf, here, drawn);
     }
     Ok(())
-}
-
-fn feed(roll: &mut Roll<'_>, times: &[TimeMs], buf: &ColumnBuf, rows: Range<usize>) {
-    for i in rows {
-        let value = Kind::from_u8(buf.kinds[i]).and_then(|k| Value::from_bits(k, buf.bits[i]));
-        if let Some(value) = value {
-            roll.sample(times[i], value);
-        }
-    }
 }

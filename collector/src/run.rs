@@ -1,6 +1,7 @@
 //! The collector's front door: opens what a configuration says, and hands out
 //! its parts to whoever composes them with pages and a listener.
 
+use crate::auth::Auth;
 use crate::config::{self, Config};
 use crate::history::{History, States};
 use crate::read::Reader;
@@ -58,6 +59,11 @@ impl Collector {
         &self.token
     }
 
+    /// Who may write.
+    pub fn auth(&self) -> Auth {
+        Auth::new(Some(&self.token))
+    }
+
     /// For readers.
     pub fn history(&self) -> Arc<dyn History> {
         Arc::new(Reader::new(self.store.shared().clone()))
@@ -75,17 +81,16 @@ impl Collector {
 
     /// The routes that write, and `/metrics`.
     pub fn router(&self) -> Router {
-        ingest::router(self.store.shared().clone(), Some(&self.token))
+        let auth = self.auth();
+        ingest::router(self.store.shared().clone(), auth.clone())
+            .merge(watch::hush::router(self.alerts.clone(), auth))
             .merge(metrics::router(self.store.shared().clone()))
     }
 
     /// Empties the outbox until `stop`; runs beside the server.
     pub async fn tell(&self, illustrate: deliver::Illustrate, stop: signal::Receiver<bool>) {
-        let done =
-            deliver::run(&self.data, self.notifier.clone(), self.due.clone(), illustrate, stop);
-        if let Err(e) = done.await {
-            tracing::error!("FATAL: nobody is told any more: {e}");
-        }
+        let (notifier, due) = (self.notifier.clone(), self.due.clone());
+        deliver::run(&self.data, notifier, due, illustrate, stop).await;
     }
 
     /// Removes what need not be kept any longer, now and then, until it is

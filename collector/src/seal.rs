@@ -26,8 +26,15 @@ use tokio::sync::oneshot;
 pub const BACKLOG_MAX: usize = 8;
 /// zstd's level for blocks as they are frozen: cheap, for re-packing comes.
 const LEVEL: i32 = 1;
-/// After a failure (a full disk) the sealer tries again in this time.
-const RETRY: Duration = Duration::from_secs(5);
+/// After a failure (a full disk) the sealer tries again in this time, …
+const RETRY: Duration = Duration::from_millis(250);
+/// … then in twice that, and so on up to this.
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// A month's file is put aside when it was found damaged so many times, …
+const DAMAGED_TRIES: u32 = 3;
+/// … with this pause between.
+const DAMAGED_RETRY: Duration = Duration::from_millis(100);
 
 /// How often the sealer looks whether there is enough to be packed.
 const PACK_LOOK: Duration = Duration::from_secs(60);
@@ -59,6 +66,7 @@ pub fn run(shared: &Shared, jobs: &mpsc::Receiver<SealJob>) {
         encoder: Encoder::new(),
         data: Vec::new(),
         writers: HashMap::new(),
+        sealed: BTreeSet::new(),
         packing: Packing::new(shared),
     };
     loop {
@@ -84,15 +92,19 @@ pub fn run(shared: &Shared, jobs: &mpsc::Receiver<SealJob>) {
                 }
             }
         }
+        let mut pause = RETRY;
         while let Err(e) = sealer.seal(shared, &blocks) {
             shared.stats.failures.fetch_add(1, Ordering::Relaxed);
             tracing::error!("sealing failed, will be tried again: {e}");
+            shared.note_sealing(Some(e.to_string()));
             sealer.writers.clear();
             if shared.stopping.load(Ordering::SeqCst) {
                 return;
             }
-            std::thread::sleep(RETRY);
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(RETRY_MAX);
         }
+        shared.note_sealing(None);
         for done in barriers {
             // Whoever asked may have given up.
             let _ = done.send(());
@@ -104,6 +116,9 @@ struct Sealer {
     encoder: Encoder,
     data: Vec<u8>,
     writers: HashMap<PeriodId, Connection>,
+    /// The months that have their part of the blocks at hand, while another's
+    /// fails.
+    sealed: BTreeSet<PeriodId>,
     packing: Packing,
 }
 
@@ -330,20 +345,12 @@ impl Sealer {
             }
         }
         for (id, pieces) in &by_period {
-            match self.seal_period(shared, *id, &work, pieces) {
-                Err(e) if e.is_damage() => {
-                    self.writers.remove(id);
-                    let aside = shared.periods.set_aside(*id)?;
-                    tracing::error!(
-                        "FATAL: {e}: the file cannot be written, is {} now, and the month is \
-                         begun anew",
-                        aside.display()
-                    );
-                    self.seal_period(shared, *id, &work, pieces)?;
-                }
-                other => other?,
+            if !self.sealed.contains(id) {
+                self.seal_or_begin_anew(shared, *id, &work, pieces)?;
+                self.sealed.insert(*id);
             }
         }
+        self.sealed.clear();
         for w in &work {
             let mut head = w.node.head();
             let Some(layout) = head.layout_mut(w.frozen.index.layout.id()) else { continue };
@@ -352,6 +359,37 @@ impl Sealer {
             layout.sealed_to_ms = layout.sealed_to_ms.max(newest);
         }
         Ok(())
+    }
+
+    /// Seals into a month; if its file is damaged, into a new one.
+    fn seal_or_begin_anew(
+        &mut self,
+        shared: &Shared,
+        id: PeriodId,
+        work: &[Work],
+        pieces: &[(usize, Range<usize>)],
+    ) -> Result<(), StoreError> {
+        for _ in 1..DAMAGED_TRIES {
+            match self.seal_period(shared, id, work, pieces) {
+                // SQLite says so, too, when a page could not be read just now.
+                Err(e) if e.is_beyond_repair() => self.writers.remove(&id),
+                other => return other,
+            };
+            std::thread::sleep(DAMAGED_RETRY);
+        }
+        match self.seal_period(shared, id, work, pieces) {
+            Err(e) if e.is_beyond_repair() => {
+                self.writers.remove(&id);
+                let aside = shared.periods.set_aside(id)?;
+                tracing::error!(
+                    "FATAL: {e}: the file cannot be written, is {} now, and the month is begun \
+                     anew",
+                    aside.display()
+                );
+                self.seal_period(shared, id, work, pieces)
+            }
+            other => other,
+        }
     }
 
     fn seal_period(
@@ -389,6 +427,7 @@ impl Sealer {
                 n_rows: times.len(),
                 position: block.last_position,
                 data: &self.data,
+                digests: self.encoder.digests(),
             };
             insert_block(&tx, &new).map_err(err)?;
             n_bytes += self.data.len();

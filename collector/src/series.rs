@@ -4,7 +4,7 @@
 //! two samples; what a reset, a wrap or a gap means is decided here, and only
 //! here, so that graph, table, API and alert give the same number.
 
-use rookery_plugins::{FieldSpec, FieldType, ServiceSpec, TimeMs, Value};
+use rookery_plugins::{FieldSpec, FieldType, Kind, ServiceSpec, TimeMs, Value};
 
 /// Two samples further apart than this, ms, have a gap between them: no rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,53 @@ impl Heartbeat {
             0 => Heartbeat(600_000),
             step => Heartbeat((step.saturating_mul(5) / 2).clamp(30_000, 1 << 40) as i64),
         }
+    }
+}
+
+/// Samples of a field, in order of time.
+#[derive(Clone, Copy)]
+pub struct Run<'a> {
+    /// Strictly ascending, UTC, ms.
+    pub times_ms: &'a [TimeMs],
+    /// Seconds from the sample before to each; that of the first is not asked for.
+    pub seconds: &'a [f64],
+    /// Kind of each.
+    pub kinds: &'a [u8],
+    /// Bits of each.
+    pub bits: &'a [u64],
+}
+
+impl Run<'_> {
+    fn value(&self, i: usize) -> Option<Value> {
+        Value::from_bits(Kind::from_u8(self.kinds[i])?, self.bits[i])
+    }
+
+    /// [`growth`] from the sample before, where it is simply told.
+    fn growth(&self, i: usize) -> Option<f64> {
+        if self.kinds[i] == INT && self.kinds[i - 1] == INT {
+            let grown = (self.bits[i] as i64).checked_sub(self.bits[i - 1] as i64)?;
+            return Some(grown as f64);
+        }
+        let is_simple = |kind: u8| kind == INT || kind == FLOAT;
+        if !is_simple(self.kinds[i]) || !is_simple(self.kinds[i - 1]) {
+            return None;
+        }
+        let level = |i: usize| level(self.kinds[i], self.bits[i]);
+        Some(level(i) - level(i - 1)).filter(|grown| !grown.is_nan())
+    }
+}
+
+const INT: u8 = Kind::Int as u8;
+const UINT: u8 = Kind::Uint as u8;
+const FLOAT: u8 = Kind::Float as u8;
+
+/// A cell as a double; NaN where it is unknown or absent.
+fn level(kind: u8, bits: u64) -> f64 {
+    match kind {
+        INT => bits as i64 as f64,
+        UINT => bits as f64,
+        FLOAT => f64::from_bits(bits),
+        _ => f64::NAN,
     }
 }
 
@@ -51,12 +98,65 @@ impl<'a> Drawn<'a> {
                 if time_ms - t0 > self.heartbeat.0 || seconds <= 0.0 {
                     return None;
                 }
-                grown / seconds
+                Some(grown / seconds).filter(|rate| !rate.is_nan())?
             }
         };
         let in_range = self.field.min.is_none_or(|min| drawn >= min)
             && self.field.max.is_none_or(|max| drawn <= max);
         in_range.then_some(drawn)
+    }
+
+    /// As [`Self::next`] for each of these samples; what is unknown is NaN.
+    pub fn next_all(&mut self, s: &Run<'_>, out: &mut Vec<f64>) {
+        if self.field.kind == FieldType::Gauge {
+            self.levels(s, out);
+            return;
+        }
+        let (min, max) = self.range();
+        let may_fall = self.field.kind == FieldType::Derive;
+        let is_plain = may_fall || self.field.kind == FieldType::Counter;
+        for i in 0..s.times_ms.len() {
+            // Fast path: soon after one before, and no fall.
+            if is_plain
+                && i > 0
+                && let Some(grown) = s.growth(i)
+                && (grown >= 0.0 || may_fall)
+                && s.times_ms[i] - s.times_ms[i - 1] <= self.heartbeat.0
+            {
+                let rate = grown / s.seconds[i];
+                if rate >= min {
+                    self.grown += grown;
+                }
+                out.push(if rate >= min && rate <= max { rate } else { f64::NAN });
+                continue;
+            }
+            if i > 0
+                && let Some(before) = s.value(i - 1)
+            {
+                self.before = Some((s.times_ms[i - 1], before));
+            }
+            // An absent one is as if it were not there.
+            let drawn = s.value(i).and_then(|v| self.next(s.times_ms[i], v));
+            out.push(drawn.unwrap_or(f64::NAN));
+        }
+        if let Some(last) = s.times_ms.len().checked_sub(1)
+            && let Some(value) = s.value(last)
+        {
+            self.before = Some((s.times_ms[last], value));
+        }
+    }
+
+    fn levels(&self, s: &Run<'_>, out: &mut Vec<f64>) {
+        let (min, max) = self.range();
+        // No comparison holds for NaN.
+        let in_range = |v: f64| if v >= min && v <= max { v } else { f64::NAN };
+        let cells = s.kinds.iter().zip(s.bits);
+        out.extend(cells.map(|(kind, bits)| in_range(level(*kind, *bits))));
+    }
+
+    fn range(&self) -> (f64, f64) {
+        let (min, max) = (self.field.min, self.field.max);
+        (min.unwrap_or(f64::NEG_INFINITY), max.unwrap_or(f64::INFINITY))
     }
 
     /// Leaps over samples that rise all the way to this one, by `grown` since

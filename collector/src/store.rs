@@ -2,6 +2,7 @@
 
 use crate::catalog::{Catalog, NodeEntry, NodesView};
 use crate::chunk::ChunkError;
+use crate::disk;
 use crate::journal::{self, Journal};
 use crate::offline;
 use crate::period::{PeriodId, Periods};
@@ -23,7 +24,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// SQLite could not.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}{}", path.display(), remedy_of_db(source))]
     Db {
         /// The database.
         path: PathBuf,
@@ -31,7 +32,7 @@ pub enum StoreError {
         source: rusqlite::Error,
     },
     /// The file system could not.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}{}", path.display(), remedy_of_io(source))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -88,9 +89,54 @@ impl StoreError {
         }
     }
 
+    /// Whether the file itself can never be written again, so that another one
+    /// must take its place. A disk that is full or fails is no reason: what the
+    /// file holds is whole.
+    pub fn is_beyond_repair(&self) -> bool {
+        use rusqlite::ErrorCode::CannotOpen;
+        match self {
+            // Also what is short for a moment: room for a WAL, file handles.
+            StoreError::Db { path, source } if source.sqlite_error_code() == Some(CannotOpen) => {
+                std::fs::metadata(path).is_ok_and(|m| !m.is_file())
+            }
+            e => e.is_damage(),
+        }
+    }
+
     /// A damaged block.
     pub fn chunk(path: &Path, id: i64, source: ChunkError) -> StoreError {
         StoreError::Chunk { path: path.to_owned(), id, source }
+    }
+}
+
+const ROOM: &str = "; make room on its file system, it goes on by itself";
+const SICK: &str = "; the disk fails (the kernel's log says more): have it replaced, and let \
+                    \"rookery verify\" look at the history";
+const DAMAGED: &str = "; it is damaged, or the disk fails to read it: \"rookery verify\" says more";
+const RIGHTS: &str = "; the collector must be allowed to write there";
+
+/// What can be done about an error of SQLite.
+fn remedy_of_db(e: &rusqlite::Error) -> &'static str {
+    use rusqlite::ErrorCode::{
+        CannotOpen, DatabaseCorrupt, DiskFull, NotADatabase, PermissionDenied, ReadOnly,
+        SystemIoFailure,
+    };
+    match e.sqlite_error_code() {
+        Some(DiskFull) => ROOM,
+        Some(SystemIoFailure) => SICK,
+        Some(DatabaseCorrupt | NotADatabase) => DAMAGED,
+        Some(CannotOpen | PermissionDenied | ReadOnly) => RIGHTS,
+        _ => "",
+    }
+}
+
+fn remedy_of_io(e: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind;
+    match e.kind() {
+        ErrorKind::StorageFull => ROOM,
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => RIGHTS,
+        _ if e.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => SICK,
+        _ => "",
     }
 }
 
@@ -153,6 +199,8 @@ pub struct Shared {
     pub queue: Queue,
     /// Counters.
     pub stats: Stats,
+    /// Why sealing fails at the moment.
+    sealing_failure: Mutex<Option<String>>,
     /// Damage that was told already.
     told: Mutex<HashSet<String>>,
     /// Set when it is time to end.
@@ -169,6 +217,7 @@ impl Shared {
             periods: Periods::open(&settings.dir.join("periods"))?,
             queue: Queue::default(),
             stats: Stats::default(),
+            sealing_failure: Mutex::default(),
             told: Mutex::default(),
             stopping: AtomicBool::new(false),
             settings,
@@ -199,6 +248,16 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    /// Why sealed blocks cannot be written at the moment; `None`: they can.
+    pub fn sealing_failure(&self) -> Option<String> {
+        self.sealing_failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes how the last sealing went.
+    pub fn note_sealing(&self, failure: Option<String>) {
+        *self.sealing_failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }
 
     /// Lets damage pass, so that the rest is served: named in the log once.
@@ -241,7 +300,7 @@ impl Store {
 
     /// Takes the lock of a history's folder (made if it is not there).
     pub fn lock(dir: &Path) -> Result<File, StoreError> {
-        std::fs::create_dir_all(dir).map_err(|e| StoreError::io(dir, e))?;
+        disk::make_dir(dir)?;
         take_lock(dir)
     }
 
@@ -252,6 +311,7 @@ impl Store {
         observer: Box<dyn Observer>,
     ) -> Result<Store, StoreError> {
         let dir = settings.dir.clone();
+        disk::make_dir(&dir.join("periods"))?;
         let mut catalog = Catalog::open(&dir)?;
         let shared = Arc::new(Shared::new(settings, &catalog)?);
         let (to_sealer, for_sealer) = mpsc::sync_channel(seal::BACKLOG_MAX);
@@ -436,5 +496,29 @@ impl<'a> Replay<'a> {
         }
         self.sealed.insert((node, layout, id), position);
         Ok(position)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_can_never_be_written_again_is_put_aside() {
+        let dir = tempfile::tempdir().expect("tmp");
+        let file = dir.path().join("2026-11.sqlite");
+        std::fs::write(&file, b"").expect("writes");
+        let error = |code, path: &Path| {
+            let source = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+            StoreError::db(path, source)
+        };
+        use rusqlite::ffi::{SQLITE_CANTOPEN, SQLITE_CORRUPT, SQLITE_FULL, SQLITE_IOERR};
+        // No room for its WAL, or no file handle left: passes.
+        assert!(!error(SQLITE_CANTOPEN, &file).is_beyond_repair());
+        assert!(!error(SQLITE_FULL, &file).is_beyond_repair());
+        assert!(!error(SQLITE_IOERR, &file).is_beyond_repair());
+        assert!(error(SQLITE_CORRUPT, &file).is_beyond_repair());
+        assert!(error(SQLITE_CANTOPEN, dir.path()).is_beyond_repair(), "a folder is there");
+        assert!(error(SQLITE_FULL, &file).to_string().contains("make room"));
     }
 }

@@ -4,10 +4,11 @@
 //! each sealed block's checksums and coding, each frame of the journal. What is
 //! damaged is named by node, field and time, as far as these can still be told.
 
-use crate::chunk::{Block, ChunkError};
+use crate::chunk::{Block, ChunkError, Digest};
 use crate::db;
 use crate::journal;
 use crate::offline::{Names, databases};
+use crate::period::has_digests;
 use crate::store::StoreError;
 use rookery_plugins::wire::Frame;
 use rookery_plugins::{FieldKey, LayoutId, TimeMs};
@@ -140,6 +141,7 @@ fn check_blocks(
     let sql = "SELECT node, layout, col_from, col_to, t_from, t_to, n_rows, data FROM block \
                WHERE id = ?1";
     let mut stmt = conn.prepare(sql)?;
+    let has_digests = has_digests(conn)?;
     for id in ids {
         let read = stmt.query_row([id], |r| {
             let layout: i64 = r.get(1)?;
@@ -157,7 +159,13 @@ fn check_blocks(
             Ok((about, data)) => {
                 report.n_blocks += 1;
                 report.n_cells += about.n_rows.unsigned_abs() * about.cols.len() as u64;
-                let damaged = about.check(&data).into_iter().map(|(cols, error)| Damaged {
+                let mut found = about.check(&data);
+                if has_digests {
+                    let io = |e: rusqlite::Error| ChunkError::Io(e.to_string());
+                    let digests = check_digests(conn, id);
+                    found.extend(digests.unwrap_or_else(|e| vec![(about.cols.clone(), io(e))]));
+                }
+                let damaged = found.into_iter().map(|(cols, error)| Damaged {
                     path: path.to_owned(),
                     block: id,
                     node: names.node(about.node),
@@ -183,6 +191,20 @@ fn check_blocks(
         }
     }
     Ok(())
+}
+
+/// What is damaged in a block's digests.
+fn check_digests(conn: &Connection, id: i64) -> rusqlite::Result<Vec<(Range<usize>, ChunkError)>> {
+    let sql = "SELECT col_from, col_to, data FROM digest WHERE block = ?1";
+    let mut stmt = conn.prepare_cached(sql)?;
+    let mut rows = stmt.query([id])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let cols = row.get::<_, i64>(0)? as usize..row.get::<_, i64>(1)? as usize;
+        let read = Digest::open(row.get_ref(2)?.as_blob()?).and_then(|mut d| d.verify());
+        found.extend(read.err().map(|e| (cols, e)));
+    }
+    Ok(found)
 }
 
 /// What a block's row says of it.

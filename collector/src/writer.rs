@@ -13,7 +13,7 @@ use crate::store::{Shared, StoreError, now_ms};
 use bytes::Bytes;
 use rookery_plugins::wire::{Frame, Row};
 use rookery_plugins::{LayoutId, TimeMs};
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
@@ -25,6 +25,8 @@ pub const QUEUE_FRAMES_MAX: usize = 8192;
 const COMMIT_BYTES_MAX: usize = 8 << 20;
 /// How often the observer is told the time, and the journal is looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// How often a sealer that is behind is looked at.
+const SEALER_LOOK: Duration = Duration::from_millis(1);
 
 /// Sees every row right after it is on disk, on the writer's thread.
 pub trait Observer: Send {
@@ -130,7 +132,13 @@ pub struct Writer {
     catalog: Catalog,
     journal: Journal,
     sealer: mpsc::SyncSender<SealJob>,
+    /// What the sealer has no room for.
+    for_sealer: VecDeque<SealJob>,
     observer: Box<dyn Observer>,
+    /// The last commit failed.
+    is_failing: bool,
+    /// The journal could not be trimmed since the last tick.
+    is_untrimmed: bool,
 }
 
 impl Writer {
@@ -142,7 +150,17 @@ impl Writer {
         sealer: mpsc::SyncSender<SealJob>,
         observer: Box<dyn Observer>,
     ) -> Writer {
-        Writer { shared, catalog, journal, sealer, observer }
+        let for_sealer = VecDeque::new();
+        Writer {
+            shared,
+            catalog,
+            journal,
+            sealer,
+            for_sealer,
+            observer,
+            is_failing: false,
+            is_untrimmed: false,
+        }
     }
 
     /// Runs until the store is stopping and the queue is empty.
@@ -170,18 +188,27 @@ impl Writer {
     }
 
     fn tick(&mut self) {
+        self.hand_over();
         let now = now_ms();
         let before = now - self.shared.settings.seal_after_ms;
         for node in self.shared.nodes.all() {
             let frozen = node.head().freeze_older(before);
             for layout in frozen {
-                self.to_sealer(SealJob::Block(node.clone(), layout));
+                self.seal_later(SealJob::Block(node.clone(), layout));
             }
         }
         self.observer.settle(now);
-        if self.journal.is_full()
-            && let Err(e) = self.trim_journal()
-        {
+        self.is_untrimmed = false;
+        self.trim_if_full();
+    }
+
+    /// Tried again at the next tick only, should it fail.
+    fn trim_if_full(&mut self) {
+        if self.is_untrimmed || !self.journal.is_full() {
+            return;
+        }
+        if let Err(e) = self.trim_journal() {
+            self.is_untrimmed = true;
             self.shared.stats.failures.fetch_add(1, Ordering::Relaxed);
             tracing::error!("the journal cannot be trimmed: {e}");
         }
@@ -219,14 +246,14 @@ impl Writer {
                     }
                 }
                 Job::Retain { rules, now_ms, reply } => {
-                    self.to_sealer(SealJob::Retain { rules, now_ms, reply });
+                    self.seal_later(SealJob::Retain { rules, now_ms, reply });
                 }
                 Job::SealAll { reply } => {
                     self.commit(std::mem::take(&mut frames));
                     bytes_waiting = 0;
                     match self.seal_all() {
                         // Answered when it is packed too; ingest goes on.
-                        Ok(()) => self.to_sealer(SealJob::Pack(reply)),
+                        Ok(()) => self.seal_later(SealJob::Pack(reply)),
                         // The sender may be gone: nothing to do about that.
                         Err(e) => drop(reply.send(Err(e))),
                     }
@@ -239,6 +266,14 @@ impl Writer {
     /// One durable commit of these frames, then their application.
     fn commit(&mut self, frames: Vec<(Bytes, oneshot::Sender<Reply>)>) {
         if frames.is_empty() {
+            return;
+        }
+        if let Err(e) = self.is_ready() {
+            let text = self.note_failure(&e);
+            for (_, reply) in frames {
+                // The sender may have hung up.
+                let _ = reply.send(Err(StoreError::Other(text.clone())));
+            }
             return;
         }
         let mut accepted = Vec::with_capacity(frames.len());
@@ -260,16 +295,15 @@ impl Writer {
                 Err(e)
             }
         };
-        let failure = committed.err().map(|e| e.to_string());
-        if let Some(text) = &failure {
-            self.shared.stats.failures.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(
-                "FATAL: the journal cannot be written, nothing is acknowledged: {text}"
-            );
+        let failure = committed.err().map(|e| self.note_failure(&e));
+        if failure.is_some() {
             for (node, frame, _) in &accepted {
                 node.forget_sequence(frame.boot, frame.sequence);
             }
         } else {
+            if std::mem::take(&mut self.is_failing) {
+                tracing::info!("the history is written again");
+            }
             self.apply_all(&accepted);
         }
         drop(accepted);
@@ -283,6 +317,18 @@ impl Writer {
             // The sender may have hung up; its frame is kept all the same.
             let _ = reply.send(answer);
         }
+    }
+
+    /// Counts a failed commit, tells it at the beginning of a row of them, and
+    /// gives its text. SQLite writes all of it anew the next time, so that
+    /// nothing rests on what an fsync has failed to bring to disk.
+    fn note_failure(&mut self, e: &StoreError) -> String {
+        self.shared.stats.failures.fetch_add(1, Ordering::Relaxed);
+        let text = e.to_string();
+        if !std::mem::replace(&mut self.is_failing, true) {
+            tracing::error!("FATAL: nothing is acknowledged, agents keep what they have: {text}");
+        }
+        text
     }
 
     /// Checks a frame against the catalog and puts it into the journal's next
@@ -323,7 +369,7 @@ impl Writer {
                 n_rows += 1;
                 n_samples += row.n as u64;
                 if done.froze {
-                    self.to_sealer(SealJob::Block(node.clone(), row.layout));
+                    self.seal_later(SealJob::Block(node.clone(), row.layout));
                 }
                 if done.is_new {
                     self.observer.row(node, &index, row, now);
@@ -336,29 +382,54 @@ impl Writer {
         stats.rows.fetch_add(n_rows, Ordering::Relaxed);
         stats.samples.fetch_add(n_samples, Ordering::Relaxed);
         stats.commits.fetch_add(1, Ordering::Relaxed);
-        if self.journal.is_full()
-            && let Err(e) = self.trim_journal()
-        {
-            tracing::error!("the journal cannot be trimmed: {e}");
+        self.trim_if_full();
+    }
+
+    fn seal_later(&mut self, job: SealJob) {
+        self.for_sealer.push_back(job);
+        self.hand_over();
+    }
+
+    /// Gives the sealer what waits for it. Waits while it is behind, so that
+    /// memory stays bounded; not while its disk fails: then nothing more is
+    /// taken in, and senders are told why.
+    fn hand_over(&mut self) {
+        while let Some(job) = self.for_sealer.pop_front() {
+            match self.sealer.try_send(job) {
+                Ok(()) => {}
+                Err(mpsc::TrySendError::Full(job)) => {
+                    self.for_sealer.push_front(job);
+                    if self.shared.sealing_failure().is_some() {
+                        return;
+                    }
+                    std::thread::sleep(SEALER_LOOK);
+                }
+                Err(mpsc::TrySendError::Disconnected(_)) => {
+                    tracing::error!("BUG: the sealer is gone");
+                }
+            }
         }
     }
 
-    fn to_sealer(&self, job: SealJob) {
-        // Waits while the sealer is behind: memory stays bounded.
-        if self.sealer.send(job).is_err() {
-            tracing::error!("BUG: the sealer is gone");
+    /// Why nothing can be taken in now.
+    fn is_ready(&mut self) -> Result<(), StoreError> {
+        self.catalog.refresh()?;
+        self.hand_over();
+        match self.shared.sealing_failure() {
+            Some(text) if !self.for_sealer.is_empty() => Err(StoreError::Other(text)),
+            _ => Ok(()),
         }
     }
 
     /// Hands over what a replay left frozen.
-    fn seal_frozen(&self, node: &Arc<NodeEntry>) {
+    fn seal_frozen(&mut self, node: &Arc<NodeEntry>) {
         let waiting: Vec<(LayoutId, usize)> = {
             let head = node.head();
             head.layouts().map(|l| (l.open.index.layout.id(), l.frozen.len())).collect()
         };
         for (layout, n) in waiting {
             for _ in 0..n {
-                self.to_sealer(SealJob::Block(node.clone(), layout));
+                self.seal_later(SealJob::Block(node.clone(), layout));
             }
         }
     }
@@ -367,13 +438,25 @@ impl Writer {
         for node in self.shared.nodes.all() {
             let frozen = node.head().freeze_older(TimeMs::MAX);
             for layout in frozen {
-                self.to_sealer(SealJob::Block(node.clone(), layout));
+                self.seal_later(SealJob::Block(node.clone(), layout));
             }
         }
         let (done, wait) = mpsc::channel();
-        self.to_sealer(SealJob::Barrier(done));
-        wait.recv().map_err(|_| StoreError::Other("the sealer is gone".to_owned()))?;
-        self.trim_journal()
+        self.seal_later(SealJob::Barrier(done));
+        loop {
+            match wait.recv_timeout(SEALER_LOOK) {
+                Ok(()) => return self.trim_journal(),
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    self.hand_over();
+                    if let Some(text) = self.shared.sealing_failure() {
+                        return Err(StoreError::Other(text));
+                    }
+                }
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    return Err(StoreError::Other("the sealer is gone".to_owned()));
+                }
+            }
+        }
     }
 }
 

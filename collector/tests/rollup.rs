@@ -159,6 +159,96 @@ fn same(field: &FieldRollup, from_summaries: &Bucket, exact: &Bucket) -> Result<
     Ok(())
 }
 
+fn compare(reader: &Reader, (from, to): (i64, i64), step: i64) -> Result<(), TestCaseError> {
+    let rollup = reader.rollup("node", "svc", &[], from, to, step).expect("reads");
+    let exact = reader.rollup_exactly("node", "svc", (from, to), step).expect("reads");
+    for (field, exact) in rollup.fields.iter().zip(&exact) {
+        prop_assert_eq!(field.buckets.len(), exact.buckets.len());
+        for (a, b) in field.buckets.iter().zip(&exact.buckets) {
+            same(field, a, b)?;
+        }
+        same(field, &field.total, &exact.total)?;
+        prop_assert_eq!(field.total.last.to_bits(), exact.total.last.to_bits());
+        match (field.increase, exact.increase) {
+            (Some(a), Some(b)) => prop_assert!(near(a, b, 1e-9), "{a} {b}"),
+            (a, b) => prop_assert_eq!(a, b),
+        }
+    }
+    Ok(())
+}
+
+/// What is asked of a history of six days.
+fn ask_for_half_days(reader: &Reader) {
+    const HALF_DAY: i64 = 43_200_000;
+    let day = START.div_euclid(2 * HALF_DAY) * 2 * HALF_DAY;
+    for (from, to) in [(day, day + 12 * HALF_DAY), (day - HALF_DAY, START + 1), (day + 7, day * 2)]
+    {
+        for step in [HALF_DAY, 2 * HALF_DAY, 5 * HALF_DAY, HALF_DAY + 1] {
+            let to = to.min(from + 100 * step);
+            compare(reader, (from, to), step).unwrap_or_else(|e| panic!("{from} {step}: {e}"));
+        }
+    }
+}
+
+#[test]
+fn digests_give_what_the_samples_give() {
+    let dir = tempfile::tempdir().expect("tmp");
+    let store = open(dir.path());
+    let n = 6 * 8640;
+    let events = [
+        (9000, Event::Reset),
+        (20_000, Event::Unknown),
+        (21_000, Event::Gap(400_000)),
+        (30_000, Event::Spike),
+        (39_000, Event::NegativeZero),
+    ];
+    fill(&store, &rows(n, 7, 4, &events), &[8000, 17_000, 26_000, 40_000, n - 100]);
+    let reader = Reader::new(store.shared().clone());
+    ask_for_half_days(&reader);
+    drop(reader);
+    drop(store);
+    let periods = || {
+        let files = std::fs::read_dir(dir.path().join("periods")).expect("periods");
+        let files = files.map(|f| f.expect("a file").path());
+        files
+            .filter(|f| f.extension().is_some_and(|e| e == "sqlite"))
+            .map(|f| rusqlite::Connection::open(f).expect("opens"))
+    };
+    let count = || -> i64 {
+        let sql = "SELECT count(*) FROM digest";
+        periods().map(|c| c.query_row(sql, [], |r| r.get::<_, i64>(0)).expect("counted")).sum()
+    };
+    let n_digests = count();
+    assert!(n_digests >= 4, "{n_digests} digests");
+    let damage = |sql: &str| periods().for_each(|c| c.execute_batch(sql).expect("damaged"));
+    damage("UPDATE digest SET data = zeroblob(length(data))");
+    let report = rookery_collector::verify::verify(dir.path()).expect("verified");
+    assert_eq!(report.blocks.len(), n_digests as usize, "{report:?}");
+    let store = open(dir.path());
+    ask_for_half_days(&Reader::new(store.shared().clone()));
+    drop(store);
+    let rebuilt = rookery_collector::rebuild::rebuild(dir.path()).expect("rebuilt");
+    assert!(rebuilt.rebuilt > 0 && rebuilt.damaged == 0, "{rebuilt:?}");
+    assert_eq!(count(), n_digests);
+    let report = rookery_collector::verify::verify(dir.path()).expect("verified");
+    assert!(report.is_whole(), "{report:?}");
+    // They alone are asked: nothing else is left of the blocks.
+    let day = START.div_euclid(86_400_000) * 86_400_000;
+    let count_of = |store: &Store| {
+        let reader = Reader::new(store.shared().clone());
+        let span = (day + 86_400_000, day + 4 * 86_400_000);
+        let r = reader.rollup("node", "svc", &["f0"], span.0, span.1, 43_200_000).expect("reads");
+        r.fields[0].total.count
+    };
+    let store = open(dir.path());
+    let before = count_of(&store);
+    drop(store);
+    damage("DROP TRIGGER block_changed; UPDATE block SET data = zeroblob(9)");
+    let store = open(dir.path());
+    assert_eq!(count_of(&store), before);
+    assert!(before > 25_000, "{before}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
     #[test]
@@ -180,20 +270,7 @@ proptest! {
         for (from, len, step) in asked {
             let from = START + from * 1000;
             let to = from + len * 1000;
-            let rollup = reader.rollup("node", "svc", &[], from, to, step).expect("reads");
-            let exact = reader.rollup_exactly("node", "svc", (from, to), step).expect("reads");
-            for (field, exact) in rollup.fields.iter().zip(&exact) {
-                prop_assert_eq!(field.buckets.len(), exact.buckets.len());
-                for (a, b) in field.buckets.iter().zip(&exact.buckets) {
-                    same(field, a, b)?;
-                }
-                same(field, &field.total, &exact.total)?;
-                prop_assert_eq!(field.total.last.to_bits(), exact.total.last.to_bits());
-                match (field.increase, exact.increase) {
-                    (Some(a), Some(b)) => prop_assert!(near(a, b, 1e-9), "{a} {b}"),
-                    (a, b) => prop_assert_eq!(a, b),
-                }
-            }
+            compare(&reader, (from, to), step)?;
         }
     }
 }

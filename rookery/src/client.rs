@@ -61,6 +61,11 @@ impl Client {
         self.ask(self.http.post(format!("{}{path}", self.url)).bearer_auth(token))
     }
 
+    /// A POST of JSON with a token.
+    pub fn post_json(&self, path: &str, token: &str, body: &Json) -> Result<Vec<u8>, String> {
+        self.ask(self.http.post(format!("{}{path}", self.url)).bearer_auth(token).json(body))
+    }
+
     fn unreached(&self, e: &reqwest::Error) -> String {
         if e.is_connect() {
             format!("no collector answers at {}: is it running? (--url)", self.url)

@@ -104,7 +104,8 @@ impl Server {
 
     /// Serves until `stop`.
     pub async fn run(self, stop: watch::Receiver<bool>) -> Result<(), String> {
-        let app = App::new(self.collector.history(), self.collector.states());
+        let app =
+            App::new(self.collector.history(), self.collector.states(), self.collector.auth());
         let router: Router = rookery_web::router(app.clone()).merge(self.collector.router());
         let postman = tokio::spawn({
             let (collector, stop) = (self.collector.clone(), stop.clone());
@@ -165,7 +166,8 @@ impl axum::serve::Listener for NoDelay {
 /// The picture that goes with a mail: the service's last hours.
 fn illustrate(app: App) -> Illustrate {
     Arc::new(move |notice: &Notice| {
-        let service = notice.service.as_deref()?;
+        // A group has no graph of its own.
+        let service = notice.service.as_deref().filter(|_| !notice.of_group)?;
         let to = notice.time_ms + 60_000;
         app.graph_png(&notice.node, service, to - PICTURE_SPAN_MS, to)
     })

@@ -9,6 +9,7 @@ mod client;
 mod collector;
 mod export;
 mod graph;
+mod hush;
 mod logging;
 mod sql;
 mod status;
@@ -46,6 +47,10 @@ enum Command {
     Status(status::Args),
     /// Have a running collector seal its head and empty its journal
     Seal(status::SealArgs),
+    /// Say that you are on a problem: it is told no more
+    Ack(hush::AckArgs),
+    /// Plan work: no problem within it is told
+    Downtime(hush::DowntimeArgs),
     /// Ask the exact history in SQL
     Sql(sql::Args),
     /// Check every byte of a history
@@ -66,6 +71,8 @@ fn main() -> ExitCode {
         Command::Graph(args) => graph::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Seal(args) => status::seal(&args),
+        Command::Ack(args) => hush::ack(&args),
+        Command::Downtime(args) => hush::downtime(&args),
         Command::Sql(args) => sql::run(&args),
         Command::Verify(args) => care::verify(&args),
         Command::Rebuild(args) => care::rebuild(&args),

@@ -169,6 +169,7 @@ fn read(args: &Args, store: &Store) -> Res<()> {
     };
     year("a service, all days by 12 h", START_MS, 12 * 3_600_000)?;
     year("a service, all days by a day", START_MS, DAY_MS)?;
+    year("a service, all days by 6 h", START_MS, 6 * 3_600_000)?;
     year("a service, all days by an 800th", START_MS, (end - START_MS) / 800)?;
     measure(args, "a service, all days by 12 h, exactly", || {
         let all = reader.rollup_exactly(NODE, "service3", (START_MS, end), 12 * 3_600_000)?;

@@ -12,8 +12,16 @@ mod bad_input;
 mod care;
 #[path = "it/crash.rs"]
 mod crash;
+#[path = "it/extension.rs"]
+mod extension;
+#[path = "it/faults.rs"]
+mod faults;
+#[path = "it/formats.rs"]
+mod formats;
 #[path = "it/full_disk.rs"]
 mod full_disk;
+#[path = "it/hush.rs"]
+mod hush;
 #[path = "it/known_series.rs"]
 mod known_series;
 #[path = "it/munin_configure.rs"]
@@ -26,6 +34,8 @@ mod munin_node;
 mod numa;
 #[path = "it/pages.rs"]
 mod pages;
+#[path = "it/posters.rs"]
+mod posters;
 #[path = "it/support.rs"]
 mod support;
 #[path = "it/tidy.rs"]

@@ -4,6 +4,7 @@ use crate::error::WebError;
 use crate::pictures::Pictures;
 use crate::{api, pages, pictures};
 use axum::Router;
+use rookery_collector::auth::Auth;
 use rookery_collector::history::{History, States};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -17,14 +18,16 @@ pub struct App {
     pub history: Arc<dyn History>,
     /// The alert machine's view.
     pub states: Arc<dyn States>,
+    /// Who may write.
+    pub auth: Auth,
     /// Drawn before.
     pub(crate) pictures: Arc<Pictures>,
 }
 
 impl App {
     /// Over this history and these states.
-    pub fn new(history: Arc<dyn History>, states: Arc<dyn States>) -> App {
-        App { history, states, pictures: Arc::new(Pictures::default()) }
+    pub fn new(history: Arc<dyn History>, states: Arc<dyn States>, auth: Auth) -> App {
+        App { history, states, auth, pictures: Arc::new(Pictures::default()) }
     }
 
     /// Runs what may read the disk off the threads that serve.

@@ -39,6 +39,8 @@ const SPAN_MS_MIN: i64 = 1_000;
 
 /// Steps longer than this are whole hours, ms.
 const WHOLE_HOURS_FROM_MS: i64 = 3 * HOUR_MS;
+/// Steps longer than this are half days or whole ones, ms: a year's are.
+const HALF_DAYS_FROM_MS: i64 = 8 * HOUR_MS;
 const HOUR_MS: i64 = 3_600_000;
 
 /// Plot sizes unless asked for, px.
@@ -254,9 +256,12 @@ fn whole_pixels(from: i64, to: i64, width: u32) -> (i64, i64, i64) {
     let span = (to - from).max(SPAN_MS_MIN);
     let px = i64::from(width.max(1));
     let mut step = ((span + px - 1) / px).max(1);
-    if step > WHOLE_HOURS_FROM_MS {
-        // The history's summaries are of whole hours: such steps need no more.
-        step = (step + HOUR_MS - 1) / HOUR_MS * HOUR_MS;
+    // The history's summaries are of whole hours, its digests of half days: such
+    // steps need no more.
+    for (from, unit) in [(WHOLE_HOURS_FROM_MS, HOUR_MS), (HALF_DAYS_FROM_MS, 12 * HOUR_MS)] {
+        if step > from {
+            step = (step + unit - 1) / unit * unit;
+        }
     }
     let start = from.div_euclid(step) * step;
     let end = (to.div_euclid(step) + i64::from(to.rem_euclid(step) > 0)) * step;

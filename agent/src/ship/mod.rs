@@ -272,18 +272,17 @@ impl Shipper {
     /// Moves the batches in memory to the spool.
     fn spill(&mut self) {
         let Target { node, group, .. } = &self.target;
-        let mut kept = 0;
+        let before = self.spool.n_safe();
         let mut result = Ok(());
         for batch in &self.backlog {
             result = self.spool.append(batch, node, group, &mut self.frame);
             if result.is_err() {
                 break;
             }
-            kept += 1;
         }
-        // What is written is not taken back if the disk then fails to say that
-        // it is durable: a second copy would not help.
+        // Also when there was room for some of them only.
         result = result.and(self.spool.sync());
+        let kept = (self.spool.n_safe() - before) as usize;
         if kept > 0 {
             self.backlog.drain(..kept);
             self.explain_tries = 0;
@@ -291,7 +290,11 @@ impl Shipper {
         match result {
             Ok(()) => self.spool_failed = false,
             Err(error) if !self.spool_failed => {
-                tracing::error!(%error, "the spool cannot be written; batches stay in memory");
+                tracing::error!(
+                    spool = %self.spool.dir().display(), %error,
+                    "the spool cannot be written, batches stay in memory: make room, repair the \
+                     disk, or set `spool` to another folder"
+                );
                 self.spool_failed = true;
             }
             Err(_) => {}

@@ -23,7 +23,9 @@
 //! with a warning and a counter. Segments are 1/8 of the limit, 4 MiB at most.
 //!
 //! The position is written (not synced) at each acknowledgement; a lost one
-//! costs a resend, which the collector recognises. At start a torn tail is cut
+//! costs a resend, which the collector recognises. After a failed sync nobody
+//! knows what is on disk: what was appended since the last good one does not
+//! count as kept, and the segment is not written any more. At start a torn tail is cut
 //! off the last segment, and anything that is no record is skipped, counted
 //! and logged: a damaged spool never stops the agent.
 
@@ -82,11 +84,15 @@ pub struct Spool {
     boot_max: u64,
     bytes_dropped: u64,
     n_damaged: u64,
+    n_appended: u64,
+    n_safe: u64,
 }
 
 #[derive(Debug)]
 struct Writer {
     file: File,
+    /// So many bytes were synced.
+    synced: u64,
     layouts: HashSet<LayoutId>,
     /// The nodes that a frame of this segment has explained.
     nodes: HashSet<String>,
@@ -97,6 +103,7 @@ impl Spool {
     pub fn open(dir: &Path, bytes_max: u64) -> Result<Spool, SpoolError> {
         let fail = |error| SpoolError::Io { dir: dir.to_owned(), error };
         std::fs::create_dir_all(dir).map_err(fail)?;
+        sync_parent(dir).map_err(fail)?;
         let lock = open_file(&dir.join("lock")).map_err(fail)?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -118,6 +125,8 @@ impl Spool {
             boot_max: 0,
             bytes_dropped: 0,
             n_damaged: 0,
+            n_appended: 0,
+            n_safe: 0,
         };
         spool.recover().map_err(fail)?;
         Ok(spool)
@@ -173,6 +182,11 @@ impl Spool {
             // It costs no more than a resend after the next start.
             tracing::debug!(%error, "the spool's position was not written");
         }
+    }
+
+    /// Its folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Whether everything was acknowledged.
@@ -235,22 +249,39 @@ impl Spool {
                     writer.nodes.insert(name.to_owned());
                 }
                 self.boot_max = self.boot_max.max(batch.boot);
+                self.n_appended += 1;
                 Ok(())
             }
             Err(error) => {
                 // No half record may stand before the next one.
                 let cut = writer.file.set_len(segment.bytes);
                 if cut.is_err() || segment.bytes == 0 {
-                    self.abandon_segment();
+                    self.distrust();
                 }
                 Err(error)
             }
         }
     }
 
-    /// Waits until all that was appended is on disk.
+    /// Waits until all that was appended is on disk. After an error nothing
+    /// that was appended since the last good one is kept.
     pub fn sync(&mut self) -> io::Result<()> {
-        self.writer.as_ref().map_or(Ok(()), |w| w.file.sync_data())
+        if let (Some(writer), Some(segment)) = (&mut self.writer, self.segments.back())
+            && writer.synced < segment.bytes
+        {
+            if let Err(error) = writer.file.sync_data() {
+                self.distrust();
+                return Err(error);
+            }
+            writer.synced = segment.bytes;
+        }
+        self.n_safe = self.n_appended;
+        Ok(())
+    }
+
+    /// How many batches were appended and synced, since the start.
+    pub fn n_safe(&self) -> u64 {
+        self.n_safe
     }
 
     fn begin_segment(&mut self) -> io::Result<()> {
@@ -259,14 +290,29 @@ impl Spool {
         File::open(&self.dir)?.sync_all()?;
         self.segments.push_back(Segment { index: self.index_next, path, bytes: 0 });
         self.index_next += 1;
-        self.writer = Some(Writer { file, layouts: HashSet::new(), nodes: HashSet::new() });
+        let (layouts, nodes) = (HashSet::new(), HashSet::new());
+        self.writer = Some(Writer { file, synced: 0, layouts, nodes });
         Ok(())
     }
 
-    fn abandon_segment(&mut self) {
-        self.writer = None;
-        if let Some(segment) = self.segments.pop_back_if(|s| s.bytes == 0) {
-            let _ = std::fs::remove_file(&segment.path);
+    /// Ends the segment where it was synced last: another fsync of the same
+    /// file would not bring to disk what this one could not. If the file keeps
+    /// the rest all the same it comes twice, which the collector recognises.
+    fn distrust(&mut self) {
+        let Some(writer) = self.writer.take() else { return };
+        self.n_appended = self.n_safe;
+        let is_front = self.segments.len() == 1;
+        let Some(segment) = self.segments.back_mut() else { return };
+        if let Err(error) = writer.file.set_len(writer.synced) {
+            tracing::debug!(segment = %segment.path.display(), %error, "not cut");
+        }
+        segment.bytes = writer.synced;
+        if is_front {
+            self.offset = self.offset.min(writer.synced);
+        }
+        if let Some(empty) = self.segments.pop_back_if(|s| s.bytes == 0) {
+            // An empty one is removed at the next start.
+            let _ = std::fs::remove_file(&empty.path);
         }
     }
 
@@ -367,6 +413,16 @@ impl Spool {
         let explained = learnt.explain(frame, writer);
         self.learnt = Some((segment.index, at, learnt));
         explained
+    }
+}
+
+/// Brings to disk that the folder is there.
+fn sync_parent(dir: &Path) -> io::Result<()> {
+    let parent = dir.parent().filter(|p| !p.as_os_str().is_empty());
+    match File::open(parent.unwrap_or(Path::new("."))).and_then(|p| p.sync_all()) {
+        // Who may not look into a folder has made nothing in it either.
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        other => other,
     }
 }
 

@@ -53,7 +53,10 @@ impl Machine {
         let before = service.mark();
         let from = service.state;
         service.step(state, time_ms);
+        service.settle_acknowledgement(from, time_ms);
         let due = if live { service.due(self.settings.tell_changes) } else { None };
+        let due = due.filter(|kind| *kind != NoticeKind::Problem || !self.is_hushed(idx, time_ms));
+        let service = &self.services[idx as usize];
         if service.mark() == before && due.is_none() {
             return;
         }
@@ -79,8 +82,14 @@ impl Machine {
         out.extend(notice.map(Output::Notice));
     }
 
+    /// Whether its problem is not told: it is planned, or told of the group.
+    fn is_hushed(&self, idx: u32, time_ms: TimeMs) -> bool {
+        let s = &self.services[idx as usize];
+        s.quorum.is_some() || self.downtime(s.node as usize, Some(&s.name), time_ms).is_some()
+    }
+
     /// Makes the notice that is due, and remembers that it was made.
-    fn notice(&mut self, idx: u32, kind: NoticeKind, time_ms: TimeMs) -> Notice {
+    pub(super) fn notice(&mut self, idx: u32, kind: NoticeKind, time_ms: TimeMs) -> Notice {
         let (text, values) = (self.service_text(idx), self.field_values(idx));
         let service = &mut self.services[idx as usize];
         let node = &self.nodes[service.node as usize];
@@ -97,6 +106,7 @@ impl Machine {
             sequence,
             kind,
             node: node.name.clone(),
+            of_group: false,
             service: Some(service.name.clone()),
             title: service.title.clone(),
             state: Status::Service(service.state),
@@ -111,6 +121,7 @@ impl Machine {
             NoticeKind::Problem => {
                 (service.notified, service.incident) = (Some(service.state), Some(incident));
             }
+            NoticeKind::Acknowledgement => service.incident = Some(incident),
             NoticeKind::Recovery => (service.notified, service.incident) = (None, None),
         }
         notice
@@ -124,12 +135,20 @@ struct Mark {
     hard: bool,
     hard_state: State,
     attempt: u32,
+    acknowledged: bool,
 }
 
 impl Service {
     fn mark(&self) -> Mark {
         let Service { state, hard, hard_state, attempt, .. } = *self;
-        Mark { state, hard, hard_state, attempt }
+        Mark { state, hard, hard_state, attempt, acknowledged: self.acknowledged.is_some() }
+    }
+
+    /// Takes an acknowledgement off that does not hold any more.
+    fn settle_acknowledgement(&mut self, before: State, time_ms: TimeMs) {
+        let (state, changed) = (self.state, self.state != before);
+        self.acknowledged
+            .take_if(|ack| state == State::Ok || changed && !ack.sticky || ack.is_over(time_ms));
     }
 
     /// One evaluation, as Nagios counts: soft until seen `attempts_max` times
@@ -168,7 +187,8 @@ impl Service {
                 // "It cannot be told" was no warning of what is known now.
                 let is_news = |told| told != state && (tell_changes || told == State::Unknown);
                 let is_news = told.is_none_or(is_news);
-                (self.hard && is_news).then_some(NoticeKind::Problem)
+                let is_due = self.hard && is_news && self.acknowledged.is_none();
+                is_due.then_some(NoticeKind::Problem)
             }
         }
     }

@@ -21,6 +21,7 @@ impl Machine {
         if now_ms.saturating_sub(started) < ms(self.settings.start_grace_ms) {
             return;
         }
+        self.end_hush(now_ms, out);
         for i in 0..self.nodes.len() {
             let node = &self.nodes[i];
             if node.state != HostState::Up || node.gone {
@@ -31,6 +32,7 @@ impl Machine {
                 self.down(i, now_ms, out);
             }
         }
+        self.judge_pools(now_ms, out);
     }
 
     /// When watching began; now, if it begins now.
@@ -71,14 +73,13 @@ impl Machine {
 
     fn down(&mut self, i: usize, now_ms: TimeMs, out: &mut Vec<Output>) {
         let started = self.started_ms.unwrap_or(now_ms);
+        let is_planned = self.downtime(i, None, now_ms).is_some();
         let node = &mut self.nodes[i];
         let since = node.last_seen_ms.max(started);
         let text = format!("no data for {} s", now_ms.saturating_sub(since) / 1000);
         // Without an incident nobody is told, neither of this nor of its end.
-        node.incident = (!node.silenced).then(|| Incident {
-            id: incident_id(&node.name, "", since),
-            sequence: 0,
-            since_ms: since,
+        node.incident = (!node.silenced && !is_planned && node.quorum.is_none()).then(|| {
+            Incident { id: incident_id(&node.name, "", since), sequence: 0, since_ms: since }
         });
         self.turn(i, HostState::Down, since, now_ms, &text, out);
     }
@@ -100,34 +101,47 @@ impl Machine {
             HostState::Up => NoticeKind::Recovery,
             _ => NoticeKind::Problem,
         };
-        let notice = node.incident.as_mut().map(|incident| {
-            let sequence = incident.sequence;
-            incident.sequence += 1;
-            Notice {
-                id: format!("{}.{sequence}", incident.id),
-                incident: incident.id.clone(),
-                sequence,
-                kind,
-                node: node.name.clone(),
-                service: None,
-                title: String::new(),
-                state: Status::Host(to),
-                since_ms: incident.since_ms,
-                time_ms: now,
-                values: Vec::new(),
-                text: text.to_owned(),
-                contacts: node.contacts.clone(),
-                labels: node.labels.clone(),
-            }
-        });
+        let notice = self.host_notice(i, kind, now, text);
+        let node = &mut self.nodes[i];
         if to == HostState::Up {
-            node.incident = None;
+            (node.incident, node.acknowledged) = (None, None);
         }
         node.dirty = false;
         out.push(Output::StateChanged(self.host_record(i)));
         let kind = TransitionKind::State;
         out.push(Output::Transition(self.host_transition(i, kind, from, now, text)));
         out.extend(notice.map(Output::Notice));
+    }
+
+    /// The next notice of the open incident, if there is one.
+    pub(super) fn host_notice(
+        &mut self,
+        i: usize,
+        kind: NoticeKind,
+        time_ms: TimeMs,
+        text: &str,
+    ) -> Option<Notice> {
+        let node = &mut self.nodes[i];
+        let incident = node.incident.as_mut()?;
+        let sequence = incident.sequence;
+        incident.sequence += 1;
+        Some(Notice {
+            id: format!("{}.{sequence}", incident.id),
+            incident: incident.id.clone(),
+            sequence,
+            kind,
+            node: node.name.clone(),
+            of_group: false,
+            service: None,
+            title: String::new(),
+            state: Status::Host(node.state),
+            since_ms: incident.since_ms,
+            time_ms,
+            values: Vec::new(),
+            text: text.to_owned(),
+            contacts: node.contacts.clone(),
+            labels: node.labels.clone(),
+        })
     }
 
     fn host_transition(

@@ -14,7 +14,9 @@
 
 mod evaluate;
 mod hosts;
+mod hush;
 mod plan;
+mod pool;
 mod records;
 mod settings;
 mod views;
@@ -25,11 +27,13 @@ mod scenario;
 mod tests;
 
 use crate::output::Incident;
+use crate::quorum::Quorum;
 use crate::rpn::Rpn;
 use crate::rules::Rules;
 use rookery_plugins::{FieldType, HostState, LayoutId, Range, State, TimeMs, Value};
 use std::collections::{BTreeMap, HashMap};
 
+pub use hush::{Acknowledgement, COMMENT_BYTES_MAX, DOWNTIMES_MAX, Downtime};
 pub use plan::Plan;
 pub use settings::Settings;
 pub use views::{FieldView, HostView, Problem, ServiceView};
@@ -50,6 +54,9 @@ pub struct Machine {
     /// for longer than that.
     started_ms: Option<TimeMs>,
     last_tick_ms: TimeMs,
+    downtimes: Vec<Downtime>,
+    /// Groups with a quorum that people were told of.
+    pools: BTreeMap<(String, Option<String>), pool::Pool>,
 }
 
 /// A node, by index: plans hold indices, so nothing is ever moved.
@@ -66,6 +73,8 @@ struct Node {
     /// The fastest step of before a restart, until plans say better; ms.
     step_ms: u64,
     incident: Option<Incident>,
+    acknowledged: Option<Acknowledgement>,
+    quorum: Option<Quorum>,
     contacts: Vec<String>,
     labels: BTreeMap<String, String>,
     /// A rule wants nobody to be told that it is DOWN.
@@ -97,6 +106,7 @@ struct Service {
     title: String,
     fields: Vec<u32>,
     attempts_max: u32,
+    quorum: Option<Quorum>,
     contacts: Vec<String>,
     labels: BTreeMap<String, String>,
     state: State,
@@ -108,6 +118,7 @@ struct Service {
     last_ms: TimeMs,
     notified: Option<State>,
     incident: Option<Incident>,
+    acknowledged: Option<Acknowledgement>,
     gone: bool,
 }
 
@@ -145,6 +156,8 @@ impl Machine {
             by_name: HashMap::new(),
             started_ms: None,
             last_tick_ms: NEVER,
+            downtimes: Vec::new(),
+            pools: BTreeMap::new(),
         }
     }
 
@@ -168,6 +181,8 @@ impl Machine {
             last_seen_ms: NEVER,
             step_ms: 0,
             incident: None,
+            acknowledged: None,
+            quorum: None,
             contacts: Vec::new(),
             labels: BTreeMap::new(),
             silenced: false,
@@ -185,6 +200,7 @@ impl Machine {
         group.clone_into(&mut node.group);
         let terms = self.rules.node_terms(&node.name, group);
         node.silenced = !terms.enabled;
+        node.quorum = terms.quorum;
         (node.contacts, node.labels) = (terms.contacts, terms.labels);
     }
 
@@ -199,6 +215,7 @@ impl Machine {
             title: String::new(),
             fields: Vec::new(),
             attempts_max: self.settings.max_check_attempts,
+            quorum: None,
             contacts: Vec::new(),
             labels: BTreeMap::new(),
             state: State::Ok,
@@ -210,6 +227,7 @@ impl Machine {
             last_ms: NEVER,
             notified: None,
             incident: None,
+            acknowledged: None,
             gone: false,
         });
         self.nodes[node as usize].services.insert(name.to_owned(), idx);

@@ -144,6 +144,9 @@ impl Machine {
         let mut attempts: Option<u32> = None;
         let mut contacts = Some(BTreeSet::new());
         service.labels.clear();
+        // A field that is told by itself makes the service one that is.
+        let mut quorum = None;
+        let mut is_alone = false;
         for t in terms {
             let mine = t.max_check_attempts.unwrap_or(default);
             attempts = Some(attempts.map_or(mine, |a| a.min(mine)));
@@ -153,7 +156,10 @@ impl Machine {
                 _ => contacts = None,
             }
             service.labels.extend(t.labels.clone());
+            is_alone |= t.quorum.is_none();
+            quorum = quorum.or(t.quorum);
         }
+        service.quorum = quorum.filter(|_| !is_alone);
         service.attempts_max = attempts.unwrap_or(default);
         service.contacts = contacts.unwrap_or_default().into_iter().collect();
     }

@@ -11,15 +11,28 @@ impl Machine {
     pub fn restore(&mut self, records: &[StateRecord]) {
         for record in records {
             match &record.state {
-                RecordState::Host { node, group, state, since_ms, step_ms, incident } => {
+                RecordState::Host {
+                    node,
+                    group,
+                    state,
+                    since_ms,
+                    step_ms,
+                    incident,
+                    acknowledged,
+                } => {
                     let idx = self.node_idx(node);
                     self.settle_node(idx, group);
                     let node = &mut self.nodes[idx as usize];
                     (node.state, node.since_ms, node.step_ms) = (*state, *since_ms, *step_ms);
                     node.incident.clone_from(incident);
+                    node.acknowledged.clone_from(acknowledged);
                     node.dirty = false;
                 }
                 RecordState::Service { .. } => self.restore_service(&record.state),
+                RecordState::Downtime { downtime } => self.downtimes.push(downtime.clone()),
+                RecordState::Pool { group, service, incident } => {
+                    self.restore_pool(group, service.as_deref(), incident);
+                }
                 RecordState::Gone => {}
             }
         }
@@ -37,6 +50,7 @@ impl Machine {
             hard_state,
             notified,
             incident,
+            acknowledged,
             last_ms,
             fields,
         } = record
@@ -63,6 +77,7 @@ impl Machine {
         (s.since_ms, s.problem_ms, s.last_ms) = (*since_ms, *problem_ms, *last_ms);
         (s.hard_state, s.notified) = (*hard_state, *notified);
         s.incident.clone_from(incident);
+        s.acknowledged.clone_from(acknowledged);
     }
 
     /// Forgets a service that is gone, without telling anyone; its records
@@ -102,6 +117,7 @@ impl Machine {
                 since_ms: node.since_ms,
                 step_ms,
                 incident: node.incident.clone(),
+                acknowledged: node.acknowledged.clone(),
             },
         }
     }
@@ -124,6 +140,7 @@ impl Machine {
                 hard_state: s.hard_state,
                 notified: s.notified,
                 incident: s.incident.clone(),
+                acknowledged: s.acknowledged.clone(),
                 last_ms: s.last_ms,
                 fields,
             },

@@ -1,7 +1,7 @@
 //! Scenarios as text: `testdata/*.test` on a simulated clock. See
 //! `testdata/README.md` for the language.
 
-use super::{Machine, Plan, Settings};
+use super::{Acknowledgement, Downtime, Machine, Plan, Settings};
 use crate::output::{Notice, Output, StateRecord, Transition};
 use crate::rules::Rules;
 use rookery_plugins::{Cells, FieldKey, FieldSpec, FieldType, Layout, ServiceSpec, TimeMs, Value};
@@ -21,6 +21,8 @@ struct World {
     touched: (String, String),
     notices: VecDeque<Notice>,
     transitions: Vec<Transition>,
+    /// What the last `ack` or the like was answered.
+    refused: Option<String>,
 }
 
 fn clock(text: &str) -> TimeMs {
@@ -41,6 +43,7 @@ impl World {
             touched: Default::default(),
             notices: VecDeque::new(),
             transitions: Vec::new(),
+            refused: None,
         }
     }
 
@@ -185,6 +188,21 @@ impl World {
                     t += step * 1000;
                 }
             }
+            // round 10 from A to B PREFIX FIRST LAST all VALUE [FIRST LAST all VALUE]
+            "round" => {
+                let step: i64 = words[1].parse().expect("seconds");
+                let (mut t, to) = (clock(words[3]), clock(words[5]));
+                while t <= to {
+                    self.advance(t);
+                    for part in words[7..].chunks(4) {
+                        let number = |i: usize| part[i].parse::<u32>().expect("a number");
+                        for n in number(0)..=number(1) {
+                            self.row(&format!("{}{n}", words[6]), &part[2..], t);
+                        }
+                    }
+                    t += step * 1000;
+                }
+            }
             // replay 10 from A to B NODE pairs…: all arrive now
             "replay" => {
                 let step: i64 = words[1].parse().expect("seconds");
@@ -195,11 +213,54 @@ impl World {
                 }
             }
             "expect" => self.expect(&words[1..]),
+            "ack" | "unack" | "downtime" | "cancel" => self.hush(&words),
             other => panic!("unknown command {other}"),
         }
     }
 
+    /// `ack NODE SERVICE|- [sticky] [until T]`, `unack NODE SERVICE|-`,
+    /// `downtime ID NODE|@GROUP SERVICE|- from T to T`, `cancel ID`.
+    fn hush(&mut self, words: &[&str]) {
+        let after = |word: &str| words.iter().position(|w| *w == word).map(|i| clock(words[i + 1]));
+        let service = |at: usize| Some(words[at]).filter(|s| *s != "-");
+        let (author, comment) = ("ann".to_owned(), "at work".to_owned());
+        let now_ms = self.now_ms;
+        let mut out = Vec::new();
+        let done = match words[0] {
+            "ack" => {
+                let sticky = words.contains(&"sticky");
+                let until_ms = after("until");
+                let ack = Acknowledgement { author, comment, time_ms: now_ms, until_ms, sticky };
+                self.machine.acknowledge(words[1], service(2), ack, &mut out)
+            }
+            "unack" => self.machine.unacknowledge(words[1], service(2), &mut out),
+            "cancel" => self.machine.cancel_downtime(words[1], &mut out),
+            _ => {
+                let group = words[2].strip_prefix('@').map(str::to_owned);
+                let downtime = Downtime {
+                    id: words[1].to_owned(),
+                    node: Some(words[2].to_owned()).filter(|_| group.is_none()),
+                    group,
+                    service: service(3).map(str::to_owned),
+                    from_ms: after("from").expect("from"),
+                    to_ms: after("to").expect("to"),
+                    author,
+                    comment,
+                };
+                self.machine.add_downtime(downtime, now_ms, &mut out)
+            }
+        };
+        self.refused = done.err();
+        self.take(out);
+    }
+
     fn expect(&mut self, words: &[&str]) {
+        if let ["refused", rest @ ..] = words {
+            let text = self.refused.take().expect("refused");
+            assert!(rest.iter().all(|word| text.contains(word)), "{text}");
+            return;
+        }
+        assert_eq!(self.refused.take(), None);
         match words {
             ["no", "notice"] => {
                 assert!(self.notices.is_empty(), "unexpected: {:#?}", self.notices);

@@ -92,6 +92,7 @@ proptest! {
                                 prop_assert_ne!(state, n.state);
                                 prop_assert_eq!(sequence + 1, n.sequence);
                             }
+                            (NoticeKind::Acknowledgement, _) => prop_assert!(false, "of whom?"),
                             (NoticeKind::Recovery, was) => {
                                 let (incident, _, sequence) = was.expect("an open problem");
                                 prop_assert_eq!(&incident, &n.incident);

@@ -1,6 +1,6 @@
 //! What pages and the API ask.
 
-use super::{Field, Machine, NEVER};
+use super::{Acknowledgement, Downtime, Field, Machine, NEVER};
 use crate::message::number;
 use rookery_plugins::{HostState, Range, State, TimeMs};
 
@@ -23,6 +23,10 @@ pub struct ServiceView {
     pub notified: bool,
     /// The open incident's id.
     pub incident: Option<String>,
+    /// Who is on it.
+    pub acknowledged: Option<Acknowledgement>,
+    /// The downtime that it is in.
+    pub downtime: Option<Downtime>,
     /// Why, in one line.
     pub text: String,
 }
@@ -40,6 +44,10 @@ pub struct HostView {
     pub clock_skewed: bool,
     /// The open incident's id.
     pub incident: Option<String>,
+    /// Who is on it.
+    pub acknowledged: Option<Acknowledgement>,
+    /// The downtime that it is in.
+    pub downtime: Option<Downtime>,
 }
 
 /// A field with limits as it stands.
@@ -83,6 +91,7 @@ impl Machine {
 
     fn service_view(&self, idx: u32) -> ServiceView {
         let s = &self.services[idx as usize];
+        let now_ms = self.last_tick_ms;
         ServiceView {
             state: s.state,
             hard: s.hard,
@@ -92,6 +101,8 @@ impl Machine {
             max_check_attempts: s.attempts_max,
             notified: s.notified.is_some(),
             incident: s.incident.as_ref().map(|i| i.id.clone()),
+            acknowledged: s.acknowledged.clone(),
+            downtime: self.downtime(s.node as usize, Some(&s.name), now_ms).cloned(),
             text: self.service_text(idx),
         }
     }
@@ -109,6 +120,8 @@ impl Machine {
             last_seen_ms: known(node.last_seen_ms),
             clock_skewed: node.skewed,
             incident: node.incident.as_ref().map(|i| i.id.clone()),
+            acknowledged: node.acknowledged.clone(),
+            downtime: self.downtime(i, None, self.last_tick_ms).cloned(),
         }
     }
 

@@ -4,7 +4,7 @@ use super::bytes::{Cursor, Flaw};
 use super::column::ColumnHead;
 use super::error::{ChunkError, Section};
 use super::ints::{IntsHead, Lens};
-use super::summary::Summary;
+use super::summary::{Summary, runs};
 use super::summary_code;
 use super::{
     COLS_MAX, MAGIC, PART_BYTES_MAX, PREFIX_BYTES, ROWS_MAX, SUMMARIES_BYTES_MAX, VERSION,
@@ -181,7 +181,8 @@ impl<R: ReadAt> Block<R> {
         };
         let mut out = Vec::new();
         let mut cursor = Cursor::new(&at.raw[at.next.1..]);
-        let mut read = |out| summary_code::read(&mut cursor, &self.times, out);
+        let step_ms = summary_code::step_of(&self.times);
+        let mut read = |out| summary_code::read(&mut cursor, runs(self.times.len()), step_ms, out);
         let before = (at.next.0..col).try_for_each(|_| read(None));
         before.and_then(|()| read(Some(&mut out))).map_err(malformed(section))?;
         let next = (col + 1, at.next.1 + cursor.position());
@@ -467,9 +468,8 @@ mod tests {
                     }
                 }
             }
-            let times_ms: Vec<i64> = (0..n as i64).collect();
             let mut cursor = Cursor::new(&summaries);
-            while summary_code::read(&mut cursor, &times_ms, None).is_ok() {}
+            while summary_code::read(&mut cursor, runs(n), 1, None).is_ok() {}
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use super::bytes::put_varint;
 use super::column::{ColumnCoder, Kinds};
+use super::digest::{DigestCoder, DigestPart};
 use super::ints::{self, IntsScratch, Streams};
+use super::summary::runs;
 use super::summary_code::{self, Clock};
 use super::{COLS_MAX, MAGIC, PREFIX_BYTES, ROWS_MAX, VERSION};
 use rookery_plugins::TimeMs;
@@ -57,6 +59,7 @@ pub struct Encoder {
     directory: Vec<u8>,
     data: Vec<u8>,
     summaries: Vec<u8>,
+    digests: DigestCoder,
     n_parts: usize,
 }
 
@@ -87,6 +90,7 @@ impl Encoder {
             directory: Vec::new(),
             data: Vec::new(),
             summaries: Vec::new(),
+            digests: DigestCoder::default(),
             n_parts: 0,
         }
     }
@@ -107,6 +111,7 @@ impl Encoder {
         self.directory.clear();
         self.data.clear();
         self.summaries.clear();
+        self.digests.start(rows.times_ms, cols.start);
         let first_kinds = self.find_mixed(rows);
         let clock = Clock::new(rows.times_ms);
         let width = if n > STRIP_ROWS { STRIP_COLS_LONG } else { STRIP_COLS };
@@ -122,6 +127,11 @@ impl Encoder {
         self.put_head(rows, cols, out);
         out.extend_from_slice(&self.summaries);
         out.extend_from_slice(&self.data);
+    }
+
+    /// The digests of the block that was encoded last; of short ones there are none.
+    pub fn digests(&self) -> &[DigestPart] {
+        &self.digests.parts
     }
 
     /// Fills `mixed`; the kinds of the first row.
@@ -164,7 +174,9 @@ impl Encoder {
         };
         let part = &mut self.part;
         let coded = self.coder.encode(kinds, bits, &mut part.streams);
-        summary_code::write(clock, kinds, bits, &coded, self.coder.whole(), &mut part.summaries);
+        let (n, whole) = (bits.len(), self.coder.whole());
+        summary_code::write(clock, runs(n), (kinds, bits), &coded, whole, &mut part.summaries);
+        self.digests.column(clock, (kinds, bits), &coded, whole);
         part.n_cols += 1;
         let is_long = rows.times_ms.len() > STRIP_ROWS;
         let (bytes, noise) = if is_long {
@@ -187,6 +199,7 @@ impl Encoder {
             return;
         }
         self.n_parts += 1;
+        self.digests.finish_part(part.n_cols);
         put_varint(&mut self.directory, part.n_cols as u64);
         let streams = &mut part.streams;
         streams.heads.append(&mut streams.planes);

@@ -15,6 +15,7 @@ mod block;
 mod bytes;
 mod column;
 mod decimal;
+mod digest;
 mod encode;
 mod error;
 mod ints;
@@ -24,6 +25,7 @@ mod summary_code;
 mod tests;
 
 pub use block::{Block, ColumnBuf, Damage, ReadAt};
+pub use digest::{DIGEST_MS, Digest, DigestPart, RunTimes, digest_runs};
 pub use encode::{Encoder, Rows};
 pub use error::{ChunkError, Section};
 pub use summary::{Summary, rate, summarise};

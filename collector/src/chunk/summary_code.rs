@@ -3,7 +3,7 @@
 use super::bytes::{Cursor, Flaw, put_signed, put_varint};
 use super::column::{AUTO, Coded, Kinds};
 use super::decimal::Form;
-use super::summary::{Pair, Run, Summary, per_second, runs};
+use super::summary::{Pair, Run, Summary, per_second};
 use rookery_plugins::{Kind, TimeMs, Value};
 use std::ops::Range;
 
@@ -46,7 +46,8 @@ impl<'a> Clock<'a> {
     }
 }
 
-fn step_of(times_ms: &[TimeMs]) -> u64 {
+/// From the first row to the second, ms; 0 without a second.
+pub fn step_of(times_ms: &[TimeMs]) -> u64 {
     times_ms.get(1).map_or(0, |t| t.wrapping_sub(times_ms[0]) as u64)
 }
 
@@ -77,11 +78,11 @@ impl Whole {
     }
 }
 
-/// Writes a column's summaries, one for each run of rows.
+/// Writes a column's summaries, one for each of these runs of rows.
 pub fn write(
     clock: &Clock<'_>,
-    kinds: Kinds<'_>,
-    bits: &[u64],
+    runs: impl Iterator<Item = Range<usize>>,
+    (kinds, bits): (Kinds<'_>, &[u64]),
     coded: &Coded,
     whole: &[i64],
     out: &mut Vec<u8>,
@@ -93,7 +94,7 @@ pub fn write(
         && coded.known != 0
         && coded.form != Form::Bits
         && !(coded.known == AUTO && whole.iter().any(is_big));
-    for rows in runs(bits.len()) {
+    for rows in runs {
         if !is_fast {
             let run = Run::of(clock.times_ms, kinds, bits, rows);
             write_slow(&run, clock.step_ms, coded, &mut before, out);
@@ -130,12 +131,13 @@ pub fn write(
 /// The sum of what each exceeds `min` by, if it has less than 62 bits.
 fn sum_above(m: &[i64], min: i64, max: i64) -> Option<u64> {
     let over = |v: &i64| v.wrapping_sub(min) as u64;
-    // Fast path: no sum of a run can overflow.
-    if over(&max) < 1 << 54 {
+    const LIMIT: u64 = 1 << 62;
+    // Fast path: no sum of the run can overflow.
+    if over(&max) < LIMIT / m.len() as u64 {
         return Some(m.iter().map(over).sum());
     }
     let sum = m.iter().try_fold(0u64, |sum, v| sum.checked_add(over(v)));
-    sum.filter(|sum| *sum < 1 << 62)
+    sum.filter(|sum| *sum < LIMIT)
 }
 
 /// The pairs with the least and the greatest rate, in a column that is known
@@ -339,16 +341,16 @@ fn value_of(form: Form, known: u8, s: Scaled) -> Value {
     Value::from_bits(kind, bits).unwrap_or(Value::Unknown)
 }
 
-/// Reads a column's summaries, one for each run of rows; `out` is not touched
-/// where it is `None`.
+/// Reads a column's summaries, one for each of these runs of rows, of a block
+/// with this [`step_of`]; `out` is not touched where it is `None`.
 pub fn read(
     cursor: &mut Cursor<'_>,
-    times_ms: &[TimeMs],
+    runs: impl Iterator<Item = Range<usize>>,
+    step_ms: u64,
     mut out: Option<&mut Vec<Summary>>,
 ) -> Result<(), Flaw> {
-    let step_ms = step_of(times_ms);
     let mut before = 0;
-    for rows in runs(times_ms.len()) {
+    for rows in runs {
         let summary = read_one(cursor, rows, step_ms, &mut before)?;
         if let Some(out) = &mut out {
             out.push(summary);

@@ -28,6 +28,11 @@ impl Table {
     }
 
     fn encode(&self, cols: Range<usize>) -> Vec<u8> {
+        self.encoded(cols).0
+    }
+
+    /// The block, and its digests.
+    fn encoded(&self, cols: Range<usize>) -> (Vec<u8>, Vec<DigestPart>) {
         let n_cols = self.kinds.len();
         let mut sets: Vec<Arc<[u8]>> = vec![vec![9; n_cols].into()];
         let mut known: HashMap<Vec<u8>, u32> = HashMap::new();
@@ -50,8 +55,9 @@ impl Table {
             bits: &bits,
         };
         let mut out = b"before".to_vec();
-        Encoder::new().encode(&rows, cols, 1, &mut out);
-        out.split_off(6)
+        let mut encoder = Encoder::new();
+        encoder.encode(&rows, cols, 1, &mut out);
+        (out.split_off(6), encoder.digests().to_vec())
     }
 
     /// Everything that can be read of the block equals this table.
@@ -75,6 +81,55 @@ impl Table {
         prop_assert_eq!(block.verify(), vec![]);
         Ok(())
     }
+}
+
+/// A digest says of its runs what the samples say.
+fn check_digests(table: &Table, parts: &[DigestPart]) -> Result<usize, TestCaseError> {
+    let runs = digest_runs(&table.times_ms);
+    let mut n_summaries = 0;
+    for part in parts {
+        let mut digest = Digest::open(&part.bytes).expect("opens");
+        prop_assert_eq!(&digest.cols, &part.cols);
+        let times: Vec<RunTimes> =
+            runs.iter().map(|r| RunTimes::of(&table.times_ms[r.clone()])).collect();
+        prop_assert_eq!(&digest.times, &times);
+        // Backwards, to look for columns that were passed.
+        for col in part.cols.clone().rev() {
+            let found = digest.summaries(col).expect("summaries");
+            prop_assert_eq!(found.len(), runs.len());
+            for (s, rows) in found.iter().zip(&runs) {
+                let (kinds, bits) = (&table.kinds[col], &table.bits[col]);
+                same(s, &summarise(&table.times_ms, kinds, bits, rows.clone()), bits)?;
+                n_summaries += 1;
+            }
+        }
+    }
+    Ok(n_summaries)
+}
+
+#[test]
+fn digests_equal_their_samples() {
+    let values = |d: i32, seed| decimals(8640, d, seed);
+    let mut rising: Vec<Value> =
+        (0..8640i64).map(|i| Value::Int((1 << 60) + i * i * 1000)).collect();
+    rising[5000] = Value::Int(7);
+    let mut gaps = values(2, 3);
+    gaps[100..3000].fill(Value::Unknown);
+    let big = (0..8640u64).map(|i| Value::from(u64::MAX - i * i)).collect();
+    let nothing = vec![Value::Unknown; 8640];
+    let zero = vec![Value::Float(-0.0); 8640];
+    let columns = [values(0, 1), values(3, 2), rising, gaps, big, nothing, zero];
+    // From 11:06 on: a day, and two hours.
+    for step in [10_000, 1000] {
+        let times = (0..8640).map(|i| 1_795_000_000_000 + i * step).collect();
+        let table = Table::of_columns(times, &columns);
+        let parts = table.encoded(0..7).1;
+        let n = check_digests(&table, &parts).expect("equal");
+        assert_eq!(n, 7 * if step == 1000 { 2 } else { 3 }, "{step}");
+    }
+    // As long as its summaries: not worth it.
+    let times = (0..8640).map(|i| 1_795_000_000_000 + i * 60_000).collect();
+    assert!(Table::of_columns(times, &columns).encoded(0..7).1.is_empty());
 }
 
 /// To the bit, but for the last bits of a sum of doubles.

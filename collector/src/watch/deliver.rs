@@ -20,6 +20,9 @@ const BATCH: usize = 32;
 /// The outbox is looked at this often even when nothing rings.
 const POLL: Duration = Duration::from_secs(2);
 
+/// An outbox that cannot be opened is tried again after this.
+const REOPEN: Duration = Duration::from_secs(5);
+
 /// Draws the graph that goes with a notice; `None`: there is none.
 pub type Illustrate = Arc<dyn Fn(&Notice) -> Option<Vec<u8>> + Send + Sync>;
 
@@ -31,8 +34,17 @@ pub async fn run(
     due: Arc<Notify>,
     illustrate: Illustrate,
     mut stop: watch::Receiver<bool>,
-) -> Result<(), StoreError> {
-    let ledger = Ledger::open(dir)?;
+) {
+    let ledger = loop {
+        match Ledger::open(dir) {
+            Ok(ledger) => break ledger,
+            Err(e) => tracing::error!("nobody is told until this can be opened: {e}"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(REOPEN) => {}
+            _ = stop.changed() => return,
+        }
+    };
     loop {
         let mut is_more = false;
         match ledger.due(now_ms(), BATCH) {
@@ -49,7 +61,7 @@ pub async fn run(
             Err(e) => tracing::error!("notices that are due cannot be read: {e}"),
         }
         if *stop.borrow() {
-            return Ok(());
+            return;
         }
         if is_more {
             continue;

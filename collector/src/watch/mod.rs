@@ -5,6 +5,7 @@
 //! in `state.sqlite` ([`ledger`]), which [`deliver`] empties.
 
 pub mod deliver;
+pub mod hush;
 pub mod ledger;
 
 use crate::catalog::{LayoutIndex, NodeEntry};
@@ -12,24 +13,47 @@ use crate::history::{Problem, ServiceState, States};
 use crate::store::StoreError;
 use crate::writer::Observer;
 use ledger::Ledger;
-use rookery_alerts::{Machine, Notifier, Output, Plan, Rules, ServiceView, Settings};
+use rookery_alerts::{Downtime, Machine, Notifier, Output, Plan, Rules, ServiceView, Settings};
 use rookery_plugins::wire::Row;
 use rookery_plugins::{HostState, LayoutId, ServiceSpec, State, TimeMs};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 /// How often the machine looks for silent nodes, ms.
 const TICK_MS: TimeMs = 1000;
 
-/// The alert machine, shared with those who ask it.
+/// The alert machine, shared with those who ask it, or tell it something.
 #[derive(Clone)]
-pub struct Alerts(Arc<Mutex<Machine>>);
+pub struct Alerts(Arc<Mutex<Live>>);
+
+/// The machine, and what it said: in one order, whoever made it speak.
+struct Live {
+    machine: Machine,
+    /// Not written down yet.
+    out: Vec<Output>,
+    /// Who waits until it is.
+    waiting: Vec<oneshot::Sender<Result<(), String>>>,
+}
 
 impl Alerts {
-    fn machine(&self) -> MutexGuard<'_, Machine> {
+    fn live(&self) -> MutexGuard<'_, Live> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the machine something. The answer comes when what came of it is on
+    /// disk, within about a second; an error at once where it was refused.
+    pub fn tell(
+        &self,
+        what: impl FnOnce(&mut Machine, &mut Vec<Output>) -> Result<(), String>,
+    ) -> Result<oneshot::Receiver<Result<(), String>>, String> {
+        let mut live = self.live();
+        let Live { machine, out, waiting } = &mut *live;
+        what(machine, out)?;
+        let (done, answer) = oneshot::channel();
+        waiting.push(done);
+        Ok(answer)
     }
 }
 
@@ -43,15 +67,16 @@ pub fn open(
     let ledger = Ledger::open(dir)?;
     let mut machine = Machine::new(rules, settings);
     machine.restore(&ledger.records()?);
-    let alerts = Alerts(Arc::new(Mutex::new(machine)));
+    let live = Live { machine, out: Vec::new(), waiting: Vec::new() };
+    let alerts = Alerts(Arc::new(Mutex::new(live)));
     let watcher = Watcher {
         alerts: alerts.clone(),
         plans: HashMap::new(),
         ledger,
         notifier,
         due: Arc::new(Notify::new()),
-        out: Vec::new(),
         unsaved: Vec::new(),
+        is_failing: false,
         ticked_ms: 0,
         kinds: Vec::new(),
         bits: Vec::new(),
@@ -66,9 +91,10 @@ pub struct Watcher {
     ledger: Ledger,
     notifier: Arc<Notifier>,
     due: Arc<Notify>,
-    out: Vec<Output>,
     /// What could not be written down yet.
     unsaved: Vec<Output>,
+    /// The last try to write it down failed.
+    is_failing: bool,
     ticked_ms: TimeMs,
     kinds: Vec<u8>,
     bits: Vec<u64>,
@@ -81,21 +107,37 @@ impl Watcher {
     }
 
     fn save(&mut self, now_ms: TimeMs) {
-        self.unsaved.append(&mut self.out);
+        let waiting = {
+            let mut live = self.alerts.live();
+            self.unsaved.append(&mut live.out);
+            std::mem::take(&mut live.waiting)
+        };
         if self.unsaved.is_empty() {
             return;
         }
         let channels = |notice: &_| self.notifier.channels_for(notice);
         match self.ledger.save(&self.unsaved, channels, now_ms) {
             Ok(n_notices) => {
+                if std::mem::take(&mut self.is_failing) {
+                    tracing::info!("alert states are written down again");
+                }
                 self.log();
                 self.unsaved.clear();
                 if n_notices > 0 {
                     self.due.notify_one();
                 }
+                // Who does not wait any more need not know.
+                waiting.into_iter().for_each(|w| drop(w.send(Ok(()))));
             }
-            // Kept, and tried again with the next: nobody is told before.
-            Err(e) => tracing::error!("alert states cannot be written down: {e}"),
+            Err(e) => {
+                // Kept, and tried again with the next: nobody is told before.
+                let text = format!("alert states cannot be written down, nobody is told: {e}");
+                if !self.is_failing {
+                    self.is_failing = true;
+                    tracing::error!("{text}");
+                }
+                waiting.into_iter().for_each(|w| drop(w.send(Err(text.clone()))));
+            }
         }
     }
 
@@ -112,11 +154,10 @@ impl Watcher {
 
 impl Observer for Watcher {
     fn row(&mut self, node: &Arc<NodeEntry>, index: &Arc<LayoutIndex>, row: &Row<'_>, now: TimeMs) {
-        let mut machine = self.alerts.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let plan = self
-            .plans
-            .entry((node.id, row.layout))
-            .or_insert_with(|| plan(&mut machine, node, index));
+        let mut live = self.alerts.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Live { machine, out, .. } = &mut *live;
+        let plan =
+            self.plans.entry((node.id, row.layout)).or_insert_with(|| plan(machine, node, index));
         if !plan.is_empty() {
             row.expand_kinds(&mut self.kinds);
             self.bits.clear();
@@ -125,7 +166,7 @@ impl Observer for Watcher {
             self.kinds.clear();
             self.bits.clear();
         }
-        machine.observe(plan, row.time_ms, &self.kinds, &self.bits, now, &mut self.out);
+        machine.observe(plan, row.time_ms, &self.kinds, &self.bits, now, out);
     }
 
     fn described(&mut self, node: &Arc<NodeEntry>) {
@@ -136,9 +177,10 @@ impl Observer for Watcher {
             .filter(|s| !s.active)
             .map(|s| s.spec.name.clone())
             .collect();
-        let mut machine = self.alerts.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut live = self.alerts.live();
+        let Live { machine, out, .. } = &mut *live;
         for service in gone {
-            machine.forget_service(&node.name, &service, &mut self.out);
+            machine.forget_service(&node.name, &service, out);
         }
     }
 
@@ -146,7 +188,9 @@ impl Observer for Watcher {
         // A clock that was set back must not stop the ticking.
         if (now_ms - self.ticked_ms).abs() >= TICK_MS {
             self.ticked_ms = now_ms;
-            self.alerts.machine().tick(now_ms, &mut self.out);
+            let mut live = self.alerts.live();
+            let Live { machine, out, .. } = &mut *live;
+            machine.tick(now_ms, out);
         }
         self.save(now_ms);
     }
@@ -165,16 +209,19 @@ fn plan(machine: &mut Machine, node: &NodeEntry, index: &LayoutIndex) -> Plan {
 
 impl States for Alerts {
     fn host_state(&self, node: &str) -> (HostState, TimeMs) {
-        let view = self.machine().host_state(node);
+        let view = self.live().machine.host_state(node);
         view.map_or((HostState::Up, 0), |v| (v.state, v.since_ms.unwrap_or(0)))
     }
 
     fn service_state(&self, node: &str, service: &str) -> ServiceState {
-        self.machine().service_state(node, service).map_or_else(ServiceState::default, state_of)
+        self.live()
+            .machine
+            .service_state(node, service)
+            .map_or_else(ServiceState::default, state_of)
     }
 
     fn field_state(&self, node: &str, service: &str, field: &str) -> State {
-        self.machine().field_state(node, service, field).map_or(State::Ok, |v| v.state)
+        self.live().machine.field_state(node, service, field).map_or(State::Ok, |v| v.state)
     }
 
     fn field_limits(
@@ -183,15 +230,20 @@ impl States for Alerts {
         service: &str,
         field: &str,
     ) -> (Option<String>, Option<String>) {
-        let view = self.machine().field_state(node, service, field);
+        let view = self.live().machine.field_state(node, service, field);
         view.map_or((None, None), |v| {
             (v.warning.map(|r| r.to_string()), v.critical.map(|r| r.to_string()))
         })
     }
 
+    fn downtimes(&self) -> Vec<Downtime> {
+        self.live().machine.downtimes().to_vec()
+    }
+
     fn problems(&self) -> Vec<Problem> {
-        let machine = self.machine();
-        let mut all: Vec<Problem> = machine
+        let live = self.live();
+        let mut all: Vec<Problem> = live
+            .machine
             .problems()
             .map(|p| match p.service {
                 Some((service, view)) => Problem {
@@ -211,13 +263,20 @@ impl States for Alerts {
                         hard: true,
                         since_ms: p.host.since_ms.unwrap_or(0),
                         text: "nothing arrives from it".to_owned(),
+                        acknowledged: p.host.acknowledged,
+                        downtime: p.host.downtime,
                     },
                 },
             })
             .collect();
         all.sort_by_key(|p| {
             let host = u8::from(p.service.is_none());
-            std::cmp::Reverse((host, p.state.state.severity(), p.state.since_ms))
+            std::cmp::Reverse((
+                !p.state.is_handled(),
+                host,
+                p.state.state.severity(),
+                p.state.since_ms,
+            ))
         });
         all
     }
@@ -230,5 +289,7 @@ fn state_of(view: ServiceView) -> ServiceState {
         hard: view.hard,
         since_ms: view.since_ms.unwrap_or(0),
         text: if is_ok { String::new() } else { view.text },
+        acknowledged: view.acknowledged,
+        downtime: view.downtime,
     }
 }

@@ -15,10 +15,11 @@ const ROUNDS: u32 = 50;
 const IN_MEMORY_MS: i64 = 500;
 
 /// Numbers that look random, always the same ones (xorshift64*).
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn next(&mut self, below: u64) -> u64 {
+    /// The next one, from 0 on.
+    pub fn next(&mut self, below: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -26,7 +27,7 @@ impl Dice {
     }
 }
 
-fn now_ms() -> i64 {
+pub fn now_ms() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
 
@@ -79,7 +80,7 @@ fn poster(url: String, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<Sent> {
     })
 }
 
-const PLUGIN: &str = r#"#!/bin/sh
+pub const PLUGIN: &str = r#"#!/bin/sh
 [ "$1" = config ] && echo 'graph_title S' && echo 'n.label n' && exit
 n=$(( $(cat DIR/n 2>/dev/null || echo 9007199254740992) + 1 ))
 echo $n > DIR/n.new && mv DIR/n.new DIR/n
@@ -182,7 +183,7 @@ fn said(dir: &str) -> Vec<(i64, u64)> {
     text.lines().filter_map(line).collect()
 }
 
-fn last_said(dir: &str) -> u64 {
+pub fn last_said(dir: &str) -> u64 {
     said(dir).last().map_or(0, |(_, n)| *n)
 }
 
@@ -200,7 +201,7 @@ fn check_posted(site: &Site, sent: &Sent) {
     assert!(lost.is_empty(), "{} of {acked} were acknowledged and are lost: {lost:?}", lost.len());
 }
 
-fn check_agent(site: &Site, dir: &str, kills: &[i64]) {
+pub fn check_agent(site: &Site, dir: &str, kills: &[i64]) {
     let said = said(dir);
     let mut found: BTreeMap<u64, i64> = BTreeMap::new();
     for (time, _, value) in site.export("n1", "series") {

@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// A program of this build.
@@ -71,17 +71,32 @@ impl Proc {
 
     /// The first line, from now on, that holds this text.
     pub fn line(&mut self, text: &str, limit: Duration) -> String {
+        let line = self.line_or_end(text, limit);
+        line.unwrap_or_else(|| panic!("it ended without {text:?}: {:#?}", self.seen))
+    }
+
+    /// The same; `None`: it has ended.
+    pub fn line_or_end(&mut self, text: &str, limit: Duration) -> Option<String> {
         let end = Instant::now() + limit;
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            let Ok(line) = self.lines.recv_timeout(left) else {
-                panic!("no line with {text:?} within {limit:?}, but: {:#?}", self.seen)
+            let line = match self.lines.recv_timeout(left) {
+                Ok(line) => line,
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("no line with {text:?} within {limit:?}, but: {:#?}", self.seen)
+                }
             };
             self.seen.push(line.clone());
             if line.contains(text) {
-                return line;
+                return Some(line);
             }
         }
+    }
+
+    /// Whether it runs no more.
+    pub fn is_gone(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_some()
     }
 
     /// Everything that it has said until now.
@@ -212,6 +227,13 @@ impl Site {
 
     /// Starts the collector, with more configuration, and waits until it serves.
     pub fn collector(&self, more: &str) -> Proc {
+        let mut proc = Proc::start(&mut self.collector_command(more));
+        proc.line("pages on", Duration::from_secs(20));
+        proc
+    }
+
+    /// What starts the collector.
+    pub fn collector_command(&self, more: &str) -> Command {
         let file = self.path("collector.toml");
         let text = format!(
             "listen = \"127.0.0.1:{}\"\ndata = {:?}\ntoken = \"sesame\"\nalerts = {:?}\n{more}",
@@ -220,14 +242,18 @@ impl Site {
             self.path("alerts.d"),
         );
         std::fs::write(&file, text).expect("writes");
-        let mut proc =
-            Proc::start(Command::new(bin("rookery")).arg("collector").arg("--config").arg(file));
-        proc.line("pages on", Duration::from_secs(20));
-        proc
+        let mut command = Command::new(bin("rookery"));
+        command.arg("collector").arg("--config").arg(file);
+        command
     }
 
     /// Starts an agent of this name, with more configuration.
     pub fn agent(&self, node: &str, more: &str) -> Proc {
+        Proc::start(&mut self.agent_command(node, more))
+    }
+
+    /// What starts it.
+    pub fn agent_command(&self, node: &str, more: &str) -> Command {
         let file = self.path(&format!("{node}.toml"));
         let text = format!(
             "node = {node:?}\ncollector = {:?}\ntoken = \"sesame\"\nlisten = \"none\"\n\
@@ -239,7 +265,9 @@ impl Site {
             self.path(&format!("state-{node}")),
         );
         std::fs::write(&file, text).expect("writes");
-        Proc::start(Command::new(bin("rookery-agent")).arg("--config").arg(file))
+        let mut command = Command::new(bin("rookery-agent"));
+        command.arg("--config").arg(file);
+        command
     }
 
     /// Everything of a service, as `rookery export` prints it: time, field,

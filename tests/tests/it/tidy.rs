@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 /// Crates, and those that each may use.
-const MAY_USE: [(&str, &[&str]); 7] = [
+const MAY_USE: [(&str, &[&str]); 8] = [
     ("plugins", &[]),
     ("agent", &["plugins"]),
     ("alerts", &["plugins"]),
     ("collector", &["plugins", "alerts"]),
+    ("extension", &["collector"]),
     ("web", &["plugins", "alerts", "collector"]),
     ("rookery", &["plugins", "agent", "alerts", "collector", "web"]),
     ("tests", &["plugins", "agent", "alerts", "collector", "web", "rookery"]),

@@ -46,7 +46,7 @@ pub async fn fleet(State(app): State<App>, visitor: Visitor) -> Page {
                             a.more href="/problems" { "all " (problems.len()) }
                         }
                     }
-                    (problem_cards(view, &problems[..problems.len().min(PROBLEMS_SHOWN)]))
+                    (problem_cards(view, &problems[..problems.len().min(PROBLEMS_SHOWN)], false))
                 }
                 @for (group, nodes) in &groups {
                     h2 {

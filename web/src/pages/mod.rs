@@ -6,6 +6,7 @@
 mod assets;
 mod category;
 mod fleet;
+mod hush;
 mod layout;
 mod node;
 mod problems;
@@ -32,6 +33,7 @@ pub fn routes() -> Router<App> {
         .route("/category/{category}", get(category::category))
         .route("/problems", get(problems::problems))
         .route("/zone", get(visitor::choose))
+        .route("/login", get(hush::login).post(hush::check))
         .merge(assets::routes())
         .fallback(nothing)
 }

@@ -1,5 +1,6 @@
 //! `/node/N`: every service of a node in small graphs, by category.
 
+use super::hush::{self, About};
 use super::layout::{Graph, card_class, host_badge, page, segment, service_path, state_badge};
 use super::visitor::{View, Visitor};
 use super::words::{STALE_MS, ago, count, number, span_of_age};
@@ -22,6 +23,9 @@ fn one_node(view: &View, name: &str) -> Result<Html, WebError> {
     let services = app.history.services(name)?;
     let info = app.history.nodes().into_iter().find(|n| n.name == name);
     let (state, since) = app.states.host_state(name);
+    let problems = app.states.problems();
+    let host = problems.into_iter().find(|p| p.node == name && p.service.is_none());
+    let host = host.map(|p| p.state).unwrap_or_default();
     let group = info.as_ref().map(|i| i.group.clone()).unwrap_or_default();
     let mut crumbs = vec![("Fleet", "/".to_owned())];
     if !group.is_empty() {
@@ -49,6 +53,8 @@ fn one_node(view: &View, name: &str) -> Result<Html, WebError> {
                 }
                 @if state != HostState::Up && since > 0 { " · " (state) " since " (view.local(since)) }
             }
+            (hush::handling(view, &host))
+            (hush::forms(view, &About { node: name, service: None }, &host))
             nav.jump aria-label="Categories" {
                 @for category in categories.keys() {
                     a href={ "#" (segment(category)) } { (category) }

@@ -1,5 +1,6 @@
 //! `/problems`: all that is not OK, each with the graph that shows it.
 
+use super::hush::{self, About};
 use super::layout::{Graph, badge, card_class, node_path, page, service_path, state_badge};
 use super::visitor::{View, Visitor};
 use super::words::{ago, count, small_span};
@@ -16,37 +17,42 @@ const GRAPHS_MAX: usize = 40;
 pub async fn problems(State(app): State<App>, visitor: Visitor) -> Page {
     make(&app, visitor, |view| {
         let problems = view.app.states.problems();
+        let handled = problems.iter().filter(|p| p.state.is_handled()).count();
         let (shown, rest) = problems.split_at(problems.len().min(GRAPHS_MAX));
         Ok(page(view, "Problems", &[("Fleet", "/".to_owned())], html! {
-            h1 { (count(problems.len(), "problem")) " now" }
+            h1 { (count(problems.len(), "problem")) " now"
+                @if handled > 0 { ", " (handled) " handled" } }
             @if problems.is_empty() {
                 p { "Every node reports, and every field is within its limits. Limits come from "
                     "the plugins' own warning and critical, and from rules in "
                     code { "alerts.d/*.toml" } "." }
             }
-            (problem_cards(view, shown))
+            (problem_cards(view, shown, true))
             @if !rest.is_empty() {
                 h2 { "And " (rest.len()) " more" }
                 ul { @for p in rest { li { (line(p)) } } }
             }
+            (hush::downtimes(view))
         }))
     })
     .await
 }
 
-/// One card for each.
-pub fn problem_cards(view: &View, problems: &[Problem]) -> Markup {
+/// One card for each; with the forms to acknowledge it, or without.
+pub fn problem_cards(view: &View, problems: &[Problem], with_forms: bool) -> Markup {
     let now = view.now_ms;
     html! {
         div.grid {
             @for p in problems {
-                div class=(card_class(p.state.state)) {
+                @let about = About { node: &p.node, service: p.service.as_deref() };
+                div class=(card_class(p.state.state)) data-handled[p.state.is_handled()] {
                     h3 { (line(p)) }
                     div { (p.state.text) }
                     @if p.state.since_ms > 0 {
                         div.soft { "since " (view.local(p.state.since_ms)) ", "
                             (ago(p.state.since_ms, now)) }
                     }
+                    (hush::handling(view, &p.state))
                     @if let Some(service) = &p.service {
                         a href=(service_path(&p.node, service)) {
                             (Graph {
@@ -56,6 +62,7 @@ pub fn problem_cards(view: &View, problems: &[Problem]) -> Markup {
                             }.img())
                         }
                     }
+                    @if with_forms { (hush::forms(view, &about, &p.state)) }
                 }
             }
         }

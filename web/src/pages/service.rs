@@ -1,6 +1,7 @@
 //! `/node/N/S`: one service, by day, week, month and year, or over any span;
 //! below it the numbers, the limits and the way to the exact samples.
 
+use super::hush::{self, About};
 use super::layout::{Graph, node_path, page, segment, service_path, state_badge};
 use super::visitor::{View, Visitor};
 use super::words::{ago, number, small_span};
@@ -96,6 +97,8 @@ fn one_service(view: &View, node: &str, service: &str, span: &Span) -> Result<Ht
                     }
                 }
             }
+            (hush::handling(view, &state))
+            (hush::forms(view, &About { node, service: Some(service) }, &state))
             @if !info.active { p { span.badge.UNKNOWN { "no longer reported" } } }
             @if !info.spec.info.is_empty() { p.info { (info.spec.info) } }
             (shown.ranges(is_zoomed))

@@ -24,6 +24,7 @@ pub struct Visitor {
     pub tz: Option<String>,
     /// The page they asked for, with its query.
     pub path: String,
+    headers: HeaderMap,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Visitor {
@@ -31,7 +32,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Visitor {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Visitor, Infallible> {
         let path = parts.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
-        Ok(Visitor { tz: cookie_zone(&parts.headers), path })
+        Ok(Visitor { tz: cookie_zone(&parts.headers), path, headers: parts.headers.clone() })
     }
 }
 
@@ -54,6 +55,8 @@ pub struct View<'a> {
     pub tz: Option<&'a str>,
     /// Where the reader is.
     pub path: &'a str,
+    /// Whether they have logged in.
+    pub may_write: bool,
 }
 
 impl<'a> View<'a> {
@@ -61,7 +64,8 @@ impl<'a> View<'a> {
     pub fn new(app: &'a App, visitor: &'a Visitor) -> View<'a> {
         let tz = visitor.tz.as_deref();
         let zone = tz.and_then(|name| TimeZone::get(name).ok()).unwrap_or_else(TimeZone::system);
-        View { app, now_ms: now_ms(), zone, tz, path: &visitor.path }
+        let may_write = app.auth.allows_cookie(&visitor.headers);
+        View { app, now_ms: now_ms(), zone, tz, path: &visitor.path, may_write }
     }
 
     /// `2026-11-20 14:03`, in the reader's zone.

@@ -1,0 +1,311 @@
+//! Acknowledgements and downtimes over HTTP: `/api/v1/acknowledge`,
+//! `/api/v1/unacknowledge`, `/api/v1/downtime`, `/api/v1/downtime/cancel` (POST,
+//! JSON or a page's form) and `/api/v1/downtimes` (GET).
+//!
+//! 200 (to a form 303, back to where it stood) means: on disk. 400: refused, with
+//! the reason. 401: no token. 503: not on disk yet, though it holds already.
+
+use super::{Alerts, States};
+use crate::auth::Auth;
+use crate::store::now_ms;
+use axum::body::{Body, to_bytes};
+use axum::extract::{FromRequest, State};
+use axum::http::{Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Form, Router};
+use rookery_alerts::{Acknowledgement, Downtime};
+use rookery_plugins::TimeMs;
+use rookery_plugins::config::parse_span_ms;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+/// The most bytes of a request.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+/// How long a downtime without an end is: two hours.
+const DOWNTIME_MS: TimeMs = 2 * 3_600_000;
+
+#[derive(Clone)]
+struct Desk {
+    alerts: Alerts,
+    auth: Auth,
+}
+
+/// The routes.
+pub fn router(alerts: Alerts, auth: Auth) -> Router {
+    Router::new()
+        .route("/api/v1/acknowledge", post(acknowledge))
+        .route("/api/v1/unacknowledge", post(unacknowledge))
+        .route("/api/v1/downtime", post(add_downtime))
+        .route("/api/v1/downtime/cancel", post(cancel_downtime))
+        .route("/api/v1/downtimes", get(downtimes))
+        .with_state(Desk { alerts, auth })
+}
+
+/// What an [`acknowledge`] says.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ack {
+    node: String,
+    #[serde(default)]
+    service: String,
+    author: String,
+    #[serde(default)]
+    comment: String,
+    /// A form's box comes as `on`.
+    #[serde(default)]
+    sticky: Flag,
+    /// How long it holds, `2h`; empty: as long as the problem.
+    #[serde(default, rename = "for")]
+    lasts: String,
+    #[serde(default)]
+    back: String,
+}
+
+/// What an [`add_downtime`] says.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewDowntime {
+    #[serde(default)]
+    node: String,
+    #[serde(default)]
+    group: String,
+    #[serde(default)]
+    service: String,
+    author: String,
+    #[serde(default)]
+    comment: String,
+    /// From when, ms; now, where it is left out.
+    from_ms: Option<TimeMs>,
+    /// Until when, ms; or:
+    to_ms: Option<TimeMs>,
+    /// How long, `2h`, which is also what holds where both are left out.
+    #[serde(default, rename = "for")]
+    lasts: String,
+    #[serde(default)]
+    back: String,
+}
+
+/// What is taken back.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Which {
+    #[serde(default)]
+    node: String,
+    #[serde(default)]
+    service: String,
+    #[serde(default)]
+    id: String,
+    #[serde(default)]
+    back: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(untagged)]
+enum Flag {
+    Yes(bool),
+    Word(String),
+    #[default]
+    No,
+}
+
+impl Flag {
+    fn is_set(&self) -> bool {
+        match self {
+            Flag::Yes(is_set) => *is_set,
+            Flag::Word(word) => !matches!(word.as_str(), "" | "0" | "false" | "off" | "no"),
+            Flag::No => false,
+        }
+    }
+}
+
+/// A request that was read.
+struct Asked<T> {
+    what: T,
+    is_form: bool,
+}
+
+fn failure(status: StatusCode, text: &str) -> Response {
+    let body = serde_json::json!({ "error": text });
+    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}
+
+fn see(location: &str) -> Response {
+    (StatusCode::SEE_OTHER, [(header::LOCATION, location.to_owned())]).into_response()
+}
+
+/// A path of these pages; never another site.
+pub fn page_path(back: &str) -> &str {
+    let is_path = back.starts_with('/') && !back.starts_with("//") && !back.contains('\\');
+    if is_path && back.bytes().all(|b| b.is_ascii_graphic()) { back } else { "/problems" }
+}
+
+impl Desk {
+    /// Reads a request of somebody who may write.
+    async fn read<T: DeserializeOwned>(
+        &self,
+        request: Request<Body>,
+    ) -> Result<Asked<T>, Box<Response>> {
+        let kind = request.headers().get(header::CONTENT_TYPE).map_or(&b""[..], |v| v.as_bytes());
+        let is_form = kind.starts_with(b"application/x-www-form-urlencoded");
+        if !self.auth.allows(request.headers()) {
+            return Err(Box::new(if is_form {
+                see("/login")
+            } else {
+                failure(StatusCode::UNAUTHORIZED, crate::ingest::NO_TOKEN)
+            }));
+        }
+        let bad = |text: String| Box::new(failure(StatusCode::BAD_REQUEST, &text));
+        if is_form {
+            let form = Form::<T>::from_request(request, &()).await;
+            let what = form.map_err(|e| bad(e.body_text()))?.0;
+            return Ok(Asked { what, is_form });
+        }
+        let body = to_bytes(request.into_body(), BODY_BYTES_MAX).await;
+        let body = body.map_err(|_| bad(format!("more than {BODY_BYTES_MAX} bytes")))?;
+        let what = serde_json::from_slice(&body).map_err(|e| bad(format!("JSON: {e}")))?;
+        Ok(Asked { what, is_form })
+    }
+
+    async fn tell(
+        &self,
+        is_form: bool,
+        back: &str,
+        answer: serde_json::Value,
+        what: impl FnOnce(
+            &mut rookery_alerts::Machine,
+            &mut Vec<rookery_alerts::Output>,
+        ) -> Result<(), String>,
+    ) -> Response {
+        let waiting = match self.alerts.tell(what) {
+            Ok(waiting) => waiting,
+            Err(e) => return failure(StatusCode::BAD_REQUEST, &e),
+        };
+        match waiting.await {
+            Ok(Ok(())) if is_form => see(page_path(back)),
+            Ok(Ok(())) => {
+                ([(header::CONTENT_TYPE, "application/json")], answer.to_string()).into_response()
+            }
+            Ok(Err(e)) => failure(StatusCode::SERVICE_UNAVAILABLE, &e),
+            Err(_) => failure(StatusCode::SERVICE_UNAVAILABLE, "the collector is stopping"),
+        }
+    }
+}
+
+fn named(text: String) -> Option<String> {
+    Some(text).filter(|t| !t.is_empty())
+}
+
+fn span_ms(text: &str) -> Result<TimeMs, String> {
+    let ms = parse_span_ms(text).map_err(|e| format!("for: {e}"))?;
+    i64::try_from(ms).map_err(|_| format!("for: {text}: too long"))
+}
+
+async fn acknowledge(State(desk): State<Desk>, request: Request<Body>) -> Response {
+    let Asked { what, is_form } = match desk.read::<Ack>(request).await {
+        Ok(asked) => asked,
+        Err(response) => return *response,
+    };
+    let now_ms = now_ms();
+    let until_ms = match what.lasts.as_str() {
+        "" => None,
+        text => match span_ms(text) {
+            Ok(ms) => Some(now_ms.saturating_add(ms)),
+            Err(e) => return failure(StatusCode::BAD_REQUEST, &e),
+        },
+    };
+    let ack = Acknowledgement {
+        author: what.author,
+        comment: what.comment,
+        time_ms: now_ms,
+        until_ms,
+        sticky: what.sticky.is_set(),
+    };
+    let service = named(what.service);
+    let answer = serde_json::json!({ "acknowledged": true });
+    let told = desk.tell(is_form, &what.back, answer, |machine, out| {
+        machine.acknowledge(&what.node, service.as_deref(), ack, out)
+    });
+    told.await
+}
+
+async fn unacknowledge(State(desk): State<Desk>, request: Request<Body>) -> Response {
+    let Asked { what, is_form } = match desk.read::<Which>(request).await {
+        Ok(asked) => asked,
+        Err(response) => return *response,
+    };
+    let service = named(what.service);
+    let answer = serde_json::json!({ "acknowledged": false });
+    let told = desk.tell(is_form, &what.back, answer, |machine, out| {
+        machine.unacknowledge(&what.node, service.as_deref(), out)
+    });
+    told.await
+}
+
+async fn add_downtime(State(desk): State<Desk>, request: Request<Body>) -> Response {
+    let Asked { what, is_form } = match desk.read::<NewDowntime>(request).await {
+        Ok(asked) => asked,
+        Err(response) => return *response,
+    };
+    let now_ms = now_ms();
+    let from_ms = what.from_ms.unwrap_or(now_ms);
+    let to_ms = match (what.to_ms, what.lasts.as_str()) {
+        (Some(to_ms), _) => to_ms,
+        (None, "") => from_ms.saturating_add(DOWNTIME_MS),
+        (None, text) => match span_ms(text) {
+            Ok(ms) => from_ms.saturating_add(ms),
+            Err(e) => return failure(StatusCode::BAD_REQUEST, &e),
+        },
+    };
+    let mut random = [0; 4];
+    if let Err(e) = getrandom::fill(&mut random) {
+        return failure(StatusCode::SERVICE_UNAVAILABLE, &format!("no random numbers: {e}"));
+    }
+    let id = format!("{:08x}", u32::from_le_bytes(random));
+    let downtime = Downtime {
+        id: id.clone(),
+        node: named(what.node),
+        group: named(what.group),
+        service: named(what.service),
+        from_ms,
+        to_ms,
+        author: what.author,
+        comment: what.comment,
+    };
+    let answer = serde_json::json!({ "id": id, "from_ms": from_ms, "to_ms": to_ms });
+    let told = desk.tell(is_form, &what.back, answer, |machine, out| {
+        machine.add_downtime(downtime, now_ms, out)
+    });
+    told.await
+}
+
+async fn cancel_downtime(State(desk): State<Desk>, request: Request<Body>) -> Response {
+    let Asked { what, is_form } = match desk.read::<Which>(request).await {
+        Ok(asked) => asked,
+        Err(response) => return *response,
+    };
+    let answer = serde_json::json!({ "id": what.id });
+    let told = desk
+        .tell(is_form, &what.back, answer, |machine, out| machine.cancel_downtime(&what.id, out));
+    told.await
+}
+
+async fn downtimes(State(desk): State<Desk>) -> Response {
+    // Plain strings and numbers: there is nothing to fail.
+    let text = serde_json::to_string(&desk.alerts.downtimes()).unwrap_or_default();
+    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::page_path;
+
+    #[test]
+    fn a_form_leads_back_to_a_page_of_ours() {
+        assert_eq!(page_path("/node/a%3Bb/cpu?from=-1d"), "/node/a%3Bb/cpu?from=-1d");
+        for bad in ["", "//evil.example", "http://evil.example", "/\\evil.example", "/a\r\nb", "x"]
+        {
+            assert_eq!(page_path(bad), "/problems", "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Acknowledgements and downtimes, from the command line, by script and by a
+//! page's form: who is told what, also after a kill.
+
+use crate::support::{Site, bin, executable, get, http, run, stdout, wait_for};
+use std::io::{Read, Write};
+use std::process::Command;
+use std::time::Duration;
+
+const PLUGIN: &str = r#"#!/bin/sh
+if [ "$1" = config ]; then
+  echo 'graph_title Level'; echo 'level.label level'; echo 'level.critical 90'
+  exit
+fi
+echo "level.value $(cat FILE)"
+"#;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A site whose collector writes down who is told what.
+struct Watched {
+    site: Site,
+    config: String,
+}
+
+impl Watched {
+    fn new() -> Watched {
+        let site = Site::new();
+        let level = site.path("level");
+        let text = PLUGIN.replace("FILE", &level.display().to_string());
+        executable(&site.path("plugins/level"), &text);
+        let script = site.path("page");
+        let text = format!(
+            "#!/bin/sh\necho \"$NAGIOS_NOTIFICATIONTYPE $NAGIOS_SERVICESTATE \
+             $NAGIOS_SERVICEOUTPUT\" >> {}\n",
+            site.path("told").display()
+        );
+        executable(&script, &text);
+        std::fs::write(site.path("token"), "sesame\n").expect("writes");
+        let config = format!("[[contact]]\nname = \"pager\"\ncommand = [{script:?}]\n");
+        let watched = Watched { site, config };
+        watched.set("50");
+        watched
+    }
+
+    fn set(&self, text: &str) {
+        std::fs::write(self.site.path("level"), text).expect("writes");
+    }
+
+    fn told(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.site.path("told")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// What is told next must begin so.
+    fn expect(&self, n: usize, words: &str) {
+        wait_for(words, LIMIT, || (self.told().len() >= n).then_some(()));
+        let told = self.told();
+        assert_eq!(told.len(), n, "{told:#?}");
+        assert!(told[n - 1].starts_with(words), "{words}: {told:#?}");
+    }
+
+    fn wait_hard(&self, state: &str) {
+        wait_for(&format!("a hard {state}"), LIMIT, || {
+            let services = self.site.services("n1");
+            let level = services.iter().find(|s| s["service"] == "level")?;
+            (level["state"] == state && level["hard"] == true).then_some(())
+        });
+    }
+
+    fn rookery(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(bin("rookery"));
+        command.args(words).arg("--url").arg(self.site.url());
+        if words[..2] != ["downtime", "list"] {
+            command.arg("--data").arg(self.site.dir.path()).args(["--author", "ann"]);
+        }
+        command
+    }
+
+    /// A POST as a browser's form makes it: status, and the head.
+    fn form(&self, path: &str, cookie: &str, body: &str) -> (u16, String) {
+        let addr = ("127.0.0.1", self.site.port);
+        let mut stream = std::net::TcpStream::connect(addr).expect("connects");
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nCookie: {cookie}\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).expect("asks");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        let status = answer[9..12].parse().expect("a status");
+        (status, answer)
+    }
+}
+
+#[test]
+fn acknowledged_and_planned_problems_are_told_no_more() {
+    let w = Watched::new();
+    let collector = w.site.collector(&w.config);
+    let agent = w.site.agent("n1", "step = \"1s\"\nplugin_step = \"1s\"\n");
+    w.wait_hard("OK");
+    // There is nothing to acknowledge yet.
+    let refused = run(&mut w.rookery(&["ack", "n1", "level"]));
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{text}");
+    assert!(text.contains("n1/level is OK: there is nothing to acknowledge"), "{text}");
+
+    w.set("95");
+    w.expect(1, "PROBLEM CRITICAL level is 95");
+    let text = stdout(&mut w.rookery(&["ack", "n1", "level", "--comment", "new <b>disk</b>"]));
+    assert_eq!(text, "n1/level is acknowledged by ann\n");
+    w.expect(2, "ACKNOWLEDGEMENT CRITICAL ann is on it: new <b>disk</b>");
+    // It is on disk.
+    collector.kill9();
+    let collector = w.site.collector(&w.config);
+    let problem = &get(&format!("{}/api/v1/problems", w.site.url())).json()[0];
+    assert_eq!(problem["acknowledged"]["author"], "ann", "{problem}");
+    let page = get(&format!("{}/problems", w.site.url())).text();
+    assert!(page.contains("acknowledged") && page.contains("new &lt;b&gt;disk"), "{page}");
+    w.set("50");
+    w.expect(3, "RECOVERY OK");
+
+    // Planned: nobody is told, until it is cancelled and still there.
+    let text = stdout(&mut w.rookery(&["downtime", "add", "--node", "n*", "--for", "1h"]));
+    let id = text.split(':').next().expect("an id").to_owned();
+    w.set("95");
+    w.wait_hard("CRITICAL");
+    let listed = stdout(&mut w.rookery(&["downtime", "list"]));
+    assert!(listed.starts_with(&id) && listed.contains("ann"), "{listed}");
+    assert_eq!(w.told().len(), 3, "{:#?}", w.told());
+    stdout(&mut w.rookery(&["downtime", "cancel", &id]));
+    w.expect(4, "PROBLEM CRITICAL");
+    assert_eq!(stdout(&mut w.rookery(&["downtime", "list"])), "");
+    agent.stop();
+    collector.stop();
+}
+
+#[test]
+fn a_page_s_forms_need_the_token_once() {
+    let w = Watched::new();
+    let collector = w.site.collector(&w.config);
+    let agent = w.site.agent("n1", "step = \"1s\"\nplugin_step = \"1s\"\n");
+    w.set("95");
+    w.expect(1, "PROBLEM CRITICAL");
+    let ack = "node=n1&service=level&author=bob&comment=&for=1h&sticky=on&back=%2Fproblems";
+    let (status, head) = w.form("/api/v1/acknowledge", "", ack);
+    assert!(status == 303 && head.contains("location: /login"), "{head}");
+    let (status, page) = w.form("/login", "", "token=guess&back=%2Fproblems");
+    assert!(
+        status == 400 && page.contains("not the collector&#39;s token")
+            || page.contains("not the collector's token"),
+        "{page}"
+    );
+    let (status, head) = w.form("/login", "", "token=sesame&back=%2F%2Fevil.example");
+    assert!(status == 303 && head.contains("location: /problems"), "{head}");
+    let cookie = head.split("set-cookie: ").nth(1).and_then(|c| c.split(';').next());
+    let cookie = cookie.expect("a cookie").to_owned();
+    let (status, head) = w.form("/api/v1/acknowledge", &cookie, ack);
+    assert!(status == 303 && head.contains("location: /problems"), "{head}");
+    w.expect(2, "ACKNOWLEDGEMENT CRITICAL bob is on it");
+    // Scripts get JSON, and a reason.
+    let url = format!("{}/api/v1/downtime", w.site.url());
+    let post = |token: &str, body: &'static str| {
+        http(|c| c.post(&url).bearer_auth(token).body(body)).expect("an answer")
+    };
+    assert_eq!(post("wrong", "{}").status, 401);
+    for (body, want) in [
+        ("{}", "author"),
+        ("nonsense", "JSON"),
+        (r#"{"author":"a"}"#, "name a node or a group"),
+        (r#"{"author":"","node":"n1"}"#, "author"),
+        (r#"{"author":"a","node":"n1","for":"soon"}"#, "for"),
+        (r#"{"author":"a","node":"n1","nod":"n1"}"#, "unknown field"),
+        (r#"{"author":"a","node":"n1","from_ms":5,"to_ms":4}"#, "end after it begins"),
+    ] {
+        let answer = post("sesame", body);
+        assert_eq!(answer.status, 400, "{body}: {}", answer.text());
+        let error = answer.json()["error"].as_str().unwrap_or_default().to_owned();
+        assert!(error.contains(want), "{body}: {error}");
+    }
+    let answer = post("sesame", r#"{"author":"a","group":"*","service":"level"}"#);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(get(&format!("{}/problems", w.site.url())).text().contains("1 downtime"));
+    agent.stop();
+    collector.stop();
+}
