@@ -30,6 +30,8 @@ mod munin_configure;
 mod munin_corpus;
 #[path = "it/munin_node.rs"]
 mod munin_node;
+#[path = "it/munin_probes.rs"]
+mod munin_probes;
 #[path = "it/numa.rs"]
 mod numa;
 #[path = "it/pages.rs"]
