@@ -290,8 +290,8 @@ impl Spool {
         File::open(&self.dir)?.sync_all()?;
         self.segments.push_back(Segment { index: self.index_next, path, bytes: 0 });
         self.index_next += 1;
-        let (layouts, nodes) = (HashSet::new(), HashSet::new());
-        self.writer = Some(Writer { file, synced: 0, layouts, nodes });
+        self.writer =
+            Some(Writer { file, synced: 0, layouts: HashSet::new(), nodes: HashSet::new() });
         Ok(())
     }
 
