@@ -246,6 +246,7 @@ impl Catalog {
     pub fn open(dir: &Path) -> Result<Catalog, StoreError> {
         let path = dir.join("catalog.sqlite");
         let err = |e| StoreError::db(&path, e);
+        db::make_whole(&path, SCHEMA, |path| db::open_durable(path, 4096))?;
         let conn = db::open_durable(&path, 4096)?;
         conn.execute_batch(SCHEMA).map_err(err)?;
         Catalog::of(path, conn)

@@ -50,6 +50,36 @@ fn open(
     Ok(conn)
 }
 
+/// Makes a database with these tables, if it is not there. Under its name it is
+/// whole from the first moment: readers could neither mend one that a crash has
+/// left half-made nor do without its tables.
+pub fn make_whole(
+    path: &Path,
+    schema: &str,
+    open: impl FnOnce(&Path) -> Result<Connection, StoreError>,
+) -> Result<(), StoreError> {
+    const PARTS: [&str; 4] = ["", "-wal", "-shm", "-journal"];
+    let remove_all = |path: &Path, suffixes: &[&str]| {
+        suffixes.iter().try_for_each(|s| disk::remove(&disk::with_suffix(path, s)))
+    };
+    if path.exists() {
+        return Ok(());
+    }
+    let unfinished = path.with_extension("new");
+    remove_all(&unfinished, &PARTS)?;
+    let conn = open(&unfinished)?;
+    conn.execute_batch(schema)
+        .and_then(|()| checkpoint(&conn))
+        .map_err(|e| StoreError::db(&unfinished, e))?;
+    drop(conn);
+    remove_all(&unfinished, &PARTS[1..])?;
+    // What a database that was deleted has left would be taken for this one's.
+    remove_all(path, &PARTS[1..])?;
+    disk::sync_parent(path)?;
+    std::fs::rename(&unfinished, path).map_err(|e| StoreError::io(path, e))?;
+    disk::sync_parent(path)
+}
+
 /// Opens a database to be read, while another connection may write.
 pub fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 /// A segment that has grown to this many bytes is ended.
 pub const SEGMENT_BYTES_MAX: u64 = 64 << 20;
 const PAGE_BYTES: u32 = 4096;
+const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS j(id INTEGER PRIMARY KEY, frames BLOB NOT NULL)";
 
 /// Where a frame stands in the journal; grows with time.
 pub type Position = u64;
@@ -158,13 +159,12 @@ fn segments(dir: &Path) -> Result<Vec<u64>, StoreError> {
 
 fn begin_segment(dir: &Path, segment: u64) -> Result<Connection, StoreError> {
     let path = segment_path(dir, segment);
+    db::make_whole(&path, SCHEMA, |path| db::open_durable(path, PAGE_BYTES))?;
     let conn = db::open_durable(&path, PAGE_BYTES)?;
     let prepare = || -> rusqlite::Result<()> {
         conn.pragma_update(None, "wal_autocheckpoint", 0)?;
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        conn.execute_batch(
-            "CREATE TABLE IF NOT EXISTS j(id INTEGER PRIMARY KEY, frames BLOB NOT NULL)",
-        )
+        Ok(())
     };
     prepare().map_err(|e| StoreError::db(&path, e))?;
     Ok(conn)
@@ -178,10 +178,8 @@ fn replay_segment(
     let err = |e| StoreError::db(path, e);
     let conn = db::open_durable(path, PAGE_BYTES)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(err)?;
-    conn.execute_batch(
-        "CREATE TABLE IF NOT EXISTS j(id INTEGER PRIMARY KEY, frames BLOB NOT NULL)",
-    )
-    .map_err(err)?;
+    // One of an earlier program may have been left without it by a crash.
+    conn.execute_batch(SCHEMA).map_err(err)?;
     let mut stmt = conn.prepare("SELECT frames FROM j ORDER BY id").map_err(err)?;
     let mut rows = stmt.query([]).map_err(err)?;
     let mut n = 0u64;

@@ -387,31 +387,10 @@ impl Periods {
             return Ok(period.clone());
         }
         let period = Arc::new(Period::new(self.dir.join(format!("{}.sqlite", id.name()))));
-        self.make(&period.path, &self.dir.join(format!("{}.new", id.name())))?;
+        // Readers must find the table.
+        db::make_whole(&period.path, SCHEMA, |path| db::open_shrinking(path, PAGE_BYTES))?;
         open.insert(id, period.clone());
         Ok(period)
-    }
-
-    /// Makes a month's file: under its name it is whole from the first moment,
-    /// for readers could neither mend one that a crash has left half-made nor
-    /// do without its table.
-    fn make(&self, path: &Path, unfinished: &Path) -> Result<(), StoreError> {
-        const PARTS: [&str; 4] = ["", "-wal", "-shm", "-journal"];
-        let remove_all = |path: &Path, suffixes: &[&str]| {
-            suffixes.iter().try_for_each(|s| disk::remove(&disk::with_suffix(path, s)))
-        };
-        remove_all(unfinished, &PARTS)?;
-        let conn = db::open_shrinking(unfinished, PAGE_BYTES)?;
-        conn.execute_batch(SCHEMA)
-            .and_then(|()| db::checkpoint(&conn))
-            .map_err(|e| StoreError::db(unfinished, e))?;
-        drop(conn);
-        remove_all(unfinished, &PARTS[1..])?;
-        // What a month that was deleted has left would be taken for this one's.
-        remove_all(path, &PARTS[1..])?;
-        disk::sync_parent(path)?;
-        std::fs::rename(unfinished, path).map_err(|e| StoreError::io(path, e))?;
-        disk::sync_parent(path)
     }
 
     /// Deletes a month. Whoever reads it at the moment still can.
@@ -490,5 +469,32 @@ mod tests {
             assert_eq!(PeriodId::of(id.end_ms()).0, id.0 + 1);
             assert_eq!(PeriodId::of(id.end_ms() - 1), id);
         }
+    }
+
+    #[test]
+    fn a_month_is_made_whole_whatever_a_crash_has_left() {
+        let dir = tempfile::tempdir().expect("tmp");
+        let path = |name: &str| dir.path().join(name);
+        std::fs::write(path("2026-11.new"), b"half of a file").expect("writes");
+        std::fs::write(path("2026-11.new-journal"), b"to be rolled back").expect("writes");
+        // The WAL of a month of that name which was deleted.
+        let other = db::open_durable(&path("other"), PAGE_BYTES).expect("opens");
+        other.execute_batch("CREATE TABLE old(x)").expect("writes");
+        std::fs::copy(path("other-wal"), path("2026-11.sqlite-wal")).expect("copies");
+        drop(other);
+        let periods = Periods::open(dir.path()).expect("opens");
+        assert!(periods.newest_first().is_empty(), "what is not whole is no month");
+        let id = PeriodId::of(1_795_996_799_999);
+        let tables = |period: &Period| {
+            period.with_reader(|conn| {
+                let sql = "SELECT group_concat(name) FROM sqlite_schema WHERE type = 'table'";
+                let names = conn.query_row(sql, [], |r| r.get::<_, String>(0));
+                names.map_err(|e| StoreError::db(period.path(), e))
+            })
+        };
+        assert_eq!(tables(&periods.get_or_new(id).expect("made")).expect("reads"), "block");
+        assert!(!path("2026-11.new").exists());
+        let again = Periods::open(dir.path()).expect("opens");
+        assert_eq!(again.newest_first().len(), 1);
     }
 }

@@ -4,6 +4,7 @@
  * FAULTS_DIR    the folder, absolute; files ending in -shm are left alone
  * FAULTS_TRASH  a folder beside it, on the same file system, for what is unlinked
  * FAULTS_LOG    a line is appended here at each strike
+ * FAULTS_ARM    if given, nothing counts before this file is there
  * FAULTS        "mode=M at=N for=K seed=S only=TEXT cut=C"
  *
  * Of the calls on files whose path holds TEXT the N-th is struck:
@@ -74,7 +75,7 @@ struct entry {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct file *files, *by_fd[FDS];
 static struct entry *entries;
-static const char *dir, *trash;
+static const char *dir, *trash, *arm;
 static char mode[16], only[64];
 static long at, times, cut_after, n_counted, n_struck, n_since;
 static uint64_t dice;
@@ -99,6 +100,7 @@ __attribute__((constructor)) static void begin(void)
 {
     dir = getenv("FAULTS_DIR");
     trash = getenv("FAULTS_TRASH");
+    arm = getenv("FAULTS_ARM");
     times = 1;
     unsigned long seed = 1;
     setting("mode=", "%15[a-z]", mode);
@@ -321,6 +323,9 @@ static void power_cut(const char *call, const char *path)
 
 static int is_watched(const char *path)
 {
+    if (arm && syscall(SYS_faccessat, AT_FDCWD, arm, F_OK) != 0)
+        return 0;
+    arm = NULL;
     return only[0] == 0 || strstr(path, only) != NULL;
 }
 

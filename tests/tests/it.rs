@@ -32,6 +32,8 @@ mod munin_corpus;
 mod munin_master;
 #[path = "it/munin_node.rs"]
 mod munin_node;
+#[path = "it/munin_probes.rs"]
+mod munin_probes;
 #[path = "it/numa.rs"]
 mod numa;
 #[path = "it/pages.rs"]

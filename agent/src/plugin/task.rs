@@ -30,6 +30,8 @@ use tokio::sync::Notify;
 pub const CONFIG_EVERY: Duration = Duration::from_secs(300);
 /// The second fetch after a start comes this early, so that rates show soon.
 const EARLY: Duration = Duration::from_secs(10);
+/// For so many fields at most `config` is asked again.
+const NAMELESS_MAX: usize = 10_000;
 /// The most values with times of their own that one fetch may bring.
 const TIMES_MAX: usize = 1000;
 
@@ -257,6 +259,8 @@ impl Task {
                 s.config = Some(ran.stdout.clone());
                 s.multigraph = parsed.multigraph;
                 s.dirty = dirty;
+            } else if s.config.is_none() {
+                s.host.clone_from(&settings.host_name);
             }
         });
         if ran.ok() {
@@ -331,7 +335,8 @@ impl Task {
             if self.add_unknown_field(reading) {
                 new = true;
                 // What is new may have been described meanwhile; once is enough.
-                if self.nameless.insert((reading.service.clone(), reading.field.clone())) {
+                let few = self.nameless.len() < NAMELESS_MAX;
+                if few && self.nameless.insert((reading.service.clone(), reading.field.clone())) {
                     self.asked = None;
                 }
             }
@@ -358,6 +363,7 @@ impl Task {
                 let mut spec = ServiceSpec::new(&reading.service, &reading.service, "other");
                 spec.step_ms = self.plugin.with(|s| s.step_ms);
                 spec.source = format!("plugin:{}", self.plugin.name);
+                spec.host_name = self.plugin.host();
                 self.specs.push(spec.fields(vec![field]));
             }
         }

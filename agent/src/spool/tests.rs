@@ -110,6 +110,26 @@ fn a_full_disk_is_an_error_and_passes() {
 }
 
 #[test]
+fn what_could_not_be_synced_is_not_kept() {
+    let dir = tempfile::tempdir().expect("tmp");
+    let mut spool = Spool::open(dir.path(), 1 << 20).expect("opens");
+    // Takes what is written, and refuses to sync it.
+    std::os::unix::fs::symlink("/dev/null", segment::path(dir.path(), 1)).expect("links");
+    put(&mut spool, 1);
+    put(&mut spool, 2);
+    spool.sync().expect_err("cannot be synced");
+    assert_eq!((spool.n_safe(), spool.is_empty()), (0, true));
+    spool.sync().expect("nothing is left to sync");
+    assert_eq!(spool.n_safe(), 0);
+    (1..=2).for_each(|s| put(&mut spool, s));
+    spool.sync().expect("another segment");
+    assert_eq!(spool.n_safe(), 2);
+    drop(spool);
+    let mut spool = Spool::open(dir.path(), 1 << 20).expect("opens");
+    assert_eq!(drain(&mut spool), [1, 2]);
+}
+
+#[test]
 fn two_agents_do_not_share_a_spool() {
     let dir = tempfile::tempdir().expect("tmp");
     let _first = Spool::open(dir.path(), 1 << 20).expect("opens");

@@ -145,6 +145,14 @@ fn the_command_line_says_what_is_wrong() {
     };
     let (code, out, _) = run("", &["--check-config"]);
     assert!(code == Some(0) && out.contains("is right"), "{out}");
+    let munin = dir.path().join("munin-node.conf");
+    std::fs::write(&munin, "host_name m\nallow ^::1$\nallow (\n").expect("writes");
+    let text = format!("munin_node_conf = {munin:?}\n");
+    let (code, out, _) = run(&text, &["--check-config"]);
+    let note = format!("not honoured: {}:3: allow: ", munin.display());
+    assert!(code == Some(0) && out.contains(&note), "{out}");
+    let (code, _, err) = run("munin = 1", &["--check-config"]);
+    assert!(code == Some(1) && err.contains("unknown key \"munin\""), "{err}");
     let (code, _, err) = run("\nstepp = \"1s\"\n", &["--check-config"]);
     assert_eq!(code, Some(1));
     assert!(err.contains("agent.toml:2: unknown key \"stepp\"; did you mean \"step\"?"), "{err}");

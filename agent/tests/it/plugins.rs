@@ -207,7 +207,9 @@ echo b.value 4; echo multigraph ports; echo a.value 24";
         "own",
         "[ \"$1\" = config ] && echo host_name TEST.example && exit; echo o.value 1",
     );
-    std::fs::write(home.dir.path().join("conf/x"), "[good]\nhost_name router\n").expect("writes");
+    home.plugin("broken", "[ \"$1\" = config ] && exit 1; echo x.value 8");
+    let conf = "[good]\nhost_name router\n[broken]\nhost_name router\n";
+    std::fs::write(home.dir.path().join("conf/x"), conf).expect("writes");
     // The collector is away at first: all goes by the spool.
     collector.with(|k| k.mode = crate::collector::Mode::Status(503));
     let agent = Agent::start(home.config(&collector), &[]);
@@ -217,6 +219,7 @@ echo b.value 4; echo multigraph ports; echo a.value 24";
     collector
         .until("all nodes", |k| {
             k.nodes.len() == 3
+                && !k.values("broken", "x").is_empty()
                 && k.values("ports", "a").len() > 1
                 && !k.values("own", "o").is_empty()
         })
@@ -225,7 +228,7 @@ echo b.value 4; echo multigraph ports; echo a.value 24";
     collector.with(|k| {
         let of = |node: &str| k.nodes[node].iter().map(String::as_str).collect::<Vec<_>>();
         assert_eq!(of("switch.example"), ["ports", "ports.one"]);
-        assert_eq!(of("router"), ["good"]);
+        assert_eq!(of("router"), ["broken", "good"]);
         let own = ["own", "rookery_agent", "rookery_duration", "rookery_success"];
         assert_eq!(of("test.example"), own);
         assert_eq!(k.values("ports", "a")[0], Value::Int(24));

@@ -50,6 +50,7 @@ impl Ledger {
     pub fn open(dir: &Path) -> Result<Ledger, StoreError> {
         let path = dir.join("state.sqlite");
         let err = |e| StoreError::db(&path, e);
+        db::make_whole(&path, SCHEMA, |path| db::open_durable(path, 4096))?;
         let conn = db::open_durable(&path, 4096)?;
         conn.execute_batch(SCHEMA).map_err(err)?;
         Ok(Ledger { path, conn })
