@@ -201,6 +201,9 @@ fn check_posted(site: &Site, sent: &Sent) {
     assert!(lost.is_empty(), "{} of {acked} were acknowledged and are lost: {lost:?}", lost.len());
 }
 
+/// A run that was begun before a kill ends so long after it, on a busy machine, ms.
+const ORPHAN_MS: i64 = 2000;
+
 pub fn check_agent(site: &Site, dir: &str, kills: &[i64]) {
     let said = said(dir);
     let mut found: BTreeMap<u64, i64> = BTreeMap::new();
@@ -210,12 +213,17 @@ pub fn check_agent(site: &Site, dir: &str, kills: &[i64]) {
         assert!(said.iter().any(|(_, n)| *n == value), "{value} was never said");
     }
     let mut lost = 0;
+    // A plugin's run outlives its agent, and may say one more value to nobody.
+    let mut orphans: Vec<i64> = kills.to_vec();
     for (time, n) in &said {
         if !found.contains_key(n) {
             lost += 1;
-            let near = kills.iter().any(|k| (*k - IN_MEMORY_MS..*k + 100).contains(time));
+            let near = kills.iter().any(|k| (*k - IN_MEMORY_MS..*k).contains(time));
+            let of = orphans.iter().position(|k| (*k..*k + ORPHAN_MS).contains(time));
+            let is_orphan = !near && of.map(|i| orphans.remove(i)).is_some();
             // The last one may have been said as the agent was stopped.
-            assert!(near || *n >= last_said(dir) - 1, "{n}, said at {time}, is lost: {kills:?}");
+            let is_last = *n >= last_said(dir) - 1;
+            assert!(near || is_orphan || is_last, "{n}, said at {time}, is lost: {kills:?}");
         }
     }
     println!(
