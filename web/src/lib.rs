@@ -12,6 +12,9 @@ pub mod error;
 pub mod graph;
 pub mod pages;
 pub mod pictures;
+pub mod search;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod times;
 
 pub use app::{App, router};

@@ -4,6 +4,7 @@
 mod catalog;
 mod rollup;
 mod samples;
+mod search;
 
 use crate::app::App;
 use crate::error::WebError;
@@ -21,6 +22,7 @@ pub fn routes() -> Router<App> {
         .route("/api/v1/services", get(catalog::services))
         .route("/api/v1/problems", get(problems))
         .route("/api/v1/samples", get(samples::samples))
+        .route("/api/v1/search", get(search::answer))
         .route("/api/v1/rollup", get(rollup::rollup))
         .route("/api/v1/{*rest}", get(nothing))
         .route("/healthz", get(|| async { "ok\n" }))
@@ -40,7 +42,9 @@ async fn problems(State(app): State<App>) -> Result<Response, WebError> {
 }
 
 async fn nothing() -> WebError {
-    WebError::not_found("no such call: there are nodes, services, samples, rollup and problems")
+    WebError::not_found(
+        "no such call: there are nodes, services, samples, rollup, problems and search",
+    )
 }
 
 /// What is asked for, and how, of one service.

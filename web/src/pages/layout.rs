@@ -2,6 +2,7 @@
 
 use super::visitor::View;
 use super::{Html, assets};
+use crate::search::QUERY_BYTES_MAX;
 use maud::{DOCTYPE, Markup, html};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rookery_plugins::{HostState, State};
@@ -58,6 +59,7 @@ fn shell(title: &str, content: Markup, foot: Markup) -> Html {
                         a href="/" { "Fleet" }
                         a href="/problems" { "Problems" }
                     }
+                    (search_form())
                 }
                 main { (content) }
                 footer {
@@ -68,6 +70,17 @@ fn shell(title: &str, content: Markup, foot: Markup) -> Html {
             }
         }
     })
+}
+
+/// In the head of every page; the key / leads to it.
+fn search_form() -> Markup {
+    html! {
+        form.search action="/search" method="get" role="search" {
+            input type="search" name="q" placeholder="Search: press /" autocomplete="off"
+                maxlength=(QUERY_BYTES_MAX)
+                aria-label="Search nodes, services, fields and groups";
+        }
+    }
 }
 
 /// Which time zone this is, and the way to another.
@@ -89,6 +102,11 @@ fn zone_choice(view: &View) -> Markup {
 /// A state's word in its colour.
 pub fn badge(word: &str) -> Markup {
     html! { span class={ "badge " (word) } { (word) } }
+}
+
+/// What kind of thing a hit is.
+pub fn badge_of(kind: &str) -> Markup {
+    html! { span.badge.kind { (kind) } }
 }
 
 /// A service's, with whether it has been confirmed.

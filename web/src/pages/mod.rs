@@ -9,6 +9,7 @@ mod fleet;
 mod layout;
 mod node;
 mod problems;
+mod search;
 mod service;
 mod visitor;
 mod words;
@@ -19,6 +20,7 @@ use axum::Router;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+pub(crate) use layout::{node_path, segment, service_path};
 use maud::{Markup, html};
 use visitor::{View, Visitor};
 
@@ -31,6 +33,7 @@ pub fn routes() -> Router<App> {
         .route("/node/{node}/{service}", get(service::service))
         .route("/category/{category}", get(category::category))
         .route("/problems", get(problems::problems))
+        .route("/search", get(search::results))
         .route("/zone", get(visitor::choose))
         .merge(assets::routes())
         .fallback(nothing)
