@@ -8,6 +8,8 @@ mod alerting;
 mod apart;
 #[path = "it/bad_input.rs"]
 mod bad_input;
+#[path = "it/browser.rs"]
+mod browser;
 #[path = "it/care.rs"]
 mod care;
 #[path = "it/crash.rs"]
@@ -20,6 +22,8 @@ mod known_series;
 mod numa;
 #[path = "it/pages.rs"]
 mod pages;
+#[path = "it/search.rs"]
+mod search;
 #[path = "it/support.rs"]
 mod support;
 #[path = "it/tidy.rs"]
