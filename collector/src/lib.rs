@@ -11,11 +11,13 @@
 //! memory → [`seal`] turns full heads into [`chunk`] blocks in a period's
 //! database → [`read`] merges sealed blocks and head.
 
+pub mod access;
 pub mod backup;
 pub mod catalog;
 pub mod chunk;
 pub mod config;
 pub mod db;
+pub mod events;
 pub mod head;
 pub mod history;
 pub mod ingest;

@@ -1,7 +1,9 @@
 //! The collector's front door: opens what a configuration says, and hands out
 //! its parts to whoever composes them with pages and a listener.
 
+use crate::access::Access;
 use crate::config::{self, Config};
+use crate::events::Events;
 use crate::history::{History, States};
 use crate::read::Reader;
 use crate::retain::Keep;
@@ -19,6 +21,7 @@ use tokio::sync::{Notify, watch as signal};
 pub struct Collector {
     store: Store,
     alerts: Alerts,
+    events: Arc<Events>,
     token: String,
     notifier: Arc<Notifier>,
     due: Arc<Notify>,
@@ -47,10 +50,20 @@ impl Collector {
         let (alerts, watcher) =
             watch::open(&config.data, rules, config.alerting.clone(), notifier.clone())
                 .map_err(text)?;
+        let events = Arc::new(Events::open(&config.data).map_err(text)?);
         let due = watcher.due();
         let settings = StoreSettings::new(&config.data);
         let store = Store::open_locked(settings, lock, Box::new(watcher)).map_err(text)?;
-        Ok(Collector { store, alerts, token, notifier, due, data: config.data.clone(), retention })
+        Ok(Collector {
+            store,
+            alerts,
+            events,
+            token,
+            notifier,
+            due,
+            data: config.data.clone(),
+            retention,
+        })
     }
 
     /// What agents must send.
@@ -66,6 +79,16 @@ impl Collector {
     /// For those who ask what is wrong.
     pub fn states(&self) -> Arc<dyn States> {
         Arc::new(self.alerts.clone())
+    }
+
+    /// For those who read or add marks.
+    pub fn events(&self) -> Arc<Events> {
+        self.events.clone()
+    }
+
+    /// Who may add them.
+    pub fn access(&self) -> Access {
+        Access::new(&self.token)
     }
 
     /// What the history's threads share.

@@ -61,6 +61,16 @@ impl Client {
         self.ask(self.http.post(format!("{}{path}", self.url)).bearer_auth(token))
     }
 
+    /// POSTs JSON, with a token where there is one.
+    pub fn send(&self, path: &str, token: Option<&str>, body: &Json) -> Result<Vec<u8>, String> {
+        let request = self.http.post(format!("{}{path}", self.url));
+        let request = request.header("content-type", "application/json").body(body.to_string());
+        self.ask(match token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        })
+    }
+
     fn unreached(&self, e: &reqwest::Error) -> String {
         if e.is_connect() {
             format!("no collector answers at {}: is it running? (--url)", self.url)

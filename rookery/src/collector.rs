@@ -2,9 +2,15 @@
 
 use crate::{logging, say};
 use axum::Router;
+use axum::extract::Request;
+use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use axum::serve::IncomingStream;
 use clap::Args as ClapArgs;
 use rookery_alerts::Notice;
 use rookery_collector::Collector;
+use rookery_collector::access::Peer;
 use rookery_collector::config::{CONFIG_FILE, Config};
 use rookery_collector::watch::deliver::Illustrate;
 use rookery_web::App;
@@ -104,8 +110,10 @@ impl Server {
 
     /// Serves until `stop`.
     pub async fn run(self, stop: watch::Receiver<bool>) -> Result<(), String> {
-        let app = App::new(self.collector.history(), self.collector.states());
+        let c = &self.collector;
+        let app = App::new(c.history(), c.states(), c.events(), c.access());
         let router: Router = rookery_web::router(app.clone()).merge(self.collector.router());
+        let router = router.layer(from_fn(tell_peer));
         let postman = tokio::spawn({
             let (collector, stop) = (self.collector.clone(), stop.clone());
             async move { collector.tell(illustrate(app), stop).await }
@@ -119,7 +127,11 @@ impl Server {
             // An error means that nobody can say stop any more.
             let _ = until.wait_for(|s| *s).await;
         };
-        let served = axum::serve(NoDelay(self.listener), router).with_graceful_shutdown(graceful);
+        let served = axum::serve(
+            NoDelay(self.listener),
+            router.into_make_service_with_connect_info::<Remote>(),
+        )
+        .with_graceful_shutdown(graceful);
         // Keep-alive connections of agents would hold a graceful stop up for
         // ever: they have their answers, and come back.
         let mut until = stop;
@@ -160,6 +172,26 @@ impl axum::serve::Listener for NoDelay {
     fn local_addr(&self) -> std::io::Result<Self::Addr> {
         self.0.local_addr()
     }
+}
+
+/// Whom a connection comes from.
+#[derive(Clone, Copy)]
+struct Remote(SocketAddr);
+
+impl Connected<IncomingStream<'_, NoDelay>> for Remote {
+    fn connect_info(stream: IncomingStream<'_, NoDelay>) -> Remote {
+        Remote(*stream.remote_addr())
+    }
+}
+
+/// Adds it to the request, for those who ask whether it may write.
+async fn tell_peer(
+    ConnectInfo(from): ConnectInfo<Remote>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    request.extensions_mut().insert(Peer(from.0.ip()));
+    next.run(request).await
 }
 
 /// The picture that goes with a mail: the service's last hours.

@@ -14,6 +14,8 @@ mod browser;
 mod care;
 #[path = "it/crash.rs"]
 mod crash;
+#[path = "it/events.rs"]
+mod events;
 #[path = "it/full_disk.rs"]
 mod full_disk;
 #[path = "it/known_series.rs"]

@@ -67,6 +67,7 @@ fn with_request(
         tz: &tz,
         title: &title,
         limits: &scene.limits,
+        marks: &[],
         legend: true,
     })
 }

@@ -4,6 +4,8 @@ use crate::error::WebError;
 use crate::pictures::Pictures;
 use crate::{api, pages, pictures};
 use axum::Router;
+use rookery_collector::access::Access;
+use rookery_collector::events::Events;
 use rookery_collector::history::{History, States};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -17,14 +19,23 @@ pub struct App {
     pub history: Arc<dyn History>,
     /// The alert machine's view.
     pub states: Arc<dyn States>,
+    /// Marks in time.
+    pub events: Arc<Events>,
+    /// Who may add marks.
+    pub access: Access,
     /// Drawn before.
     pub(crate) pictures: Arc<Pictures>,
 }
 
 impl App {
-    /// Over this history and these states.
-    pub fn new(history: Arc<dyn History>, states: Arc<dyn States>) -> App {
-        App { history, states, pictures: Arc::new(Pictures::default()) }
+    /// Over this history, these states and events.
+    pub fn new(
+        history: Arc<dyn History>,
+        states: Arc<dyn States>,
+        events: Arc<Events>,
+        access: Access,
+    ) -> App {
+        App { history, states, events, access, pictures: Arc::new(Pictures::default()) }
     }
 
     /// Runs what may read the disk off the threads that serve.
@@ -38,7 +49,7 @@ impl App {
     }
 }
 
-/// All routes that read.
+/// All routes that read, and those that add marks.
 pub fn router(app: App) -> Router {
     let gzip = CompressionLayer::new().quality(CompressionLevel::Fastest);
     Router::new()

@@ -8,7 +8,7 @@
 use crate::api::find_service;
 use crate::app::{App, now_ms};
 use crate::error::{Asked, WebError};
-use crate::graph::{self, GraphRequest, Limits, Theme};
+use crate::graph::{self, GraphRequest, Limits, Mark, Theme};
 use crate::times;
 use axum::Router;
 use axum::body::Bytes;
@@ -42,6 +42,9 @@ const WHOLE_HOURS_FROM_MS: i64 = 3 * HOUR_MS;
 /// Steps longer than this are half days or whole ones, ms: a year's are.
 const HALF_DAYS_FROM_MS: i64 = 8 * HOUR_MS;
 const HOUR_MS: i64 = 3_600_000;
+
+/// Most marks of a picture: the newest.
+const MARKS_MAX: usize = 60;
 
 /// Plot sizes unless asked for, px.
 const WIDTH: u32 = 800;
@@ -90,6 +93,8 @@ struct Key {
     tz: Option<String>,
     legend: bool,
     form: Form,
+    /// How many marks have been added: a new one is seen at once.
+    events: u64,
 }
 
 struct Kept {
@@ -171,7 +176,8 @@ async fn picture(
         Some((service, "png")) => (service.to_owned(), Form::Png),
         _ => return Err(WebError::not_found("graphs are SERVICE.png and SERVICE.svg")),
     };
-    let key = key(node, service, form, &query)?;
+    let mut key = key(node, service, form, &query)?;
+    key.events = app.events.version();
     let (body, etag) = app.blocking(move |app| app.picture(&key)).await?;
     let takes_gzip = headers
         .get(header::ACCEPT_ENCODING)
@@ -248,6 +254,7 @@ fn key(node: String, service: String, form: Form, query: &Query) -> Result<Key, 
         tz: query.tz.clone(),
         legend: query.legend.as_deref() != Some("0"),
         form,
+        events: 0,
     })
 }
 
@@ -274,6 +281,7 @@ struct Style<'a> {
     tz: &'a TimeZone,
     title: &'a str,
     limits: &'a [(String, Limits)],
+    marks: &'a [Mark],
 }
 
 impl App {
@@ -293,6 +301,7 @@ impl App {
             tz: None,
             legend: true,
             form: Form::Png,
+            events: self.events.version(),
         };
         match self.draw(&key) {
             Ok(png) => Some(png),
@@ -336,10 +345,15 @@ impl App {
                 (f.name.clone(), Limits { warning, critical })
             })
             .collect();
+        let marks: Vec<Mark> = self
+            .events_of(&key.node, (from, to), MARKS_MAX)?
+            .into_iter()
+            .map(|e| Mark { time_ms: e.time_ms, text: e.text })
+            .collect();
         // Without a legend it stands below a headline of the page.
         let title =
             if key.legend { format!("{} · {}", info.spec.title, key.node) } else { String::new() };
-        draw(&rollup, &Style { key, tz: &tz, title: &title, limits: &limits })
+        draw(&rollup, &Style { key, tz: &tz, title: &title, limits: &limits, marks: &marks })
     }
 }
 
@@ -354,6 +368,7 @@ fn draw(rollup: &Rollup, style: &Style) -> Result<Vec<u8>, WebError> {
         tz: style.tz,
         title: style.title,
         limits: style.limits,
+        marks: style.marks,
         legend: key.legend,
     };
     let drawn = match key.form {

@@ -2,6 +2,7 @@
 //! `{"error":"…"}` with a status that says whose it is.
 
 mod catalog;
+pub(crate) mod events;
 mod rollup;
 mod samples;
 mod search;
@@ -22,6 +23,7 @@ pub fn routes() -> Router<App> {
         .route("/api/v1/services", get(catalog::services))
         .route("/api/v1/problems", get(problems))
         .route("/api/v1/samples", get(samples::samples))
+        .route("/api/v1/events", get(events::list).post(events::add))
         .route("/api/v1/search", get(search::answer))
         .route("/api/v1/rollup", get(rollup::rollup))
         .route("/api/v1/{*rest}", get(nothing))
@@ -43,7 +45,7 @@ async fn problems(State(app): State<App>) -> Result<Response, WebError> {
 
 async fn nothing() -> WebError {
     WebError::not_found(
-        "no such call: there are nodes, services, samples, rollup, problems and search",
+        "no such call: there are nodes, services, samples, rollup, problems, events and search",
     )
 }
 

@@ -6,7 +6,7 @@ use super::layout::{LABEL_EM, LEGEND_EM, Layout, ROW_HEIGHT, SIDE, TITLE_EM, TIT
 use super::scale::{self, Ends, LimitLine};
 use super::series::{self, Drawing, Paint, Point, Series};
 use super::theme::{Palette, mix};
-use super::{GraphRequest, WIDTHS, coarse, ticks};
+use super::{GraphRequest, WIDTHS, coarse, marks, ticks};
 use plotters::backend::DrawingBackend;
 use plotters::style::RGBColor;
 use plotters::style::text_anchor::HPos;
@@ -85,6 +85,7 @@ impl<'a> Picture<'a> {
         }
         self.zero(&mut brush)?;
         self.limits(&mut brush)?;
+        self.marks(&mut brush)?;
         self.texts(&mut brush)?;
         self.legend(&mut brush)
     }
@@ -309,6 +310,14 @@ impl<'a> Picture<'a> {
             }
         }
         Ok(())
+    }
+
+    fn marks<B: DrawingBackend>(&self, brush: &mut Brush<B>) -> Done {
+        let span = self.rollup.from_ms..self.request.to_ms;
+        let inside = self.request.marks.iter().filter(|m| span.contains(&m.time_ms));
+        let placed: Vec<(f64, &str)> =
+            inside.map(|m| (self.x_of_time(m.time_ms), m.text.as_str())).collect();
+        marks::paint(brush, &self.layout, self.palette, &placed)
     }
 
     fn texts<B: DrawingBackend>(&self, brush: &mut Brush<B>) -> Done {

@@ -14,6 +14,7 @@ mod gaps;
 #[cfg(test)]
 mod golden;
 mod layout;
+mod marks;
 mod output;
 mod plan;
 mod scale;
@@ -27,6 +28,7 @@ mod ticks;
 mod units;
 mod values;
 
+pub use marks::Mark;
 pub use output::{alt_text, png, svg};
 pub use spark::sparkline_svg;
 pub use theme::Theme;
@@ -86,6 +88,8 @@ pub struct GraphRequest<'a> {
     pub title: &'a str,
     /// The limits that hold, by field name.
     pub limits: &'a [(String, Limits)],
+    /// What happened meanwhile, oldest first.
+    pub marks: &'a [Mark],
     /// Whether the table of the fields is drawn under the plot.
     pub legend: bool,
 }

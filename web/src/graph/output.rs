@@ -102,6 +102,9 @@ fn describe(request: &GraphRequest<'_>, picture: &Picture<'_>) -> String {
     if drawing.series.len() > ALT_FIELDS {
         let _ = write!(out, "; {} more", drawing.series.len() - ALT_FIELDS);
     }
+    for mark in request.marks.iter().take(ALT_FIELDS) {
+        let _ = write!(out, "; event: {}", font::fit(font::Face::Sans, &mark.text, 60.0));
+    }
     out
 }
 
@@ -208,6 +211,7 @@ mod tests {
             tz: &UTC,
             title: "",
             limits,
+            marks: &[],
             legend: false,
         }
     }

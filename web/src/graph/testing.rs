@@ -59,6 +59,7 @@ pub(crate) fn request<'a>(rollup: &'a Rollup, limits: &'a [(String, Limits)]) ->
         tz: &UTC,
         title: "Title",
         limits,
+        marks: &[],
         legend: true,
     }
 }

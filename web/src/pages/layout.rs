@@ -58,6 +58,7 @@ fn shell(title: &str, content: Markup, foot: Markup) -> Html {
                     nav aria-label="Pages" {
                         a href="/" { "Fleet" }
                         a href="/problems" { "Problems" }
+                        a href="/events" { "Events" }
                     }
                     (search_form())
                 }

@@ -5,6 +5,7 @@
 
 mod assets;
 mod category;
+mod events;
 mod fleet;
 mod layout;
 mod node;
@@ -33,6 +34,7 @@ pub fn routes() -> Router<App> {
         .route("/node/{node}/{service}", get(service::service))
         .route("/category/{category}", get(category::category))
         .route("/problems", get(problems::problems))
+        .route("/events", get(events::events).post(events::add))
         .route("/search", get(search::results))
         .route("/zone", get(visitor::choose))
         .merge(assets::routes())
@@ -59,6 +61,7 @@ impl IntoResponse for PageError {
         let WebError { status, text } = self.0;
         let title = match status {
             StatusCode::NOT_FOUND => "There is no such thing here",
+            StatusCode::UNAUTHORIZED => "Not without the token",
             StatusCode::BAD_REQUEST => "That was not understood",
             _ => "This should not have happened",
         };
