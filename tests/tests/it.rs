@@ -12,6 +12,8 @@ mod bad_input;
 mod browser;
 #[path = "it/care.rs"]
 mod care;
+#[path = "it/compare.rs"]
+mod compare;
 #[path = "it/crash.rs"]
 mod crash;
 #[path = "it/events.rs"]

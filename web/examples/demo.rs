@@ -68,6 +68,7 @@ fn with_request(
         title: &title,
         limits: &scene.limits,
         marks: &[],
+        axis: None,
         legend: true,
     })
 }

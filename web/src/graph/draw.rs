@@ -56,7 +56,11 @@ impl<'a> Picture<'a> {
         let span = request.to_ms.saturating_sub(rollup.from_ms).max(1);
         let buckets = span as f64 / rollup.step_ms.max(1) as f64;
         let drawing = series::prepare(&rollup, buckets);
-        let (ends, limits) = scale::scale(&rollup, &drawing, request.limits);
+        let (ends, mut limits) = scale::scale(&rollup, &drawing, request.limits);
+        let asked = request.axis.filter(|(low, high)| low.is_finite() && high.is_finite());
+        let asked = asked.filter(|(low, high)| low < high);
+        let ends = asked.map_or(ends, |(low, high)| Ends { low, high });
+        limits.retain(|limit| (ends.low..=ends.high).contains(&limit.at));
         let layout = Layout::new(request, &drawing, ends);
         let palette = request.theme.palette();
         Picture { request, rollup, palette, drawing, limits, layout, buckets }
@@ -132,8 +136,10 @@ impl<'a> Picture<'a> {
     fn free_height(&self) -> f64 {
         let l = &self.layout;
         let is_free = |y: f64| self.limits.iter().all(|limit| (l.y(limit.at) - y).abs() > 8.0);
-        let heights = (0..8).map(|i| l.top + 12.0 + 8.0 * f64::from(i));
-        heights.filter(|y| *y < l.bottom - 8.0).find(|y| is_free(*y)).unwrap_or(l.top + 12.0)
+        // Marks have their labels at the top.
+        let first = l.top + if self.request.marks.is_empty() { 12.0 } else { 26.0 };
+        let heights = (0..8).map(|i| first + 8.0 * f64::from(i));
+        heights.filter(|y| *y < l.bottom - 8.0).find(|y| is_free(*y)).unwrap_or(first)
     }
 
     fn grid<B: DrawingBackend>(&self, brush: &mut Brush<B>) -> Done {

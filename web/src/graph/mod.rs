@@ -29,7 +29,7 @@ mod units;
 mod values;
 
 pub use marks::Mark;
-pub use output::{alt_text, png, svg};
+pub use output::{alt_text, ends, png, svg};
 pub use spark::sparkline_svg;
 pub use theme::Theme;
 pub use units::{plain, si};
@@ -90,6 +90,9 @@ pub struct GraphRequest<'a> {
     pub limits: &'a [(String, Limits)],
     /// What happened meanwhile, oldest first.
     pub marks: &'a [Mark],
+    /// The ends of the value axis, low below high and both finite; `None`: by
+    /// the data.
+    pub axis: Option<(f64, f64)>,
     /// Whether the table of the fields is drawn under the plot.
     pub legend: bool,
 }

@@ -73,6 +73,14 @@ pub fn png(request: &GraphRequest<'_>) -> Result<Vec<u8>, GraphError> {
     Ok(out)
 }
 
+/// The ends of the value axis that the picture would have; `None`: there is no
+/// value in it.
+pub fn ends(request: &GraphRequest<'_>) -> Option<(f64, f64)> {
+    let picture = Picture::new(request);
+    let ends = picture.layout.ends;
+    picture.drawing().any.then_some((ends.low, ends.high))
+}
+
 /// What the picture shows, in words, for those who do not see it: the title,
 /// then Cur, Min, Avg and Max of the first fields. Not escaped.
 pub fn alt_text(request: &GraphRequest<'_>) -> String {
@@ -212,6 +220,7 @@ mod tests {
             title: "",
             limits,
             marks: &[],
+            axis: None,
             legend: false,
         }
     }

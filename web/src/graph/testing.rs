@@ -60,6 +60,7 @@ pub(crate) fn request<'a>(rollup: &'a Rollup, limits: &'a [(String, Limits)]) ->
         title: "Title",
         limits,
         marks: &[],
+        axis: None,
         legend: true,
     }
 }

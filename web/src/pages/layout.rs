@@ -58,6 +58,7 @@ fn shell(title: &str, content: Markup, foot: Markup) -> Html {
                     nav aria-label="Pages" {
                         a href="/" { "Fleet" }
                         a href="/problems" { "Problems" }
+                        a href="/compare" { "Compare" }
                         a href="/events" { "Events" }
                     }
                     (search_form())
@@ -132,6 +133,11 @@ pub fn card_class(state: State) -> &'static str {
     }
 }
 
+/// The value axis that several graphs share, for a picture's query.
+pub fn shared_axis((low, high): (f64, f64)) -> String {
+    format!("&low={low:?}&high={high:?}")
+}
+
 /// A graph that a page shows.
 pub struct Graph<'a> {
     /// The node.
@@ -155,10 +161,10 @@ pub struct Graph<'a> {
 }
 
 impl Graph<'_> {
-    fn src(&self, theme: &str) -> String {
+    fn src(&self, theme: &str, more: &str) -> String {
         let tz = self.tz.map_or(String::new(), |tz| format!("&tz={}", segment(tz)));
         format!(
-            "/graph/{}/{}.svg?from={}&to={}&width={}&height={}&legend={}&theme={theme}{tz}",
+            "/graph/{}/{}.svg?from={}&to={}&width={}&height={}&legend={}&theme={theme}{tz}{more}",
             segment(self.node),
             segment(self.service),
             segment(self.from),
@@ -171,10 +177,15 @@ impl Graph<'_> {
 
     /// Light or dark as the reader's system is.
     pub fn img(&self) -> Markup {
+        self.img_with("")
+    }
+
+    /// With more in the picture's query.
+    pub fn img_with(&self, more: &str) -> Markup {
         html! {
             picture {
-                source srcset=(self.src("dark")) media="(prefers-color-scheme: dark)";
-                img src=(self.src("light")) alt=(self.alt) loading="lazy";
+                source srcset=(self.src("dark", more)) media="(prefers-color-scheme: dark)";
+                img src=(self.src("light", more)) alt=(self.alt) loading="lazy";
             }
         }
     }

@@ -5,6 +5,7 @@
 
 mod assets;
 mod category;
+mod compare;
 mod events;
 mod fleet;
 mod layout;
@@ -34,6 +35,7 @@ pub fn routes() -> Router<App> {
         .route("/node/{node}/{service}", get(service::service))
         .route("/category/{category}", get(category::category))
         .route("/problems", get(problems::problems))
+        .route("/compare", get(compare::compare))
         .route("/events", get(events::events).post(events::add))
         .route("/search", get(search::results))
         .route("/zone", get(visitor::choose))

@@ -99,6 +99,7 @@ fn one_service(view: &View, node: &str, service: &str, span: &Span) -> Result<Ht
             }
             @if !info.active { p { span.badge.UNKNOWN { "no longer reported" } } }
             @if !info.spec.info.is_empty() { p.info { (info.spec.info) } }
+            p { a href=(super::compare::path(service, "")) { "Compare with other nodes" } }
             (shown.ranges(is_zoomed))
             @if is_zoomed { (shown.one_graph()) } @else { (shown.four_graphs()) }
             (events)
