@@ -42,6 +42,35 @@ fn a_name_is_found_as_one_types() {
     collector.stop();
 }
 
+/// Beside pictures: the page, its style and its script, and nothing else.
+#[test]
+fn the_first_view_is_light_and_stays_here() {
+    let site = Site::new();
+    let collector = site.collector("");
+    for n in 0..200 {
+        let answer = site.post(&one(&format!("web{n}"), "cpu", "busy")).expect("an answer");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let mut browser = Browser::start(1200, 800);
+    for path in ["/", "/events", "/compare", "/search?q=web"] {
+        browser.asked.clear();
+        browser.open(&format!("{}{path}", site.url()));
+        browser.wait(&format!("location.href.endsWith('{path}')"));
+        browser.wait("document.readyState === 'complete'");
+        let asked: Vec<&String> = browser.asked.iter().filter(|u| !u.contains("/graph/")).collect();
+        assert!((1..=3).contains(&asked.len()), "{path}: {asked:?}");
+        assert!(asked.iter().all(|u| u.starts_with(&site.url())), "{path}: {asked:?}");
+        let bytes = browser.eval(
+            "performance.getEntries().filter((e) => 'encodedBodySize' in e \
+             && !e.name.includes('/graph/')).reduce((sum, e) => sum + e.encodedBodySize, 0)",
+        );
+        let bytes = bytes.as_f64().expect("a number");
+        assert!(bytes > 500.0 && bytes < 100_000.0, "{path}: {bytes} bytes");
+    }
+    drop(browser);
+    collector.stop();
+}
+
 #[test]
 fn the_api_ranks_limits_and_refuses() {
     let site = Site::new();

@@ -19,8 +19,8 @@ pub struct Mark {
 
 /// Marks nearer than this are one, px.
 const APART: f64 = 4.0;
-/// In a plot lower than this marks have no text, px.
-const LABELLED: f64 = 70.0;
+/// In a plot lower than this marks have no text, px: it would hide the data.
+const LABELLED: f64 = 90.0;
 const EM: f64 = 9.5;
 /// Longest label, em.
 const LABEL_EMS: f64 = 16.0;
@@ -56,6 +56,8 @@ pub(crate) fn paint<B: DrawingBackend>(
         let room = if is_before { x - free } else { end - x };
         let ems = (room - 10.0) / EM - font::width_em(Face::Sans, &more);
         let label = font::fit(Face::Sans, text, ems.min(LABEL_EMS));
+        // No later label covers this line.
+        free = free.max(x + 3.0);
         // Less than this says nothing.
         if label.chars().count() < 3 && label != *text {
             continue;
@@ -63,8 +65,9 @@ pub(crate) fn paint<B: DrawingBackend>(
         let label = label + &more;
         let width = font::width_em(Face::Sans, &label) * EM;
         let from = if is_before { x - 8.0 - width } else { x + 3.0 };
-        free = from + width + 5.0;
-        brush.rect((from, top + 1.0), (free, top + 14.0), palette.ground)?;
+        let to = from + width + 5.0;
+        free = free.max(to);
+        brush.rect((from, top + 1.0), (to, top + 14.0), palette.ground)?;
         let style = (Face::Sans, EM, palette.event);
         brush.text(&label, style, HPos::Left, (from + 3.0, top + 7.5))?;
     }
