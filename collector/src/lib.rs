@@ -18,6 +18,7 @@ pub mod chunk;
 pub mod config;
 pub mod db;
 mod disk;
+pub mod events;
 pub mod head;
 pub mod history;
 pub mod ingest;

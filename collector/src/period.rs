@@ -492,7 +492,7 @@ mod tests {
                 names.map_err(|e| StoreError::db(period.path(), e))
             })
         };
-        assert_eq!(tables(&periods.get_or_new(id).expect("made")).expect("reads"), "block");
+        assert_eq!(tables(&periods.get_or_new(id).expect("made")).expect("reads"), "block,digest");
         assert!(!path("2026-11.new").exists());
         let again = Periods::open(dir.path()).expect("opens");
         assert_eq!(again.newest_first().len(), 1);

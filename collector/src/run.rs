@@ -3,6 +3,7 @@
 
 use crate::auth::Auth;
 use crate::config::{self, Config};
+use crate::events::Events;
 use crate::history::{History, States};
 use crate::munin::{self, Remote};
 use crate::read::Reader;
@@ -21,6 +22,7 @@ use tokio::sync::{Notify, watch as signal};
 pub struct Collector {
     store: Store,
     alerts: Alerts,
+    events: Arc<Events>,
     token: String,
     notifier: Arc<Notifier>,
     due: Arc<Notify>,
@@ -52,11 +54,12 @@ impl Collector {
         let (alerts, watcher) =
             watch::open(&config.data, rules, config.alerting.clone(), notifier.clone())
                 .map_err(text)?;
+        let events = Arc::new(Events::open(&config.data).map_err(text)?);
         let due = watcher.due();
         let settings = StoreSettings::new(&config.data);
         let store = Store::open_locked(settings, lock, Box::new(watcher)).map_err(text)?;
         let (data, remotes) = (config.data.clone(), remotes.nodes);
-        Ok(Collector { store, alerts, token, notifier, due, data, retention, remotes })
+        Ok(Collector { store, alerts, events, token, notifier, due, data, retention, remotes })
     }
 
     /// What agents must send.
@@ -77,6 +80,11 @@ impl Collector {
     /// For those who ask what is wrong.
     pub fn states(&self) -> Arc<dyn States> {
         Arc::new(self.alerts.clone())
+    }
+
+    /// For those who read or add marks.
+    pub fn events(&self) -> Arc<Events> {
+        self.events.clone()
     }
 
     /// What the history's threads share.

@@ -1,6 +1,7 @@
 //! Asking a running collector.
 
 use serde_json::Value as Json;
+use std::path::Path;
 
 /// Where a collector is by default.
 pub const URL: &str = "http://127.0.0.1:4950";
@@ -88,6 +89,17 @@ impl Client {
             let body = answer.bytes().await.map_err(|e| self.unreached(&e))?;
             if status.is_success() { Ok(body.to_vec()) } else { Err(self.refused(status, &body)) }
         })
+    }
+}
+
+/// The token of the collector whose data folder this is.
+pub fn token(data: &Path) -> Result<String, String> {
+    let file = data.join("token");
+    match std::fs::read_to_string(&file) {
+        Ok(text) => Ok(text.trim().to_owned()),
+        Err(e) => {
+            Err(format!("{}: {e}; name the collector's data folder (--data)", file.display()))
+        }
     }
 }
 

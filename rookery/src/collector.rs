@@ -107,8 +107,8 @@ impl Server {
 
     /// Serves until `stop`.
     pub async fn run(self, stop: watch::Receiver<bool>) -> Result<(), String> {
-        let app =
-            App::new(self.collector.history(), self.collector.states(), self.collector.auth());
+        let c = &self.collector;
+        let app = App::new(c.history(), c.states(), c.events(), c.auth());
         let router: Router = rookery_web::router(app.clone()).merge(self.collector.router());
         let postman = tokio::spawn({
             let (collector, stop) = (self.collector.clone(), stop.clone());

@@ -1,7 +1,7 @@
 //! `rookery ack` and `rookery downtime`: who is on a problem, and what is meant
 //! to be so.
 
-use crate::client::{Client, URL};
+use crate::client::{Client, URL, token};
 use crate::say;
 use clap::{Args as ClapArgs, Subcommand};
 use rookery_alerts::message;
@@ -31,11 +31,8 @@ impl Desk {
     }
 
     fn post(&self, path: &str, what: &Json) -> Result<Json, String> {
-        let file = self.data.join("token");
-        let token = std::fs::read_to_string(&file).map_err(|e| {
-            format!("{}: {e}; name the collector's data folder (--data)", file.display())
-        })?;
-        let answer = Client::new(&self.url)?.post_json(path, token.trim(), what)?;
+        let token = token(&self.data)?;
+        let answer = Client::new(&self.url)?.post_json(path, &token, what)?;
         serde_json::from_slice(&answer).map_err(|e| format!("{}: {e}", self.url))
     }
 }

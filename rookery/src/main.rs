@@ -7,6 +7,7 @@
 mod care;
 mod client;
 mod collector;
+mod event;
 mod export;
 mod graph;
 mod hush;
@@ -41,6 +42,8 @@ enum Command {
     Collector(collector::Args),
     /// Print exact samples as CSV or JSON lines
     Export(export::Args),
+    /// Mark a moment on the graphs of all nodes, a group or one node
+    Event(event::Args),
     /// Draw a service's graph into a file
     Graph(graph::Args),
     /// Show how a running collector is
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::Up(args) => up::run(&args),
         Command::Collector(args) => collector::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Event(args) => event::run(&args),
         Command::Graph(args) => graph::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Seal(args) => status::seal(&args),

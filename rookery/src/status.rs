@@ -1,7 +1,7 @@
 //! `rookery status` and `rookery seal`: how a running collector is, and a word
 //! to it.
 
-use crate::client::{Client, URL};
+use crate::client::{Client, URL, token};
 use crate::say;
 use clap::Args as ClapArgs;
 use serde_json::Value as Json;
@@ -53,8 +53,6 @@ pub fn run(args: &Args) -> Result<(), String> {
 }
 
 pub fn seal(args: &SealArgs) -> Result<(), String> {
-    let path = args.data.join("token");
-    let token = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-    Client::new(&args.url)?.post("/api/v1/seal", token.trim())?;
+    Client::new(&args.url)?.post("/api/v1/seal", &token(&args.data)?)?;
     Ok(())
 }

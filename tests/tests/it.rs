@@ -8,10 +8,16 @@ mod alerting;
 mod apart;
 #[path = "it/bad_input.rs"]
 mod bad_input;
+#[path = "it/browser.rs"]
+mod browser;
 #[path = "it/care.rs"]
 mod care;
+#[path = "it/compare.rs"]
+mod compare;
 #[path = "it/crash.rs"]
 mod crash;
+#[path = "it/events.rs"]
+mod events;
 #[path = "it/extension.rs"]
 mod extension;
 #[path = "it/faults.rs"]
@@ -40,6 +46,8 @@ mod numa;
 mod pages;
 #[path = "it/posters.rs"]
 mod posters;
+#[path = "it/search.rs"]
+mod search;
 #[path = "it/support.rs"]
 mod support;
 #[path = "it/tidy.rs"]

@@ -67,6 +67,8 @@ fn with_request(
         tz: &tz,
         title: &title,
         limits: &scene.limits,
+        marks: &[],
+        axis: None,
         legend: true,
     })
 }

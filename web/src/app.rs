@@ -5,6 +5,7 @@ use crate::pictures::Pictures;
 use crate::{api, pages, pictures};
 use axum::Router;
 use rookery_collector::auth::Auth;
+use rookery_collector::events::Events;
 use rookery_collector::history::{History, States};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -18,6 +19,8 @@ pub struct App {
     pub history: Arc<dyn History>,
     /// The alert machine's view.
     pub states: Arc<dyn States>,
+    /// Marks in time.
+    pub events: Arc<Events>,
     /// Who may write.
     pub auth: Auth,
     /// Drawn before.
@@ -25,9 +28,14 @@ pub struct App {
 }
 
 impl App {
-    /// Over this history and these states.
-    pub fn new(history: Arc<dyn History>, states: Arc<dyn States>, auth: Auth) -> App {
-        App { history, states, auth, pictures: Arc::new(Pictures::default()) }
+    /// Over this history, these states and events.
+    pub fn new(
+        history: Arc<dyn History>,
+        states: Arc<dyn States>,
+        events: Arc<Events>,
+        auth: Auth,
+    ) -> App {
+        App { history, states, events, auth, pictures: Arc::new(Pictures::default()) }
     }
 
     /// Runs what may read the disk off the threads that serve.
@@ -41,7 +49,7 @@ impl App {
     }
 }
 
-/// All routes that read.
+/// All routes that read, and those that add marks.
 pub fn router(app: App) -> Router {
     let gzip = CompressionLayer::new().quality(CompressionLevel::Fastest);
     Router::new()

@@ -1,7 +1,8 @@
 //! Graphs, pages and the HTTP API.
 //!
 //! In: the history and the states, through their narrow interfaces. Out: JSON,
-//! CSV, HTML, SVG and PNG. What it never does: write to the history.
+//! CSV, HTML, SVG and PNG. What it never does: write to the history; marks in time
+//! are added through the collector's events.
 //!
 //! [`api`] answers scripts, [`pages`] people, [`pictures`] both; [`graph`] draws
 //! and knows nothing of HTTP.
@@ -12,6 +13,9 @@ pub mod error;
 pub mod graph;
 pub mod pages;
 pub mod pictures;
+pub mod search;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod times;
 
 pub use app::{App, router};

@@ -1,14 +1,15 @@
 //! `/graph/N/S.png` and `.svg`: a service's graph of any span.
 //!
 //! Takes `from`, `to`, `width` and `height` (without the legend, px), `theme` (light,
-//! dark), `tz` (an IANA name), `field` (one alone) and `legend` (1, 0). Spans are
+//! dark), `tz` (an IANA name), `field` (one alone) and `legend` (1, 0),
+//! `low` and `high` (the ends of the value axis). Spans are
 //! widened to whole pixels, so that two requests a moment apart are one picture;
 //! drawn pictures are kept until new samples of the node arrive.
 
 use crate::api::find_service;
 use crate::app::{App, now_ms};
 use crate::error::{Asked, WebError};
-use crate::graph::{self, GraphRequest, Limits, Theme};
+use crate::graph::{self, GraphRequest, Limits, Mark, Theme};
 use crate::times;
 use axum::Router;
 use axum::body::Bytes;
@@ -20,7 +21,7 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use jiff::tz::TimeZone;
-use rookery_collector::history::Rollup;
+use rookery_collector::history::{Rollup, ServiceInfo};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -43,6 +44,9 @@ const WHOLE_HOURS_FROM_MS: i64 = 3 * HOUR_MS;
 const HALF_DAYS_FROM_MS: i64 = 8 * HOUR_MS;
 const HOUR_MS: i64 = 3_600_000;
 
+/// Most marks of a picture: the newest.
+const MARKS_MAX: usize = 60;
+
 /// Plot sizes unless asked for, px.
 const WIDTH: u32 = 800;
 const HEIGHT: u32 = 200;
@@ -64,6 +68,8 @@ pub struct Query {
     tz: Option<String>,
     field: Option<String>,
     legend: Option<String>,
+    low: Option<f64>,
+    high: Option<f64>,
     /// Lets a page ask for the newest picture under a new address.
     #[serde(rename = "t")]
     _t: Option<String>,
@@ -90,6 +96,10 @@ struct Key {
     tz: Option<String>,
     legend: bool,
     form: Form,
+    /// Bits of the ends of an asked value axis.
+    axis: Option<(u64, u64)>,
+    /// How many marks have been added: a new one is seen at once.
+    events: u64,
 }
 
 struct Kept {
@@ -171,7 +181,8 @@ async fn picture(
         Some((service, "png")) => (service.to_owned(), Form::Png),
         _ => return Err(WebError::not_found("graphs are SERVICE.png and SERVICE.svg")),
     };
-    let key = key(node, service, form, &query)?;
+    let mut key = key(node, service, form, &query)?;
+    key.events = app.events.version();
     let (body, etag) = app.blocking(move |app| app.picture(&key)).await?;
     let takes_gzip = headers
         .get(header::ACCEPT_ENCODING)
@@ -248,7 +259,44 @@ fn key(node: String, service: String, form: Form, query: &Query) -> Result<Key, 
         tz: query.tz.clone(),
         legend: query.legend.as_deref() != Some("0"),
         form,
+        axis: axis(query.low, query.high)?,
+        events: 0,
     })
+}
+
+/// An asked value axis, as bits.
+fn axis(low: Option<f64>, high: Option<f64>) -> Result<Option<(u64, u64)>, WebError> {
+    match (low, high) {
+        (None, None) => Ok(None),
+        (Some(low), Some(high)) if low.is_finite() && high.is_finite() && low < high => {
+            Ok(Some((low.to_bits(), high.to_bits())))
+        }
+        _ => Err(WebError::bad("low and high: two numbers, the lower first")),
+    }
+}
+
+/// A span as a picture of some width has it.
+pub(crate) struct Span {
+    /// Left edge, ms.
+    pub from_ms: i64,
+    /// Right edge, ms.
+    pub to_ms: i64,
+    step_ms: i64,
+}
+
+impl Span {
+    /// From texts as an address has them.
+    pub(crate) fn parse(from: &str, to: &str, width: u32, now_ms: i64) -> Result<Span, WebError> {
+        let read = |name: &str, text: &str| {
+            times::parse(text, now_ms).map_err(|e| WebError::bad(format!("{name}: {e}")))
+        };
+        let (from, to) = (read("from", from)?, read("to", to)?);
+        if from >= to {
+            return Err(WebError::bad("from must be before to"));
+        }
+        let (from_ms, to_ms, step_ms) = whole_pixels(from, to, width);
+        Ok(Span { from_ms, to_ms, step_ms })
+    }
 }
 
 /// The span widened to whole steps of one pixel.
@@ -274,6 +322,7 @@ struct Style<'a> {
     tz: &'a TimeZone,
     title: &'a str,
     limits: &'a [(String, Limits)],
+    marks: &'a [Mark],
 }
 
 impl App {
@@ -293,6 +342,8 @@ impl App {
             tz: None,
             legend: true,
             form: Form::Png,
+            axis: None,
+            events: self.events.version(),
         };
         match self.draw(&key) {
             Ok(png) => Some(png),
@@ -301,6 +352,41 @@ impl App {
                 None
             }
         }
+    }
+
+    /// The ends of the value axis that a service's picture would have.
+    pub(crate) fn ends(
+        &self,
+        node: &str,
+        info: &ServiceInfo,
+        span: &Span,
+    ) -> Result<Option<(f64, f64)>, WebError> {
+        let (from, to, step) = (span.from_ms, span.to_ms, span.step_ms);
+        let rollup = self.history.rollup(node, &info.spec.name, &[], from, to, step)?;
+        let request = GraphRequest {
+            rollup: &rollup,
+            to_ms: to,
+            width: WIDTH,
+            height: HEIGHT,
+            theme: Theme::Light,
+            tz: &TimeZone::UTC,
+            title: "",
+            limits: &self.limits(node, info),
+            marks: &[],
+            axis: None,
+            legend: false,
+        };
+        Ok(graph::ends(&request))
+    }
+
+    /// The limits that hold, by field.
+    fn limits(&self, node: &str, info: &ServiceInfo) -> Vec<(String, Limits)> {
+        let spec = &info.spec;
+        let of = |name: &String| {
+            let (warning, critical) = self.states.field_limits(node, &spec.name, name);
+            (name.clone(), Limits { warning, critical })
+        };
+        spec.fields.iter().map(|f| of(&f.name)).collect()
     }
 
     /// From the shelf, or drawn.
@@ -325,21 +411,17 @@ impl App {
         let fields: Vec<&str> = key.field.iter().map(String::as_str).collect();
         let (from, to, step) = (key.from_ms, key.to_ms, key.step_ms);
         let rollup = self.history.rollup(&key.node, &key.service, &fields, from, to, step)?;
-        let limits: Vec<(String, Limits)> = info
-            .spec
-            .fields
-            .iter()
-            .filter(|f| fields.is_empty() || fields.contains(&f.name.as_str()))
-            .map(|f| {
-                let (warning, critical) =
-                    self.states.field_limits(&key.node, &key.service, &f.name);
-                (f.name.clone(), Limits { warning, critical })
-            })
+        let mut limits = self.limits(&key.node, &info);
+        limits.retain(|(name, _)| fields.is_empty() || fields.contains(&name.as_str()));
+        let marks: Vec<Mark> = self
+            .events_of(&key.node, (from, to), MARKS_MAX)?
+            .into_iter()
+            .map(|e| Mark { time_ms: e.time_ms, text: e.text })
             .collect();
         // Without a legend it stands below a headline of the page.
         let title =
             if key.legend { format!("{} · {}", info.spec.title, key.node) } else { String::new() };
-        draw(&rollup, &Style { key, tz: &tz, title: &title, limits: &limits })
+        draw(&rollup, &Style { key, tz: &tz, title: &title, limits: &limits, marks: &marks })
     }
 }
 
@@ -354,6 +436,8 @@ fn draw(rollup: &Rollup, style: &Style) -> Result<Vec<u8>, WebError> {
         tz: style.tz,
         title: style.title,
         limits: style.limits,
+        marks: style.marks,
+        axis: key.axis.map(|(low, high)| (f64::from_bits(low), f64::from_bits(high))),
         legend: key.legend,
     };
     let drawn = match key.form {

@@ -2,8 +2,10 @@
 //! `{"error":"…"}` with a status that says whose it is.
 
 mod catalog;
+pub(crate) mod events;
 mod rollup;
 mod samples;
+mod search;
 
 use crate::app::App;
 use crate::error::WebError;
@@ -21,6 +23,8 @@ pub fn routes() -> Router<App> {
         .route("/api/v1/services", get(catalog::services))
         .route("/api/v1/problems", get(problems))
         .route("/api/v1/samples", get(samples::samples))
+        .route("/api/v1/events", get(events::list).post(events::add))
+        .route("/api/v1/search", get(search::answer))
         .route("/api/v1/rollup", get(rollup::rollup))
         .route("/api/v1/{*rest}", get(nothing))
         .route("/healthz", get(|| async { "ok\n" }))
@@ -40,7 +44,9 @@ async fn problems(State(app): State<App>) -> Result<Response, WebError> {
 }
 
 async fn nothing() -> WebError {
-    WebError::not_found("no such call: there are nodes, services, samples, rollup and problems")
+    WebError::not_found(
+        "no such call: there are nodes, services, samples, rollup, problems, events and search",
+    )
 }
 
 /// What is asked for, and how, of one service.

@@ -6,7 +6,7 @@ use super::layout::{LABEL_EM, LEGEND_EM, Layout, ROW_HEIGHT, SIDE, TITLE_EM, TIT
 use super::scale::{self, Ends, LimitLine};
 use super::series::{self, Drawing, Paint, Point, Series};
 use super::theme::{Palette, mix};
-use super::{GraphRequest, WIDTHS, coarse, ticks};
+use super::{GraphRequest, WIDTHS, coarse, marks, ticks};
 use plotters::backend::DrawingBackend;
 use plotters::style::RGBColor;
 use plotters::style::text_anchor::HPos;
@@ -56,7 +56,11 @@ impl<'a> Picture<'a> {
         let span = request.to_ms.saturating_sub(rollup.from_ms).max(1);
         let buckets = span as f64 / rollup.step_ms.max(1) as f64;
         let drawing = series::prepare(&rollup, buckets);
-        let (ends, limits) = scale::scale(&rollup, &drawing, request.limits);
+        let (ends, mut limits) = scale::scale(&rollup, &drawing, request.limits);
+        let asked = request.axis.filter(|(low, high)| low.is_finite() && high.is_finite());
+        let asked = asked.filter(|(low, high)| low < high);
+        let ends = asked.map_or(ends, |(low, high)| Ends { low, high });
+        limits.retain(|limit| (ends.low..=ends.high).contains(&limit.at));
         let layout = Layout::new(request, &drawing, ends);
         let palette = request.theme.palette();
         Picture { request, rollup, palette, drawing, limits, layout, buckets }
@@ -85,6 +89,7 @@ impl<'a> Picture<'a> {
         }
         self.zero(&mut brush)?;
         self.limits(&mut brush)?;
+        self.marks(&mut brush)?;
         self.texts(&mut brush)?;
         self.legend(&mut brush)
     }
@@ -131,8 +136,10 @@ impl<'a> Picture<'a> {
     fn free_height(&self) -> f64 {
         let l = &self.layout;
         let is_free = |y: f64| self.limits.iter().all(|limit| (l.y(limit.at) - y).abs() > 8.0);
-        let heights = (0..8).map(|i| l.top + 12.0 + 8.0 * f64::from(i));
-        heights.filter(|y| *y < l.bottom - 8.0).find(|y| is_free(*y)).unwrap_or(l.top + 12.0)
+        // Marks have their labels at the top.
+        let first = l.top + if self.request.marks.is_empty() { 12.0 } else { 26.0 };
+        let heights = (0..8).map(|i| first + 8.0 * f64::from(i));
+        heights.filter(|y| *y < l.bottom - 8.0).find(|y| is_free(*y)).unwrap_or(first)
     }
 
     fn grid<B: DrawingBackend>(&self, brush: &mut Brush<B>) -> Done {
@@ -309,6 +316,14 @@ impl<'a> Picture<'a> {
             }
         }
         Ok(())
+    }
+
+    fn marks<B: DrawingBackend>(&self, brush: &mut Brush<B>) -> Done {
+        let span = self.rollup.from_ms..self.request.to_ms;
+        let inside = self.request.marks.iter().filter(|m| span.contains(&m.time_ms));
+        let placed: Vec<(f64, &str)> =
+            inside.map(|m| (self.x_of_time(m.time_ms), m.text.as_str())).collect();
+        marks::paint(brush, &self.layout, self.palette, &placed)
     }
 
     fn texts<B: DrawingBackend>(&self, brush: &mut Brush<B>) -> Done {

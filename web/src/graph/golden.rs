@@ -1,8 +1,8 @@
 //! Pictures of each style compared with kept ones. After a wanted change:
 //! `UPDATE_GOLDEN=1 cargo test -p rookery-web golden`, then look at the files.
 
-use super::testing::{bucket, field, request, rollup, with_buckets};
-use super::{GraphRequest, Limits, svg};
+use super::testing::{FROM, bucket, field, request, rollup, with_buckets};
+use super::{GraphRequest, Limits, Mark, svg};
 use rookery_collector::history::Rollup;
 use rookery_plugins::{Draw, FieldSpec, ServiceSpec};
 use std::path::Path;
@@ -52,6 +52,20 @@ fn golden_lines_with_limits() {
     let limits = Limits { warning: Some("~:5".into()), critical: Some("~:7".into()) };
     let limits = [("b".to_owned(), limits)];
     compare("lines.svg", &request(&two(Draw::Line2), &limits));
+}
+
+#[test]
+fn golden_marks() {
+    let mark = |at: i64, text: &str| Mark { time_ms: FROM + at * 60_000, text: text.to_owned() };
+    let marks = [
+        mark(-1, "before"),
+        mark(1, "deployed r1234 <b>"),
+        mark(6, "one"),
+        mark(6, "two"),
+        mark(900, "after"),
+    ];
+    let rollup = two(Draw::Line1);
+    compare("marks.svg", &GraphRequest { marks: &marks, height: 160, ..request(&rollup, &[]) });
 }
 
 #[test]

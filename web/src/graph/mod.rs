@@ -14,6 +14,7 @@ mod gaps;
 #[cfg(test)]
 mod golden;
 mod layout;
+mod marks;
 mod output;
 mod plan;
 mod scale;
@@ -27,7 +28,8 @@ mod ticks;
 mod units;
 mod values;
 
-pub use output::{alt_text, png, svg};
+pub use marks::Mark;
+pub use output::{alt_text, ends, png, svg};
 pub use spark::sparkline_svg;
 pub use theme::Theme;
 pub use units::{plain, si};
@@ -86,6 +88,11 @@ pub struct GraphRequest<'a> {
     pub title: &'a str,
     /// The limits that hold, by field name.
     pub limits: &'a [(String, Limits)],
+    /// What happened meanwhile, oldest first.
+    pub marks: &'a [Mark],
+    /// The ends of the value axis, low below high and both finite; `None`: by
+    /// the data.
+    pub axis: Option<(f64, f64)>,
     /// Whether the table of the fields is drawn under the plot.
     pub legend: bool,
 }

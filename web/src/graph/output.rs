@@ -73,6 +73,14 @@ pub fn png(request: &GraphRequest<'_>) -> Result<Vec<u8>, GraphError> {
     Ok(out)
 }
 
+/// The ends of the value axis that the picture would have; `None`: there is no
+/// value in it.
+pub fn ends(request: &GraphRequest<'_>) -> Option<(f64, f64)> {
+    let picture = Picture::new(request);
+    let ends = picture.layout.ends;
+    picture.drawing().any.then_some((ends.low, ends.high))
+}
+
 /// What the picture shows, in words, for those who do not see it: the title,
 /// then Cur, Min, Avg and Max of the first fields. Not escaped.
 pub fn alt_text(request: &GraphRequest<'_>) -> String {
@@ -101,6 +109,9 @@ fn describe(request: &GraphRequest<'_>, picture: &Picture<'_>) -> String {
     }
     if drawing.series.len() > ALT_FIELDS {
         let _ = write!(out, "; {} more", drawing.series.len() - ALT_FIELDS);
+    }
+    for mark in request.marks.iter().take(ALT_FIELDS) {
+        let _ = write!(out, "; event: {}", font::fit(font::Face::Sans, &mark.text, 60.0));
     }
     out
 }
@@ -208,6 +219,8 @@ mod tests {
             tz: &UTC,
             title: "",
             limits,
+            marks: &[],
+            axis: None,
             legend: false,
         }
     }

@@ -59,6 +59,8 @@ pub(crate) fn request<'a>(rollup: &'a Rollup, limits: &'a [(String, Limits)]) ->
         tz: &UTC,
         title: "Title",
         limits,
+        marks: &[],
+        axis: None,
         legend: true,
     }
 }

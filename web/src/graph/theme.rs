@@ -54,6 +54,7 @@ pub(crate) struct Palette {
     pub gap: RGBColor,
     pub warning: RGBColor,
     pub critical: RGBColor,
+    pub event: RGBColor,
     pub fields: [RGBColor; N_COLOURS],
 }
 
@@ -73,6 +74,7 @@ static LIGHT: Palette = Palette {
     gap: rgb(0xf1f3f6),
     warning: rgb(0xd9820b),
     critical: rgb(0xd92d20),
+    event: rgb(0x6d28d9),
     fields: [
         rgb(0x2f74c0),
         rgb(0xe08e12),
@@ -98,6 +100,7 @@ static DARK: Palette = Palette {
     gap: rgb(0x1b2330),
     warning: rgb(0xf5a524),
     critical: rgb(0xf97066),
+    event: rgb(0xd2b8ff),
     fields: [
         rgb(0x5b9fe8),
         rgb(0xf2ad3d),

@@ -8,7 +8,9 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 
 const STYLE: &str = include_str!("../../assets/style.css");
-const SCRIPT: &str = include_str!("../../assets/page.js");
+/// Small files to read, one to ask for.
+const SCRIPT: &str =
+    concat!(include_str!("../../assets/page.js"), include_str!("../../assets/search.js"),);
 
 /// FNV-1a, 32 bits: a name, not a secret.
 const fn hash(bytes: &[u8]) -> u32 {

@@ -51,6 +51,7 @@ fn one_category(view: &View, category: &str) -> Result<Html, WebError> {
             @for (name, nodes) in &services {
                 h2 {
                     (nodes[0].1.spec.title)
+                    a.more href=(super::compare::path(name, "")) { "compare on one axis" }
                     span.more.soft { (name) ", " (count(nodes.len(), "node")) }
                     @if nodes.len() > NODES_MAX {
                         span.more.soft { "the worst " (NODES_MAX) " are shown" }

@@ -83,6 +83,13 @@ fn one_group(view: &View, group: &str) -> Result<Html, WebError> {
         html! {
             h1 { (group) }
             p.soft { (count(of.len(), "node")) }
+            @if let Some(node) = of.first() {
+                p.row { span.soft { "Compare:" }
+                    @for service in &health(view.app, &node.name).shown {
+                        a href=(super::compare::path(service, group)) { (service) }
+                    }
+                }
+            }
             (cards(view, &of, of.len() <= GRAPHS_MAX))
         },
     ))

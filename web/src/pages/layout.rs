@@ -2,6 +2,7 @@
 
 use super::visitor::View;
 use super::{Html, assets};
+use crate::search::QUERY_BYTES_MAX;
 use maud::{DOCTYPE, Markup, html};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rookery_plugins::{HostState, State};
@@ -57,7 +58,10 @@ fn shell(title: &str, content: Markup, foot: Markup) -> Html {
                     nav aria-label="Pages" {
                         a href="/" { "Fleet" }
                         a href="/problems" { "Problems" }
+                        a href="/compare" { "Compare" }
+                        a href="/events" { "Events" }
                     }
+                    (search_form())
                 }
                 main { (content) }
                 footer {
@@ -68,6 +72,17 @@ fn shell(title: &str, content: Markup, foot: Markup) -> Html {
             }
         }
     })
+}
+
+/// In the head of every page; the key / leads to it.
+fn search_form() -> Markup {
+    html! {
+        form.search action="/search" method="get" role="search" {
+            input type="search" name="q" placeholder="Search: press /" autocomplete="off"
+                maxlength=(QUERY_BYTES_MAX)
+                aria-label="Search nodes, services, fields and groups";
+        }
+    }
 }
 
 /// Which time zone this is, and the way to another.
@@ -91,6 +106,11 @@ pub fn badge(word: &str) -> Markup {
     html! { span class={ "badge " (word) } { (word) } }
 }
 
+/// What kind of thing a hit is.
+pub fn badge_of(kind: &str) -> Markup {
+    html! { span.badge.kind { (kind) } }
+}
+
 /// A service's, with whether it has been confirmed.
 pub fn state_badge(state: State, is_hard: bool) -> Markup {
     html! {
@@ -111,6 +131,11 @@ pub fn card_class(state: State) -> &'static str {
         State::Warning | State::Unknown => "card warn",
         State::Ok => "card",
     }
+}
+
+/// The value axis that several graphs share, for a picture's query.
+pub fn shared_axis((low, high): (f64, f64)) -> String {
+    format!("&low={low:?}&high={high:?}")
 }
 
 /// A graph that a page shows.
@@ -136,10 +161,10 @@ pub struct Graph<'a> {
 }
 
 impl Graph<'_> {
-    fn src(&self, theme: &str) -> String {
+    fn src(&self, theme: &str, more: &str) -> String {
         let tz = self.tz.map_or(String::new(), |tz| format!("&tz={}", segment(tz)));
         format!(
-            "/graph/{}/{}.svg?from={}&to={}&width={}&height={}&legend={}&theme={theme}{tz}",
+            "/graph/{}/{}.svg?from={}&to={}&width={}&height={}&legend={}&theme={theme}{tz}{more}",
             segment(self.node),
             segment(self.service),
             segment(self.from),
@@ -152,10 +177,15 @@ impl Graph<'_> {
 
     /// Light or dark as the reader's system is.
     pub fn img(&self) -> Markup {
+        self.img_with("")
+    }
+
+    /// With more in the picture's query.
+    pub fn img_with(&self, more: &str) -> Markup {
         html! {
             picture {
-                source srcset=(self.src("dark")) media="(prefers-color-scheme: dark)";
-                img src=(self.src("light")) alt=(self.alt) loading="lazy";
+                source srcset=(self.src("dark", more)) media="(prefers-color-scheme: dark)";
+                img src=(self.src("light", more)) alt=(self.alt) loading="lazy";
             }
         }
     }

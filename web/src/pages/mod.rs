@@ -5,11 +5,14 @@
 
 mod assets;
 mod category;
+mod compare;
+mod events;
 mod fleet;
 mod hush;
 mod layout;
 mod node;
 mod problems;
+mod search;
 mod service;
 mod visitor;
 mod words;
@@ -20,6 +23,7 @@ use axum::Router;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+pub(crate) use layout::{node_path, segment, service_path};
 use maud::{Markup, html};
 use visitor::{View, Visitor};
 
@@ -32,6 +36,9 @@ pub fn routes() -> Router<App> {
         .route("/node/{node}/{service}", get(service::service))
         .route("/category/{category}", get(category::category))
         .route("/problems", get(problems::problems))
+        .route("/compare", get(compare::compare))
+        .route("/events", get(events::events).post(events::add))
+        .route("/search", get(search::results))
         .route("/zone", get(visitor::choose))
         .route("/login", get(hush::login).post(hush::check))
         .merge(assets::routes())
@@ -58,6 +65,7 @@ impl IntoResponse for PageError {
         let WebError { status, text } = self.0;
         let title = match status {
             StatusCode::NOT_FOUND => "There is no such thing here",
+            StatusCode::UNAUTHORIZED => "Not without the token",
             StatusCode::BAD_REQUEST => "That was not understood",
             _ => "This should not have happened",
         };

@@ -81,6 +81,7 @@ fn one_service(view: &View, node: &str, service: &str, span: &Span) -> Result<Ht
     let step = ((to_ms - from_ms) / TABLE_STEPS).max(1);
     let rollup = app.history.rollup(node, service, &[], from_ms, to_ms, step)?;
     let state = app.states.service_state(node, service);
+    let events = super::events::below_graph(view, node, (from_ms, to_ms))?;
     let title = format!("{} on {node}", info.spec.title);
     let crumbs = [("Fleet", "/".to_owned()), (node, node_path(node))];
     Ok(page(
@@ -101,8 +102,10 @@ fn one_service(view: &View, node: &str, service: &str, span: &Span) -> Result<Ht
             (hush::forms(view, &About { node, service: Some(service) }, &state))
             @if !info.active { p { span.badge.UNKNOWN { "no longer reported" } } }
             @if !info.spec.info.is_empty() { p.info { (info.spec.info) } }
+            p { a href=(super::compare::path(service, "")) { "Compare with other nodes" } }
             (shown.ranges(is_zoomed))
             @if is_zoomed { (shown.one_graph()) } @else { (shown.four_graphs()) }
+            (events)
             (shown.table(&rollup))
         },
     ))

@@ -1,0 +1,26 @@
+//! `/api/v1/search`: groups, nodes, services and fields by a few letters.
+
+use super::json;
+use crate::app::App;
+use crate::error::{Asked, WebError};
+use crate::search::{HITS, search};
+use axum::extract::State;
+use axum::response::Response;
+use serde::Deserialize;
+
+/// What is searched for.
+#[derive(Deserialize)]
+pub struct Query {
+    q: String,
+    limit: Option<usize>,
+}
+
+/// `GET /api/v1/search?q=…[&limit=N]`.
+pub async fn answer(
+    State(app): State<App>,
+    Asked(query): Asked<Query>,
+) -> Result<Response, WebError> {
+    let limit = query.limit.unwrap_or(HITS);
+    let found = app.blocking(move |app| search(&*app.history, &query.q, limit)).await?;
+    json(&found)
+}

@@ -1,0 +1,68 @@
+//! A catalog in memory, for tests.
+
+use rookery_collector::history::{History, NodeInfo, ReadError, Rollup, Samples, ServiceInfo};
+use rookery_plugins::{FieldSpec, ServiceSpec};
+use std::sync::Arc;
+
+/// Nodes with their services; it has no samples.
+#[derive(Default)]
+pub(crate) struct Memory(Vec<(NodeInfo, Vec<Arc<ServiceSpec>>)>);
+
+impl Memory {
+    /// One more node.
+    pub(crate) fn add(&mut self, name: &str, group: &str, services: Vec<ServiceSpec>) {
+        let info = NodeInfo {
+            name: name.to_owned(),
+            group: group.to_owned(),
+            last_seen_ms: None,
+            first_seen_ms: None,
+            n_services: services.len(),
+        };
+        self.0.push((info, services.into_iter().map(Arc::new).collect()));
+    }
+}
+
+fn none<T>() -> Result<T, ReadError> {
+    Err(ReadError::NotFound("no such thing".to_owned()))
+}
+
+impl History for Memory {
+    fn nodes(&self) -> Vec<NodeInfo> {
+        self.0.iter().map(|(info, _)| info.clone()).collect()
+    }
+
+    fn services(&self, node: &str) -> Result<Vec<ServiceInfo>, ReadError> {
+        let Some((_, all)) = self.0.iter().find(|(info, _)| info.name == node) else {
+            return none();
+        };
+        let info = |spec: &Arc<ServiceSpec>| {
+            let now = vec![Default::default(); spec.fields.len()];
+            ServiceInfo { spec: spec.clone(), active: true, now }
+        };
+        Ok(all.iter().map(info).collect())
+    }
+
+    fn fields(&self, _: &str, _: &str) -> Result<Vec<FieldSpec>, ReadError> {
+        none()
+    }
+
+    fn samples(&self, _: &str, _: &str, _: &str, _: i64, _: i64) -> Result<Samples, ReadError> {
+        none()
+    }
+
+    fn rollup(
+        &self,
+        _: &str,
+        _: &str,
+        _: &[&str],
+        _: i64,
+        _: i64,
+        _: i64,
+    ) -> Result<Rollup, ReadError> {
+        none()
+    }
+
+    fn version(&self, _: &str) -> u64 {
+        0
+    }
+}
