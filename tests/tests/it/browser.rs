@@ -61,6 +61,11 @@ impl Browser {
 
     /// Calls a method; answers with its result.
     pub fn call(&mut self, method: &str, params: Json) -> Json {
+        self.try_call(method, params).unwrap_or_else(|e| panic!("{method}: {e}"))
+    }
+
+    /// As [`Browser::call`]; the error is Chromium's own.
+    fn try_call(&mut self, method: &str, params: Json) -> Result<Json, Json> {
         self.next += 1;
         let mut message = json!({"id": self.next, "method": method, "params": params});
         if !self.session.is_empty() {
@@ -77,8 +82,10 @@ impl Browser {
                 self.asked.push(url.to_owned());
             }
             if answer["id"] == self.next {
-                assert!(answer["error"].is_null(), "{method}: {}", answer["error"]);
-                return answer["result"].clone();
+                return match &answer["error"] {
+                    Json::Null => Ok(answer["result"].clone()),
+                    e => Err(e.clone()),
+                };
             }
         }
     }
@@ -98,11 +105,15 @@ impl Browser {
     }
 
     /// Waits until an expression is true. A page that changes may not know it
-    /// for a moment.
+    /// for a moment, or go away while it is asked.
     pub fn wait(&mut self, expression: &str) {
         let safe =
             format!("(() => {{ try {{ return !!({expression}) }} catch {{ return false }} }})()");
-        wait_for(expression, LIMIT, || (self.eval(&safe) == true).then_some(()));
+        let params = json!({"expression": safe, "returnByValue": true});
+        wait_for(expression, LIMIT, || {
+            let answer = self.try_call("Runtime.evaluate", params.clone()).ok()?;
+            (answer["result"]["value"] == true).then_some(())
+        });
     }
 
     /// Writes as a keyboard does.

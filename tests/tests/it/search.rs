@@ -42,7 +42,8 @@ fn a_name_is_found_as_one_types() {
     collector.stop();
 }
 
-/// Beside pictures: the page, its style and its script, and nothing else.
+/// Beside pictures (graphs, the icon): the page, its style and its script, and
+/// nothing else.
 #[test]
 fn the_first_view_is_light_and_stays_here() {
     let site = Site::new();
@@ -57,7 +58,8 @@ fn the_first_view_is_light_and_stays_here() {
         browser.open(&format!("{}{path}", site.url()));
         browser.wait(&format!("location.href.endsWith('{path}')"));
         browser.wait("document.readyState === 'complete'");
-        let asked: Vec<&String> = browser.asked.iter().filter(|u| !u.contains("/graph/")).collect();
+        let is_picture = |u: &&String| u.contains("/graph/") || u.ends_with("/favicon.ico");
+        let asked: Vec<&String> = browser.asked.iter().filter(|u| !is_picture(u)).collect();
         assert!((1..=3).contains(&asked.len()), "{path}: {asked:?}");
         assert!(asked.iter().all(|u| u.starts_with(&site.url())), "{path}: {asked:?}");
         let bytes = browser.eval(

@@ -59,7 +59,9 @@ impl<'a> Picture<'a> {
         let (ends, mut limits) = scale::scale(&rollup, &drawing, request.limits);
         let asked = request.axis.filter(|(low, high)| low.is_finite() && high.is_finite());
         let asked = asked.filter(|(low, high)| low < high);
-        let ends = asked.map_or(ends, |(low, high)| Ends { low, high });
+        // Data that came later and lies beyond is shown, not cut.
+        let ends = asked
+            .map_or(ends, |(low, high)| Ends { low: ends.low.min(low), high: ends.high.max(high) });
         limits.retain(|limit| (ends.low..=ends.high).contains(&limit.at));
         let layout = Layout::new(request, &drawing, ends);
         let palette = request.theme.palette();

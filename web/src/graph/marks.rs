@@ -20,7 +20,7 @@ pub struct Mark {
 /// Marks nearer than this are one, px.
 const APART: f64 = 4.0;
 /// In a plot lower than this marks have no text, px: it would hide the data.
-const LABELLED: f64 = 90.0;
+const LABELLED: f64 = 100.0;
 const EM: f64 = 9.5;
 /// Longest label, em.
 const LABEL_EMS: f64 = 16.0;

@@ -90,8 +90,8 @@ pub struct GraphRequest<'a> {
     pub limits: &'a [(String, Limits)],
     /// What happened meanwhile, oldest first.
     pub marks: &'a [Mark],
-    /// The ends of the value axis, low below high and both finite; `None`: by
-    /// the data.
+    /// Ends that the value axis reaches at least, low below high and both
+    /// finite; `None`: by the data alone.
     pub axis: Option<(f64, f64)>,
     /// Whether the table of the fields is drawn under the plot.
     pub legend: bool,
