@@ -12,6 +12,7 @@ mod export;
 mod graph;
 mod hush;
 mod logging;
+mod nagios;
 mod sql;
 mod status;
 mod up;
@@ -50,6 +51,8 @@ enum Command {
     Status(status::Args),
     /// Have a running collector seal its head and empty its journal
     Seal(status::SealArgs),
+    /// Write Nagios' object definitions of all nodes and services
+    NagiosConfig(nagios::Args),
     /// Say that you are on a problem: it is told no more
     Ack(hush::AckArgs),
     /// Plan work: no problem within it is told
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Command::Graph(args) => graph::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Seal(args) => status::seal(&args),
+        Command::NagiosConfig(args) => nagios::run(&args),
         Command::Ack(args) => hush::ack(&args),
         Command::Downtime(args) => hush::downtime(&args),
         Command::Sql(args) => sql::run(&args),

@@ -40,6 +40,8 @@ mod munin_master;
 mod munin_node;
 #[path = "it/munin_probes.rs"]
 mod munin_probes;
+#[path = "it/nagios.rs"]
+mod nagios;
 #[path = "it/numa.rs"]
 mod numa;
 #[path = "it/pages.rs"]

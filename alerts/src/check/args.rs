@@ -48,6 +48,10 @@ struct Line {
     /// The service (Munin's plugin name); without it the node is checked
     #[arg(short, long, value_name = "SERVICE")]
     service: Option<String>,
+    /// NODE and SERVICE are percent-encoded: for names that Nagios or a shell would
+    /// take for something else (a%3Bb is a;b)
+    #[arg(long)]
+    encoded: bool,
     /// Only this field; may be given several times
     #[arg(short, long, value_name = "FIELD")]
     field: Vec<String>,
@@ -109,9 +113,14 @@ impl Args {
     }
 
     fn check(line: Line) -> Result<Args, String> {
+        let plain = |text: String| match line.encoded {
+            true => decoded(&text),
+            false => Ok(text),
+        };
         let host = line.host.filter(|h| !h.is_empty()).ok_or("-H NODE is missing")?;
+        let host = plain(host)?;
         let mut wish = Wish {
-            service: line.service.unwrap_or_default(),
+            service: plain(line.service.unwrap_or_default())?,
             fields: line.field,
             warning: range("-w", line.warning)?,
             critical: range("-c", line.critical)?,
@@ -138,6 +147,12 @@ impl Args {
             wish,
         })
     }
+}
+
+/// A name that was percent-encoded.
+fn decoded(text: &str) -> Result<String, String> {
+    let text_bytes = percent_encoding::percent_decode_str(text).decode_utf8();
+    text_bytes.map(|t| t.into_owned()).map_err(|_| format!("{text:?} is not UTF-8 when decoded"))
 }
 
 /// `SERVICE`, `SERVICE FIELD`, `SERVICE WARN CRIT`, `SERVICE FIELD WARN CRIT`.
@@ -209,6 +224,15 @@ mod tests {
         let wish = read(line).expect(line).wish;
         let text = |r: Option<Range>| r.map(|r| r.to_string());
         (wish.service, wish.fields, [text(wish.warning), text(wish.critical)])
+    }
+
+    #[test]
+    fn encoded_names_are_decoded() {
+        let args = read("-u http://c --encoded -H a%3Bb%27 -s x%20y").expect("right");
+        assert_eq!((args.host.as_str(), args.wish.service.as_str()), ("a;b'", "x y"));
+        assert_eq!(read("-u http://c -H a%3Bb").expect("right").host, "a%3Bb");
+        let e = read("-u http://c --encoded -H %ff").expect_err("not UTF-8");
+        assert!(e.text.contains("not UTF-8"), "{}", e.text);
     }
 
     #[test]
