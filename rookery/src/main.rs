@@ -4,6 +4,7 @@
 //! Exit codes: 0 done, 1 an error (one line on standard error), 2 a wrong
 //! command line.
 
+mod alerts;
 mod care;
 mod client;
 mod collector;
@@ -53,6 +54,8 @@ enum Command {
     Seal(status::SealArgs),
     /// Write Nagios' object definitions of all nodes and services
     NagiosConfig(nagios::Args),
+    /// Try rules on the stored history before they wake anyone
+    Alerts(alerts::Args),
     /// Say that you are on a problem: it is told no more
     Ack(hush::AckArgs),
     /// Plan work: no problem within it is told
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Command::Status(args) => status::run(&args),
         Command::Seal(args) => status::seal(&args),
         Command::NagiosConfig(args) => nagios::run(&args),
+        Command::Alerts(args) => alerts::run(&args),
         Command::Ack(args) => hush::ack(&args),
         Command::Downtime(args) => hush::downtime(&args),
         Command::Sql(args) => sql::run(&args),

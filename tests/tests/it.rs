@@ -48,6 +48,8 @@ mod numa;
 mod pages;
 #[path = "it/posters.rs"]
 mod posters;
+#[path = "it/rehearsal.rs"]
+mod rehearsal;
 #[path = "it/search.rs"]
 mod search;
 #[path = "it/support.rs"]
