@@ -47,9 +47,26 @@ impl Auth {
     }
 }
 
+/// Where a form or a link leads back to: a path of these pages, never another
+/// site. Browsers take `\` for `/`.
+pub fn own_path(back: &str) -> Option<&str> {
+    let is_path = back.starts_with('/') && !back.starts_with("//") && !back.contains('\\');
+    Some(back).filter(|_| is_path && back.bytes().all(|b| b.is_ascii_graphic()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_is_led_to_another_site() {
+        let path = "/node/a%3Bb/cpu?from=-1d";
+        assert_eq!(own_path(path), Some(path));
+        for bad in ["", "//evil.example", "http://evil.example", "/\\evil.example", "/a\r\nb", "x"]
+        {
+            assert_eq!(own_path(bad), None, "{bad:?}");
+        }
+    }
 
     fn headers(name: header::HeaderName, value: &str) -> HeaderMap {
         HeaderMap::from_iter([(name, value.parse().expect("a header"))])

@@ -40,7 +40,8 @@ pub fn router(shared: Arc<Shared>, auth: Auth) -> Router {
         .with_state(Ingest { shared, auth })
 }
 
-fn failure(status: StatusCode, text: &str) -> Response {
+/// An error as JSON.
+pub(crate) fn failure(status: StatusCode, text: &str) -> Response {
     let body = serde_json::json!({ "error": text });
     (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }

@@ -230,3 +230,59 @@ fn a_real_munin_node_beside_dead_and_mad_ones() {
     }
     assert_eq!(said.matches("Connection refused").count(), 1, "told once: {said}");
 }
+
+/// A node that keeps its readings: what came while the collector was away is
+/// asked for when it is back.
+#[test]
+fn what_a_node_has_spooled_is_not_missed() {
+    let site = Site::new();
+    let count = site.path("count");
+    let known = KNOWN.replace("COUNT", &count.display().to_string());
+    executable(&site.path("plugins/known"), &known);
+    std::fs::write(&count, "0\n").expect("writes");
+    std::fs::set_permissions(&count, std::os::unix::fs::PermissionsExt::from_mode(0o666))
+        .expect("chmod");
+    let port = free_port();
+    let conf = site.path("holding.toml");
+    let text = format!(
+        "node = \"holding\"\ncollector = \"http://127.0.0.1:1\"\nlisten = \"127.0.0.1:{port}\"\n\
+         hold = \"1h\"\nspool = {:?}\nplugin_dirs = [{:?}]\nplugin_conf_dirs = []\n\
+         plugin_state = {:?}\nplugin_step = \"2s\"\n",
+        site.path("agent-spool"),
+        site.path("plugins"),
+        site.path("state"),
+    );
+    std::fs::write(&conf, text).expect("writes");
+    let agent = Proc::start(Command::new(bin("rookery-agent")).arg("--config").arg(&conf));
+    let fetched = || -> usize {
+        let text = std::fs::read_to_string(&count).unwrap_or_default();
+        text.trim().parse().unwrap_or(0)
+    };
+    let more = |n: usize| {
+        let want = fetched() + n;
+        wait_for("more fetches", LIMIT, || (fetched() >= want).then_some(()));
+    };
+    more(3);
+    let munin =
+        format!("[[munin]]\naddress = \"127.0.0.1:{port}\"\ninterval = \"1s\"\ntimeout = \"5s\"\n");
+    let has = |n: usize| {
+        wait_for("all of them", LIMIT, || {
+            if site.services("holding").is_empty() {
+                return None;
+            }
+            let all = values(&site, "holding", "known", "n");
+            (all.last()?.1.parse::<usize>().ok()? >= n).then_some(all)
+        })
+    };
+    let collector = site.collector(&munin);
+    has(fetched());
+    collector.kill9();
+    more(3);
+    let collector = site.collector(&munin);
+    let all = has(fetched());
+    for (i, (_, value)) in all.iter().enumerate() {
+        assert_eq!(value.parse::<usize>().ok(), Some(i + 1), "each once, in order: {all:?}");
+    }
+    agent.stop();
+    collector.stop();
+}

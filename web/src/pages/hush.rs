@@ -15,9 +15,8 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
-use rookery_collector::auth::COOKIE;
+use rookery_collector::auth::{COOKIE, own_path};
 use rookery_collector::history::ServiceState;
-use rookery_collector::watch::hush::page_path;
 use rookery_plugins::State as Level;
 use serde::Deserialize;
 
@@ -153,7 +152,8 @@ pub async fn login(
     back: Result<Asked<Back>, WebError>,
 ) -> Page {
     let back = back?.0.back.unwrap_or_default();
-    make(&app, visitor, move |view| Ok(login_page(view, page_path(&back)))).await
+    make(&app, visitor, move |view| Ok(login_page(view, own_path(&back).unwrap_or("/problems"))))
+        .await
 }
 
 fn login_page(view: &View, back: &str) -> Html {
@@ -197,7 +197,7 @@ pub async fn check(
         return Err(WebError::bad(text).into());
     }
     let cookie = format!("{COOKIE}={token}; Path=/; Max-Age={KEPT_S}; SameSite=Lax; HttpOnly");
-    let to = page_path(&given.back).to_owned();
+    let to = own_path(&given.back).unwrap_or("/problems").to_owned();
     Ok((StatusCode::SEE_OTHER, [(header::SET_COOKIE, cookie), (header::LOCATION, to)])
         .into_response())
 }

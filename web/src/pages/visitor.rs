@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use rookery_collector::auth::own_path;
 use serde::Deserialize;
 use std::convert::Infallible;
 
@@ -93,12 +94,8 @@ pub async fn choose(choice: Result<Asked<Choice>, WebError>) -> Result<Response,
     }
     let kept_s = if tz.is_empty() { 0 } else { KEPT_S };
     let cookie = format!("tz={tz}; Path=/; Max-Age={kept_s}; SameSite=Lax; HttpOnly");
-    // Only to a page of ours: `//other.example` would leave.
-    let back = choice.back.filter(|b| {
-        b.starts_with('/') && !b.starts_with("//") && b.bytes().all(|c| c.is_ascii_graphic())
-    });
-    let head =
-        [(header::SET_COOKIE, cookie), (header::LOCATION, back.unwrap_or_else(|| "/".to_owned()))];
+    let back = choice.back.as_deref().and_then(own_path).unwrap_or("/").to_owned();
+    let head = [(header::SET_COOKIE, cookie), (header::LOCATION, back)];
     Ok((StatusCode::SEE_OTHER, head).into_response())
 }
 
@@ -129,7 +126,7 @@ mod tests {
             answer.headers()[header::LOCATION].to_str().expect("text").to_owned()
         };
         assert_eq!(to("/node/a?from=-1d").await, "/node/a?from=-1d");
-        for bad in ["//evil.example", "https://evil.example", "/a\r\nX: y", ""] {
+        for bad in ["//evil.example", "/\\evil.example", "https://evil.example", "/a\r\nX: y", ""] {
             assert_eq!(to(bad).await, "/", "{bad:?}");
         }
     }
