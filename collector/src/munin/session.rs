@@ -92,7 +92,7 @@ impl Session {
         if session.name.is_empty() {
             return Err("no munin-node: it does not greet as one".to_owned());
         }
-        let answer = session.ask("cap multigraph dirtyconfig").await?;
+        let answer = session.ask("cap multigraph dirtyconfig times").await?;
         let words = answer.split_whitespace();
         session.has_spool = answer.starts_with("cap") && words.skip(1).any(|w| w == "spool");
         Ok(session)

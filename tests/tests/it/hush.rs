@@ -59,6 +59,17 @@ impl Watched {
         assert!(told[n - 1].starts_with(words), "{words}: {told:#?}");
     }
 
+    /// Between telling and noting a kill has it told once more: not here.
+    fn wait_noted(&self) {
+        let path = self.site.path("data/state.sqlite");
+        let conn = rusqlite::Connection::open(path).expect("opens");
+        let sql = "SELECT count(*) FROM outbox WHERE sent_ms IS NULL";
+        wait_for("all is noted", LIMIT, || {
+            let n: i64 = conn.query_row(sql, [], |r| r.get(0)).expect("a count");
+            (n == 0).then_some(())
+        });
+    }
+
     fn wait_hard(&self, state: &str) {
         wait_for(&format!("a hard {state}"), LIMIT, || {
             let services = self.site.services("n1");
@@ -110,7 +121,8 @@ fn acknowledged_and_planned_problems_are_told_no_more() {
     let text = stdout(&mut w.rookery(&["ack", "n1", "level", "--comment", "new <b>disk</b>"]));
     assert_eq!(text, "n1/level is acknowledged by ann\n");
     w.expect(2, "ACKNOWLEDGEMENT CRITICAL ann is on it: new <b>disk</b>");
-    // It is on disk.
+    // What was told is noted, so it is not told again; the rest is on disk.
+    w.wait_noted();
     collector.kill9();
     let collector = w.site.collector(&w.config);
     let problem = &get(&format!("{}/api/v1/problems", w.site.url())).json()[0];
