@@ -7,6 +7,7 @@ use crate::plugin::exec::Ran;
 use crate::plugin::find::find;
 use crate::plugin::task::Plugin;
 use crate::plugin::{Context, exec::Ending};
+use crate::probes::{Labelled, of_entry};
 use crate::sampler::Live;
 use rookery_plugins::munin::{parse, render_config, render_values};
 use rookery_plugins::{Cells, Probe, ProbeEntry, ProbeError, ServiceSpec};
@@ -49,11 +50,18 @@ pub async fn run_service(
         };
         return Outcome { out: ran.stdout, err, code };
     }
-    for (entry, mut probe) in enabled(config, probes) {
-        let Ok(specs) = probe.discover(&config.host()) else { continue };
-        if entry.name == name || specs.iter().any(|s| s.name == name) {
-            return probe_outcome(config, entry.name, probe.as_mut(), &specs, name, verb);
+    let mut why = None;
+    for Labelled { label, mut probe, .. } in enabled(config, probes) {
+        match probe.discover(&config.host()) {
+            Ok(specs) if label == name || specs.iter().any(|s| s.name == name) => {
+                return probe_outcome(config, &label, probe.as_mut(), &specs, name, verb);
+            }
+            Err(e) if label == name => why = Some(format!("rookery-agent: probe {name}: {e}\n")),
+            _ => {}
         }
+    }
+    if let Some(err) = why {
+        return Outcome { err, code: 1, ..Outcome::default() };
     }
     Outcome {
         err: format!(
@@ -64,14 +72,9 @@ pub async fn run_service(
     }
 }
 
-fn enabled<'a>(
-    config: &'a Config,
-    probes: &'a [ProbeEntry],
-) -> impl Iterator<Item = (&'a ProbeEntry, Box<dyn Probe>)> {
-    probes.iter().filter_map(|entry| {
-        let settings = config.probe_settings(entry.name).ok().filter(|s| s.enabled)?;
-        Some((entry, (entry.new)(&settings.rest).ok()?))
-    })
+fn enabled(config: &Config, probes: &[ProbeEntry]) -> impl Iterator<Item = Labelled> {
+    // What is wrong with a table was said when the configuration was read.
+    probes.iter().flat_map(|entry| of_entry(config, entry).unwrap_or_default())
 }
 
 fn probe_outcome(
@@ -128,17 +131,9 @@ pub async fn list(config: &Config, probes: &[ProbeEntry]) -> Outcome {
             line("probe", entry.name, 0, 0, "disabled in agent.toml");
         }
     }
-    for (entry, mut probe) in enabled(config, probes) {
-        match probe.discover(&config.host()) {
-            Ok(specs) => {
-                let fields = specs.iter().map(|s| s.fields.len()).sum();
-                line("probe", entry.name, specs.len(), fields, "ok");
-            }
-            Err(ProbeError::NotHere(why)) => {
-                line("probe", entry.name, 0, 0, &format!("not here: {why}"))
-            }
-            Err(e) => line("probe", entry.name, 0, 0, &format!("FAILS: {e}")),
-        }
+    for mut made in enabled(config, probes) {
+        let (services, fields, state) = found(config, made.probe.as_mut());
+        line("probe", &made.label, services, fields, &state);
     }
     let context = Arc::new(context(config));
     let mut runs = Vec::new();
@@ -156,6 +151,37 @@ pub async fn list(config: &Config, probes: &[ProbeEntry]) -> Outcome {
         let specs = parse(&name, &asked.stdout).services;
         let fields = specs.iter().map(|s| s.fields.len()).sum();
         line("plugin", &name, specs.len(), fields, &plugin_state(&asked, &fetched));
+    }
+    Outcome { out: out.into_bytes(), ..Outcome::default() }
+}
+
+/// How many services and fields a probe offers here, and `ok` or why none.
+fn found(config: &Config, probe: &mut dyn Probe) -> (usize, usize, String) {
+    match probe.discover(&config.host()) {
+        Ok(specs) => (specs.len(), specs.iter().map(|s| s.fields.len()).sum(), "ok".to_owned()),
+        Err(ProbeError::NotHere(why)) => (0, 0, format!("not here: {why}")),
+        Err(e) => (0, 0, format!("FAILS: {e}")),
+    }
+}
+
+/// Every probe there is, with what it watches, and what is found or missing.
+pub fn available(config: &Config, probes: &[ProbeEntry]) -> Outcome {
+    let mut out = String::new();
+    for entry in probes {
+        let _ = writeln!(out, "{:<12} {}", entry.name, entry.about);
+        let made = of_entry(config, entry).unwrap_or_default();
+        if made.is_empty() {
+            let _ = writeln!(out, "{:<12} - disabled in agent.toml", "");
+        }
+        for Labelled { label, mut probe, .. } in made {
+            let (services, fields, state) = found(config, probe.as_mut());
+            let which = if label == entry.name { String::new() } else { format!("{label}: ") };
+            let text = match state.as_str() {
+                "ok" => format!("+ {which}found: {services} services, {fields} fields"),
+                why => format!("- {which}{why}"),
+            };
+            let _ = writeln!(out, "{:<12} {text}", "");
+        }
     }
     Outcome { out: out.into_bytes(), ..Outcome::default() }
 }

@@ -255,10 +255,7 @@ impl Config {
             }
         }
         for entry in probes {
-            let settings = self.probe_settings(entry.name)?;
-            if settings.enabled {
-                (entry.new)(&settings.rest).map_err(|e| format!("[probe.{}]: {e}", entry.name))?;
-            }
+            crate::probes::of_entry(self, entry)?;
         }
         Ok(())
     }

@@ -22,6 +22,7 @@ pub mod munin_conf;
 pub mod node;
 pub mod outbox;
 pub mod plugin;
+pub mod probes;
 pub mod run;
 pub mod sampler;
 pub mod schedule;

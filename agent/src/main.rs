@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand, ValueEnum};
 use rookery_agent::config::CONFIG_FILE;
 use rookery_agent::configure::{self, Action, Options};
+use rookery_agent::probes::PROBES;
 use rookery_agent::{Config, cli};
-use rookery_plugins::probes::PROBES;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -44,8 +44,14 @@ enum Command {
         verb: Verb,
     },
     /// Show all probes and plugins, and what is wrong with them
-    #[command(after_help = "Example: rookery-agent list")]
-    List,
+    #[command(after_help = "Examples:\n  rookery-agent list\n  \
+                            rookery-agent list --available")]
+    List {
+        /// Every probe there is: what it watches, whether it is found here, and
+        /// why not
+        #[arg(long)]
+        available: bool,
+    },
     /// Ask the plugins of a folder whether they would work here, as
     /// munin-node-configure does
     #[command(after_help = "Examples:\n  rookery-agent configure\n  \
@@ -118,7 +124,7 @@ fn main() -> ExitCode {
 
 fn start(cli: &Cli) -> Result<ExitCode, String> {
     let file = cli.config.as_deref().unwrap_or(Path::new(CONFIG_FILE));
-    let config = Config::load(file, cli.config.is_some(), PROBES)?;
+    let config = Config::load(file, cli.config.is_some(), &PROBES)?;
     if cli.check_config {
         let from = if file.exists() { "is right" } else { "is not there: the defaults hold" };
         println!("{} {from}", file.display());
@@ -134,7 +140,8 @@ fn start(cli: &Cli) -> Result<ExitCode, String> {
     runtime.block_on(async {
         match &cli.command {
             None => serve(config).await.map(|()| ExitCode::SUCCESS),
-            Some(Command::List) => print(&cli::list(&config, PROBES).await),
+            Some(Command::List { available: true }) => print(&cli::available(&config, &PROBES)),
+            Some(Command::List { available: false }) => print(&cli::list(&config, &PROBES).await),
             Some(Command::Configure(args)) => {
                 print(&configure::configure(&config, &args.options()).await)
             }
@@ -145,7 +152,7 @@ fn start(cli: &Cli) -> Result<ExitCode, String> {
                     Verb::Autoconf => "autoconf",
                     Verb::Suggest => "suggest",
                 };
-                print(&cli::run_service(&config, PROBES, service, verb).await)
+                print(&cli::run_service(&config, &PROBES, service, verb).await)
             }
         }
     })

@@ -5,11 +5,11 @@ use crate::event::Outlet;
 use crate::hold::Hold;
 use crate::node::{self, Node};
 use crate::plugin::{self, Context, Plugins};
-use crate::sampler::{Common, Live, Sampler, Slot};
+use crate::probes::{self, Made, PROBES};
+use crate::sampler::{Common, Live, Sampler};
 use crate::ship::{ClientError, ReadToken, Shipper, Stats, Target};
 use crate::spool::{Spool, SpoolError};
 use rookery_plugins::ProbeEntry;
-use rookery_plugins::probes::PROBES;
 use std::collections::BTreeSet;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -62,7 +62,7 @@ pub async fn run(
     shutdown: watch::Receiver<bool>,
     on_ready: impl FnOnce(Found) + Send + 'static,
 ) -> Result<(), AgentError> {
-    run_with(config, PROBES, shutdown, on_ready).await
+    run_with(config, &PROBES, shutdown, on_ready).await
 }
 
 /// [`run`] with a table of probes of one's own.
@@ -105,7 +105,8 @@ pub async fn run_with(
         live: Arc::clone(&live),
         stats,
     };
-    let mut samplers = Samplers::start(&common, slots(&config, probes)?)?;
+    let mut samplers =
+        Samplers::start(&common, probes::make(&config, probes).map_err(AgentError::Config)?)?;
     drop(common);
     // The shipper stops last: when no one can send any more, or is told to.
     let (stop_shipping, shipping_stopped) = watch::channel(false);
@@ -156,63 +157,54 @@ async fn wait_for_stop(mut shutdown: watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
-/// The enabled probes: the cheap ones, and those with a shortest step.
-fn slots(
-    config: &Config,
-    probes: &'static [ProbeEntry],
-) -> Result<(Vec<Slot>, Vec<Slot>), AgentError> {
-    let (mut cheap, mut dear) = (vec![], vec![]);
-    for entry in probes {
-        let settings = config.probe_settings(entry.name).map_err(AgentError::Config)?;
-        if !settings.enabled {
-            continue;
-        }
-        let probe = (entry.new)(&settings.rest)
-            .map_err(|e| AgentError::Config(format!("[probe.{}]: {e}", entry.name)))?;
-        let is_dear = probe.step_min().is_some();
-        let slot = Slot::new(entry.name, probe, settings.step_ms);
-        if is_dear { dear.push(slot) } else { cheap.push(slot) }
-    }
-    Ok((cheap, dear))
-}
-
-/// The two threads that read probes. Dropping it stops them.
+/// The threads that read probes: one for the cheap, one for the dear, one for
+/// each daemon. Dropping it stops them.
 struct Samplers {
     threads: Vec<(mpsc::Sender<()>, JoinHandle<()>)>,
     ready: Vec<oneshot::Receiver<()>>,
 }
 
 impl Samplers {
-    fn start(common: &Common, slots: (Vec<Slot>, Vec<Slot>)) -> Result<Samplers, AgentError> {
+    fn start(common: &Common, made: Made) -> Result<Samplers, AgentError> {
         let mut samplers = Samplers { threads: vec![], ready: vec![] };
-        for (label, slots) in [("fast", slots.0), ("slow", slots.1)] {
-            let fast = label == "fast";
-            if slots.is_empty() && !fast {
-                continue;
-            }
-            let (stop, stopped) = mpsc::channel();
-            let (ready, is_ready) = oneshot::channel();
-            let sampler = Sampler::new(common.clone(), label, slots, fast);
-            let thread = std::thread::Builder::new()
-                .name(format!("probes-{label}"))
-                .stack_size(512 << 10)
-                .spawn(move || sampler.run(&stopped, ready))
-                .map_err(AgentError::Thread)?;
-            samplers.threads.push((stop, thread));
-            samplers.ready.push(is_ready);
+        samplers.add("fast", Sampler::new(common.clone(), "fast", made.cheap, true))?;
+        if !made.dear.is_empty() {
+            samplers.add("slow", Sampler::new(common.clone(), "slow", made.dear, false))?;
+        }
+        for (slot, node) in made.daemons {
+            let label = slot.name.clone();
+            let sampler = Sampler::new(common.clone(), &label, vec![slot], false);
+            samplers.add(&label, sampler.of_node(node))?;
         }
         Ok(samplers)
     }
 
+    fn add(&mut self, label: &str, sampler: Sampler) -> Result<(), AgentError> {
+        let (stop, stopped) = mpsc::channel();
+        let (ready, is_ready) = oneshot::channel();
+        let thread = std::thread::Builder::new()
+            .name(format!("probes-{label}"))
+            .stack_size(512 << 10)
+            .spawn(move || sampler.run(&stopped, ready))
+            .map_err(AgentError::Thread)?;
+        self.threads.push((stop, thread));
+        self.ready.push(is_ready);
+        Ok(())
+    }
+
     async fn first_readings(&mut self) {
-        for ready in self.ready.drain(..) {
-            let _ = timeout(READY_MAX, ready).await;
-        }
+        let _ = timeout(READY_MAX, async {
+            for ready in self.ready.drain(..) {
+                let _ = ready.await;
+            }
+        })
+        .await;
     }
 
     fn stop(self) {
-        for (stop, thread) in self.threads {
-            drop(stop);
+        // All are told before any is waited for.
+        let threads: Vec<_> = self.threads.into_iter().map(|(_, thread)| thread).collect();
+        for thread in threads {
             // A probe that hangs in the kernel must not hold up the stop.
             if thread.is_finished() {
                 let _ = thread.join();

@@ -9,6 +9,7 @@ use crate::clock::{now_ms, now_us};
 use crate::event::{Event, Outlet, RowOut};
 use crate::schedule::Grid;
 use crate::ship::Stats;
+use rookery_plugins::names::clean_field;
 use rookery_plugins::{
     Cells, Draw, FieldKey, FieldSpec, Host, Layout, Probe, ProbeError, Read, ServiceSpec, TimeMs,
 };
@@ -61,8 +62,8 @@ impl Live {
 
 /// A probe with its settings.
 pub struct Slot {
-    /// The probe's name.
-    pub name: &'static str,
+    /// The probe's name, `cpu`, or a further daemon's, `mysql.db2`.
+    pub name: String,
     /// The probe.
     pub probe: Box<dyn Probe>,
     /// `[probe.NAME] step`, ms.
@@ -85,8 +86,9 @@ enum SlotState {
 
 impl Slot {
     /// A probe that has not been asked yet.
-    pub fn new(name: &'static str, probe: Box<dyn Probe>, own_step_ms: Option<u64>) -> Slot {
+    pub fn new(name: &str, probe: Box<dyn Probe>, own_step_ms: Option<u64>) -> Slot {
         let state = SlotState::Ask(TimeMs::MIN);
+        let name = name.to_owned();
         Slot { name, probe, own_step_ms, state, specs: vec![], n_fields: 0, error: None }
     }
 
@@ -105,7 +107,7 @@ impl Slot {
             }
             Err(ProbeError::NotHere(why)) => {
                 if self.state == SlotState::Here {
-                    tracing::info!(probe = self.name, %why, "gone");
+                    tracing::info!(probe = %self.name, %why, "gone");
                 }
                 (self.specs, self.n_fields) = (vec![], 0);
                 self.state = SlotState::Ask(now + ASK_AGAIN_MS);
@@ -121,7 +123,7 @@ impl Slot {
     /// Logs a failure once, until it is another one or has passed.
     fn failed(&mut self, why: String) {
         if self.error.as_ref() != Some(&why) {
-            tracing::warn!(probe = self.name, %why, "the probe failed");
+            tracing::warn!(probe = %self.name, %why, "the probe failed");
             self.error = Some(why);
         }
     }
@@ -148,7 +150,7 @@ impl Slot {
         let why = match result {
             Ok(Read::Done) if cells.len() - start == self.n_fields => {
                 if self.error.take().is_some() {
-                    tracing::info!(probe = self.name, "the probe works again");
+                    tracing::info!(probe = %self.name, "the probe works again");
                 }
                 return (true, changed);
             }
@@ -177,6 +179,8 @@ struct Group {
     n_reads: u64,
     members: Vec<usize>,
     layout: Option<Arc<Layout>>,
+    /// The layout of what probes report of themselves, if that goes elsewhere.
+    reports: Option<Arc<Layout>>,
 }
 
 /// What the samplers of an agent share.
@@ -199,7 +203,9 @@ pub struct Common {
 /// One thread's probes.
 pub struct Sampler {
     common: Common,
-    label: &'static str,
+    label: String,
+    /// The virtual node that its services belong to; `None`: the agent's own.
+    node: Option<Arc<str>>,
     slots: Vec<Slot>,
     groups: Vec<Group>,
     /// This one reports the agent's own counters.
@@ -209,8 +215,17 @@ pub struct Sampler {
 
 impl Sampler {
     /// A sampler named `label`; `reports`: it adds the agent's own counters.
-    pub fn new(common: Common, label: &'static str, slots: Vec<Slot>, reports: bool) -> Sampler {
-        Sampler { common, label, slots, groups: vec![], reports, outcomes: vec![] }
+    pub fn new(common: Common, label: &str, slots: Vec<Slot>, reports: bool) -> Sampler {
+        let label = label.to_owned();
+        Sampler { common, label, node: None, slots, groups: vec![], reports, outcomes: vec![] }
+    }
+
+    /// The same; its services belong to this virtual node, but for how long its
+    /// probes took and whether they succeeded, which stays with the agent's own.
+    #[must_use]
+    pub fn of_node(mut self, node: Option<String>) -> Sampler {
+        self.node = node.map(Into::into);
+        self
     }
 
     /// Reads at each time of the grid until `stop` speaks or hangs up.
@@ -218,7 +233,7 @@ impl Sampler {
     pub fn run(mut self, stop: &mpsc::Receiver<()>, ready: tokio::sync::oneshot::Sender<()>) {
         self.ask(now_ms());
         self.regroup(now_ms());
-        let mut ready = Some(ready);
+        let mut ready = Some(ready).filter(|_| !self.groups.is_empty());
         loop {
             let due_ms = self.due_ms();
             let wait_us = due_ms.saturating_mul(1000).saturating_sub(now_us());
@@ -297,13 +312,21 @@ impl Sampler {
                 None => {
                     let grid = Grid::new(step_ms, &self.common.node);
                     let due_ms = if first { now } else { grid.next(now) };
-                    Group { step_ms, grid, due_ms, n_reads: 0, members, layout: None }
+                    Group {
+                        step_ms,
+                        grid,
+                        due_ms,
+                        n_reads: 0,
+                        members,
+                        layout: None,
+                        reports: None,
+                    }
                 }
             };
             self.groups.push(group);
         }
         for group in old {
-            let source = source(self.label, group.step_ms);
+            let source = source(&self.label, group.step_ms);
             self.common.live.with(|g| g.remove(&source));
             self.send(Event::Services { source, specs: vec![] });
         }
@@ -369,9 +392,11 @@ impl Sampler {
             let seconds = start.elapsed().as_micros() as f64 / 1e6;
             self.outcomes.push((seconds, ok));
         }
+        let mut report = self.node.is_some().then(Cells::new);
         for (seconds, ok) in &self.outcomes {
-            cells.push(*seconds);
-            cells.push(i64::from(*ok));
+            let to = report.as_mut().unwrap_or(&mut cells);
+            to.push(*seconds);
+            to.push(i64::from(*ok));
         }
         let own = self.reports && self.groups[i].step_ms == self.common.step_ms;
         if own {
@@ -379,6 +404,10 @@ impl Sampler {
         }
         if changed {
             self.describe(i, own);
+        }
+        if let Some((layout, cells)) = self.groups[i].reports.clone().zip(report) {
+            let row = RowOut { node: None, layout, time_ms, cells: Arc::new(cells) };
+            self.send(Event::Row(row));
         }
         self.emit(i, time_ms, cells);
     }
@@ -394,15 +423,17 @@ impl Sampler {
                 let mut spec = spec.clone();
                 spec.step_ms = group.step_ms;
                 spec.source = format!("probe:{}", slot.name);
+                spec.host_name = self.node.as_deref().map(str::to_owned);
                 specs.push(spec);
             }
         }
         let (mut durations, mut successes) = report_specs();
+        let n_own = fields.len();
         for slot in group.members.iter().map(|m| &self.slots[*m]) {
-            let name = format!("probe_{}", slot.name);
+            let name = clean_field(&format!("probe_{}", slot.name));
             fields.push(FieldKey::new(DURATION, &name));
             fields.push(FieldKey::new(SUCCESS, &name));
-            let (duration, success) = report_fields(&name, slot.name);
+            let (duration, success) = report_fields(&name, &slot.name);
             durations.fields.push(duration);
             successes.fields.push(success);
         }
@@ -418,8 +449,9 @@ impl Sampler {
             fields.extend(spec.fields.iter().map(|f| FieldKey::new(AGENT, &f.name)));
             specs.push(spec);
         }
+        group.reports = self.node.is_some().then(|| Arc::new(Layout::new(fields.split_off(n_own))));
         group.layout = Some(Arc::new(Layout::new(fields)));
-        let source = source(self.label, group.step_ms);
+        let source = source(&self.label, group.step_ms);
         self.common.live.with(|g| {
             g.insert(source.clone(), LiveGroup { specs: specs.clone(), row: None });
         });
@@ -430,9 +462,10 @@ impl Sampler {
         let group = &self.groups[i];
         let Some(layout) = group.layout.clone().filter(|l| !l.is_empty()) else { return };
         debug_assert_eq!(layout.len(), cells.len());
-        let row = RowOut { node: None, layout, time_ms, cells: Arc::new(cells) };
+        let node = self.node.clone();
+        let row = RowOut { node, layout, time_ms, cells: Arc::new(cells) };
         self.common.live.with(|g| {
-            if let Some(live) = g.get_mut(&source(self.label, group.step_ms)) {
+            if let Some(live) = g.get_mut(&source(&self.label, group.step_ms)) {
                 live.row = Some(row.clone());
             }
         });

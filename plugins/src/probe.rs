@@ -63,11 +63,15 @@ pub trait Probe: Send {
 pub type ProbeConfig = toml::Table;
 
 /// A line of the table of probes.
+#[derive(Clone, Copy)]
 pub struct ProbeEntry {
     /// The name in `[probe.NAME]`, and in a service's source `probe:NAME`.
     pub name: &'static str,
     /// One line for `rookery-agent list` and the manual.
     pub about: &'static str,
+    /// It asks a daemon and may have to wait: it gets a thread of its own, and
+    /// `[[probe.NAME.server]]` names further ones.
+    pub waits: bool,
     /// Makes one; the message of an `Err` names the key that is wrong.
     pub new: fn(&ProbeConfig) -> Result<Box<dyn Probe>, String>,
 }

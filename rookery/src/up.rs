@@ -4,10 +4,10 @@
 use crate::collector::{Server, runtime, stop_signal};
 use crate::logging;
 use clap::Args as ClapArgs;
+use rookery_agent::probes::PROBES;
 use rookery_agent::{AgentError, Config as AgentConfig, Found, Span};
 use rookery_collector::config::Config;
 use rookery_plugins::config::parse_span_ms;
-use rookery_plugins::probes::PROBES;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use tokio::sync::{oneshot, watch};
@@ -101,7 +101,7 @@ fn collector_config(args: &Args) -> Result<Config, String> {
 
 fn agent_config(args: &Args) -> Result<AgentConfig, String> {
     let mut config = match &args.agent_config {
-        Some(file) => AgentConfig::load(file, true, PROBES)?,
+        Some(file) => AgentConfig::load(file, true, &PROBES)?,
         None => AgentConfig { plugin_step: Span::seconds(PLUGIN_STEP_S), ..AgentConfig::default() },
     };
     config.listen = args.node_listen.clone().into();
@@ -121,7 +121,7 @@ fn agent_config(args: &Args) -> Result<AgentConfig, String> {
         config.step = Span { ms };
         config.plugin_step = Span { ms };
     }
-    config.check(PROBES)?;
+    config.check(&PROBES)?;
     Ok(config)
 }
 

@@ -43,7 +43,8 @@ pub(super) fn of_probes(node: &Node) -> BTreeMap<String, Vec<Served>> {
 }
 
 fn with_values(group: &LiveGroup) -> Vec<(&ServiceSpec, Vec<Newest>)> {
-    let Some(row) = &group.row else { return vec![] };
+    // What is of a virtual node is not this one's.
+    let Some(row) = group.row.as_ref().filter(|r| r.node.is_none()) else { return vec![] };
     let at: std::collections::HashMap<(&str, &str), usize> = row
         .layout
         .fields()

@@ -72,8 +72,8 @@ fn failing(_: &ProbeConfig) -> Result<Box<dyn Probe>, String> {
 }
 
 pub static COUNTING: &[ProbeEntry] = &[
-    ProbeEntry { name: "counting", about: "counts", new: counting },
-    ProbeEntry { name: "failing", about: "fails", new: failing },
+    ProbeEntry { name: "counting", about: "counts", waits: false, new: counting },
+    ProbeEntry { name: "failing", about: "fails", waits: false, new: failing },
 ];
 
 /// A folder for an agent, which any user may enter.

@@ -17,6 +17,7 @@ use serde::Deserialize;
 pub const ENTRY: ProbeEntry = ProbeEntry {
     name: "cpu",
     about: "CPU time by kind, in all and per core (/proc/stat)",
+    waits: false,
     new: |config| Ok(Box::new(Cpu::new(config)?)),
 };
 

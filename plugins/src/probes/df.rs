@@ -30,6 +30,7 @@ use mounts::Mount;
 pub const ENTRY: ProbeEntry = ProbeEntry {
     name: "df",
     about: "space and inodes of the filesystems (statvfs on /proc/mounts)",
+    waits: false,
     new: |config| Ok(Box::new(Df::new(config)?)),
 };
 

@@ -25,6 +25,7 @@ use graphs::{Column, GRAPHS, Graph};
 pub const ENTRY: ProbeEntry = ProbeEntry {
     name: "diskstats",
     about: "disk IO per device: operations, bytes, latency, utilisation (/proc/diskstats)",
+    waits: false,
     new: |config| no_settings(config).map(|()| Box::new(Diskstats::default()) as Box<dyn Probe>),
 };
 

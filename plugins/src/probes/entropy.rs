@@ -11,6 +11,7 @@ use std::time::Duration;
 pub const ENTRY: ProbeEntry = ProbeEntry {
     name: "entropy",
     about: "available entropy (/proc/sys/kernel/random/entropy_avail)",
+    waits: false,
     new: |config| no_settings(config).map(|()| Box::new(Entropy::default()) as Box<dyn Probe>),
 };
 

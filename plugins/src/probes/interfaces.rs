@@ -15,6 +15,7 @@ use std::collections::HashSet;
 pub const ENTRY: ProbeEntry = ProbeEntry {
     name: "interfaces",
     about: "traffic and errors of each network interface (/proc/net/dev)",
+    waits: false,
     new: |config| Ok(Box::new(Interfaces::new(config)?)),
 };
 

@@ -10,6 +10,7 @@ use crate::{Cells, FieldSpec, Host, Probe, ProbeEntry, ProbeError, Read, Service
 pub const ENTRY: ProbeEntry = ProbeEntry {
     name: "kernel",
     about: "interrupts, context switches, forks, running and blocked tasks (/proc/stat)",
+    waits: false,
     new: |config| no_settings(config).map(|()| Box::new(Kernel::default()) as Box<dyn Probe>),
 };
 

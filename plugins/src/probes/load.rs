@@ -9,6 +9,7 @@ use crate::{Cells, FieldSpec, Host, Probe, ProbeEntry, ProbeError, Read, Service
 pub const ENTRY: ProbeEntry = ProbeEntry {
     name: "load",
     about: "load averages over 1, 5 and 15 minutes (/proc/loadavg)",
+    waits: false,
     new: |config| no_settings(config).map(|()| Box::new(Load::default()) as Box<dyn Probe>),
 };
 

@@ -11,6 +11,7 @@ use crate::{Cells, Draw, FieldSpec, Host, Probe, ProbeEntry, ProbeError, Read, S
 pub const ENTRY: ProbeEntry = ProbeEntry {
     name: "memory",
     about: "what the memory is used for (/proc/meminfo)",
+    waits: false,
     new: |config| no_settings(config).map(|()| Box::new(Memory::default()) as Box<dyn Probe>),
 };
 

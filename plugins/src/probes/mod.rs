@@ -15,7 +15,7 @@ mod open_files;
 mod processes;
 mod psi;
 mod sockets;
-mod support;
+pub mod support;
 mod swap;
 #[cfg(test)]
 mod testing;

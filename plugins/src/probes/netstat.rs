@@ -10,6 +10,7 @@ use crate::{Cells, Draw, FieldSpec, Host, Probe, ProbeEntry, ProbeError, Read, S
 pub const ENTRY: ProbeEntry = ProbeEntry {
     name: "netstat",
     about: "TCP connections, retransmits, drops; UDP errors (/proc/net/snmp, netstat)",
+    waits: false,
     new: |config| no_settings(config).map(|()| Box::new(Netstat::default()) as Box<dyn Probe>),
 };
 

@@ -19,6 +19,7 @@ use crate::{Cells, Draw, FieldSpec, Host, Probe, ProbeEntry, ProbeError, Read, S
 pub const ENTRY: ProbeEntry = ProbeEntry {
     name: "numa",
     about: "memory and allocations of each NUMA node, imbalance (/sys/devices/system/node)",
+    waits: false,
     new: |config| no_settings(config).map(|()| Box::new(Numa::default()) as Box<dyn Probe>),
 };
 

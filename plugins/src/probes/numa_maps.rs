@@ -29,6 +29,7 @@ mod maps;
 pub const ENTRY: ProbeEntry = ProbeEntry {
     name: "numa_maps",
     about: "NUMA placement of named processes' memory (/proc/PID/numa_maps), every 5 minutes",
+    waits: false,
     new: |config| Ok(Box::new(NumaMaps::new(config)?)),
 };
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 pub const ENTRY: ProbeEntry = ProbeEntry {
     name: "open_files",
     about: "open files of the machine and their limit (/proc/sys/fs/file-nr)",
+    waits: false,
     new: |config| no_settings(config).map(|()| Box::new(OpenFiles::default()) as Box<dyn Probe>),
 };
 

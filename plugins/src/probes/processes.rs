@@ -15,6 +15,7 @@ use std::time::Duration;
 pub const ENTRY: ProbeEntry = ProbeEntry {
     name: "processes",
     about: "processes by state, and threads (/proc/PID/stat), once a minute",
+    waits: false,
     new: |config| no_settings(config).map(|()| Box::new(Processes) as Box<dyn Probe>),
 };
 

@@ -13,6 +13,7 @@ use crate::{Cells, FieldSpec, Host, Probe, ProbeEntry, ProbeError, Read, Service
 pub const ENTRY: ProbeEntry = ProbeEntry {
     name: "psi",
     about: "time that tasks waited for CPU, disk and memory (/proc/pressure)",
+    waits: false,
     new: |config| no_settings(config).map(|()| Box::new(Psi::default()) as Box<dyn Probe>),
 };
 

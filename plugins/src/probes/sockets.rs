@@ -10,6 +10,7 @@ use crate::{Cells, FieldSpec, Host, Probe, ProbeEntry, ProbeError, Read, Service
 pub const ENTRY: ProbeEntry = ProbeEntry {
     name: "sockets",
     about: "sockets by kind, orphans, time-wait, socket memory (/proc/net/sockstat)",
+    waits: false,
     new: |config| no_settings(config).map(|()| Box::new(Sockets::default()) as Box<dyn Probe>),
 };
 

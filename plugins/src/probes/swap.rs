@@ -9,6 +9,7 @@ use crate::{Cells, Draw, FieldSpec, Host, Probe, ProbeEntry, ProbeError, Read, S
 pub const ENTRY: ProbeEntry = ProbeEntry {
     name: "swap",
     about: "pages swapped, page faults, memory reclaim and OOM kills (/proc/vmstat)",
+    waits: false,
     new: |config| no_settings(config).map(|()| Box::new(Swap::default()) as Box<dyn Probe>),
 };
 

@@ -9,6 +9,7 @@ use crate::{Cells, Draw, FieldSpec, Host, Probe, ProbeEntry, ProbeError, Read, S
 pub const ENTRY: ProbeEntry = ProbeEntry {
     name: "uptime",
     about: "days since boot (/proc/uptime)",
+    waits: false,
     new: |config| no_settings(config).map(|()| Box::new(Uptime::default()) as Box<dyn Probe>),
 };
 

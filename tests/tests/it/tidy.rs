@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 /// Crates, and those that each may use.
-const MAY_USE: [(&str, &[&str]); 8] = [
+const MAY_USE: [(&str, &[&str]); 9] = [
     ("plugins", &[]),
-    ("agent", &["plugins"]),
+    ("daemons", &["plugins"]),
+    ("agent", &["plugins", "daemons"]),
     ("alerts", &["plugins"]),
     ("collector", &["plugins", "alerts"]),
     ("extension", &["collector"]),

@@ -1,0 +1,31 @@
+//! Probes for daemons: databases, caches, proxies, queues.
+//!
+//! In: a place (an address, credentials, a time limit) from `[probe.NAME]` of
+//! `agent.toml`, or the daemon's usual one; then its replies. Out: services and
+//! values, as every [`Probe`](rookery_plugins::Probe) gives them, named as
+//! Munin's plugin of the same kind names them.
+//!
+//! A daemon is one file beside this one and one line in [`DAEMONS`]. It says in
+//! one function ([`Daemon::ask`](support::Daemon::ask)) what it asks and which
+//! number of the reply is which field.
+//!
+//! What this crate never does: wait longer than the time limit, keep more of a
+//! reply than [`support::REPLY_BYTES_MAX`], change anything in a daemon, or turn
+//! a reply that it does not understand into numbers.
+
+pub mod instance;
+pub mod support;
+
+mod memcached;
+
+#[cfg(test)]
+mod tests;
+
+use rookery_plugins::ProbeEntry;
+
+/// Every daemon there is a probe for. A new one is a file beside this one and
+/// a line here.
+#[rustfmt::skip]
+pub const DAEMONS: &[ProbeEntry] = &[
+    memcached::ENTRY,
+];

@@ -1,0 +1,131 @@
+//! A daemon as a [`Probe`].
+
+use super::Sheet;
+use rookery_plugins::{Cells, Host, Probe, ProbeError, Read, ServiceSpec};
+use std::time::{Duration, Instant};
+
+/// Values of another shape than before, or that came with a description, are
+/// the reading that follows if it follows within this: a daemon is not asked
+/// twice at once, and shares of an interval are not lost.
+const FRESH: Duration = Duration::from_millis(250);
+
+/// Something that is asked for its figures.
+pub trait Daemon: Send {
+    /// Asks it, and writes down all that it says. On an error what was written
+    /// does not count.
+    fn ask(&mut self, host: &Host, sheet: &mut Sheet<'_>) -> Result<(), ProbeError>;
+
+    /// The shortest step that is fit for it; `None`: any.
+    fn step_min(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// A daemon, and what it said last.
+pub struct Asked<D> {
+    daemon: D,
+    shape: Option<u64>,
+    fresh: Option<Fresh>,
+}
+
+/// Values that nobody has taken yet.
+struct Fresh {
+    at: Instant,
+    shape: u64,
+    cells: Cells,
+}
+
+/// The probe that asks this daemon.
+pub fn probe(daemon: impl Daemon + 'static) -> Box<dyn Probe> {
+    Box::new(Asked { daemon, shape: None, fresh: None })
+}
+
+impl<D: Daemon> Probe for Asked<D> {
+    fn discover(&mut self, host: &Host) -> Result<Vec<ServiceSpec>, ProbeError> {
+        self.shape = None;
+        let before = self.fresh.take();
+        let mut cells = Cells::new();
+        let mut sheet = Sheet::new(&mut cells, true);
+        let at = Instant::now();
+        self.daemon.ask(host, &mut sheet)?;
+        let shape = sheet.shape();
+        let specs = sheet.into_specs();
+        self.shape = Some(shape);
+        let before = before.filter(|f| f.shape == shape && f.at.elapsed() < FRESH);
+        self.fresh = before.or(Some(Fresh { at, shape, cells }));
+        Ok(specs)
+    }
+
+    fn read(&mut self, host: &Host, out: &mut Cells) -> Result<Read, ProbeError> {
+        if let Some(fresh) = self.fresh.take()
+            && fresh.at.elapsed() < FRESH
+        {
+            copy(&fresh.cells, 0, out);
+            return Ok(Read::Done);
+        }
+        let (at, start) = (Instant::now(), out.len());
+        let mut sheet = Sheet::new(out, false);
+        self.daemon.ask(host, &mut sheet)?;
+        let shape = sheet.shape();
+        if Some(shape) == self.shape {
+            return Ok(Read::Done);
+        }
+        let mut cells = Cells::new();
+        copy(out, start, &mut cells);
+        self.fresh = Some(Fresh { at, shape, cells });
+        Ok(Read::Changed)
+    }
+
+    fn step_min(&self) -> Option<Duration> {
+        self.daemon.step_min()
+    }
+}
+
+/// Pushes what is in `from` behind `start`.
+fn copy(from: &Cells, start: usize, to: &mut Cells) {
+    for i in start..from.len() {
+        match from.get(i) {
+            Some(value) => to.push(value),
+            None => to.push_absent(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rookery_plugins::{FieldSpec, Value};
+
+    /// Counts how often it is asked; from the third time on it has two fields.
+    struct Growing(u64);
+
+    impl Daemon for Growing {
+        fn ask(&mut self, _: &Host, sheet: &mut Sheet<'_>) -> Result<(), ProbeError> {
+            self.0 += 1;
+            let mut service = sheet.service("s", |n| ServiceSpec::new(n, "S", "test"));
+            for name in ["a", "b"].iter().take(if self.0 < 3 { 1 } else { 2 }) {
+                service.field(name, Some(self.0), |n| FieldSpec::gauge(n, "asked"));
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reading_of_another_shape_is_kept_for_after_its_description() {
+        let mut probe = probe(Growing(0));
+        let host = Host::default();
+        let read = |probe: &mut Box<dyn Probe>| {
+            let mut cells = Cells::new();
+            let read = probe.read(&host, &mut cells).expect("reads");
+            (read, (0..cells.len()).filter_map(|i| cells.get(i)).collect::<Vec<_>>())
+        };
+        let int = Value::Int;
+        assert_eq!(probe.discover(&Host::default()).expect("is here")[0].fields.len(), 1);
+        assert_eq!(read(&mut probe), (Read::Done, vec![int(1)]));
+        assert_eq!(read(&mut probe), (Read::Done, vec![int(2)]));
+        assert_eq!(read(&mut probe).0, Read::Changed);
+        assert_eq!(probe.discover(&Host::default()).expect("is here")[0].fields.len(), 2);
+        assert_eq!(read(&mut probe), (Read::Done, vec![int(3), int(3)]));
+        assert_eq!(read(&mut probe), (Read::Done, vec![int(5), int(5)]));
+    }
+}

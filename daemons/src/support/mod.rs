@@ -1,0 +1,20 @@
+//! What the daemons share: finding them, talking to them, naming what they say.
+
+mod asked;
+pub mod http;
+mod link;
+mod place;
+mod ratio;
+mod sheet;
+#[cfg(test)]
+pub mod testing;
+
+pub use asked::{Asked, Daemon, probe};
+pub use link::Link;
+pub use place::{Address, Place, Secret, shown_value};
+pub use ratio::Ratio;
+pub use rookery_plugins::probes::support::{number, settings, unique};
+pub use sheet::{Service, Sheet};
+
+/// The longest reply that is read: more is an error. 4 MiB.
+pub const REPLY_BYTES_MAX: usize = 4 << 20;

@@ -1,0 +1,12 @@
+//! The probes of daemons, each against the real one from Debian, started on
+//! loopback: a known load, and its numbers in the collector's export.
+//!
+//! Needs `cargo build --workspace` before, and what `tests/run` installs.
+
+#[path = "daemons/lab.rs"]
+mod lab;
+#[path = "daemons/memcached.rs"]
+mod memcached;
+#[path = "it/support.rs"]
+#[allow(dead_code)]
+mod support;
