@@ -16,7 +16,10 @@
 pub mod instance;
 pub mod support;
 
+mod beanstalkd;
+mod gearman;
 mod memcached;
+mod redis;
 
 #[cfg(test)]
 mod tests;
@@ -27,5 +30,8 @@ use rookery_plugins::ProbeEntry;
 /// a line here.
 #[rustfmt::skip]
 pub const DAEMONS: &[ProbeEntry] = &[
+    beanstalkd::ENTRY,
+    gearman::ENTRY,
     memcached::ENTRY,
+    redis::ENTRY,
 ];

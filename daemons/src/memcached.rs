@@ -1,10 +1,9 @@
 //! memcached, by `stats` and `stats slabs` of its text protocol
 //! (doc/protocol.txt of its source). One connection is kept.
 
-use crate::support::{Daemon, Link, Place, Ratio, Sheet, number, probe, settings};
+use crate::support::{Daemon, Link, Place, Ratio, Sheet, Stats, number, probe, settings};
 use rookery_plugins::{Draw, FieldSpec, Host, ProbeEntry, ProbeError, ServiceSpec};
 use serde::Deserialize;
-use std::collections::BTreeMap;
 
 /// The line of the table of daemons.
 pub const ENTRY: ProbeEntry = ProbeEntry {
@@ -41,12 +40,10 @@ impl Daemon for Memcached {
         let stats = link.ask(b"stats\r\n", b"END\r\n", ERRORS)?;
         let slabs = link.ask(b"stats slabs\r\n", b"END\r\n", ERRORS)?;
         let stats = parse(&stats);
-        if !stats.contains_key("cmd_get") {
+        if stats.text("cmd_get").is_none() {
             return Err(link.failed("its stats have no cmd_get: is it a memcached?"));
         }
-        let hits = count(&stats, "get_hits");
-        let misses = count(&stats, "get_misses");
-        let gets = hits.zip(misses).map(|(h, m)| h.saturating_add(m));
+        let (hits, gets) = (stats.count("get_hits"), stats.sum("get_hits", "get_misses"));
         write(&stats, self.hit_ratio.next(hits, gets), sheet);
         write_slabs(&parse(&slabs), sheet);
         self.link = Some(link);
@@ -55,19 +52,13 @@ impl Daemon for Memcached {
 }
 
 /// `STAT name value` lines.
-type Stats<'a> = BTreeMap<&'a str, &'a str>;
-
 fn parse(text: &str) -> Stats<'_> {
-    text.lines().filter_map(|l| l.strip_prefix("STAT ")?.split_once(' ')).collect()
-}
-
-fn count(stats: &Stats<'_>, name: &str) -> Option<u64> {
-    stats.get(name).and_then(|text| number(text.trim().as_bytes()))
+    Stats::parse(text, |line| line.strip_prefix("STAT ")?.split_once(' '))
 }
 
 fn write(stats: &Stats<'_>, hit_ratio: Option<f64>, sheet: &mut Sheet<'_>) {
-    let of = |name: &str| count(stats, name);
-    let version = stats.get("version").copied().unwrap_or("of unknown version");
+    let of = |name: &str| stats.count(name);
+    let version = stats.text("version").unwrap_or("of unknown version");
     sheet.note(version);
     sheet
         .service("memcached_hits", |n| {
@@ -173,7 +164,7 @@ fn write(stats: &Stats<'_>, hit_ratio: Option<f64>, sheet: &mut Sheet<'_>) {
 }
 
 fn write_connections(stats: &Stats<'_>, sheet: &mut Sheet<'_>) {
-    let of = |name: &str| count(stats, name);
+    let of = |name: &str| stats.count(name);
     sheet
         .service("memcached_connections", |n| {
             ServiceSpec::new(n, "memcached connections", CATEGORY)
@@ -213,10 +204,10 @@ fn write_connections(stats: &Stats<'_>, sheet: &mut Sheet<'_>) {
 /// Per slab class: how full it is, and how often it is asked.
 fn write_slabs(stats: &Stats<'_>, sheet: &mut Sheet<'_>) {
     let mut classes: Vec<u64> =
-        stats.keys().filter_map(|k| number(k.split_once(':')?.0.as_bytes())).collect();
+        stats.iter().filter_map(|(k, _)| number(k.split_once(':')?.0.as_bytes())).collect();
     classes.sort_unstable();
     classes.dedup();
-    let of = |class: u64, name: &str| count(stats, &format!("{class}:{name}"));
+    let of = |class: u64, name: &str| stats.count(&format!("{class}:{name}"));
     let size = |class: u64| of(class, "chunk_size").unwrap_or(0);
     let mut service = sheet.service("memcached_slabs", |n| {
         ServiceSpec::new(n, "memcached memory by item size", CATEGORY)
@@ -296,7 +287,7 @@ mod tests {
         let (_, values) = ask(probe.as_mut()).expect("answers again");
         let text = reply(TWO.0);
         let second = parse(&text);
-        let of = |name: &str| count(&second, name).expect("a number") as f64;
+        let of = |name: &str| second.count(name).expect("a number") as f64;
         let hits = of("get_hits") - 1840.0;
         let want = 100.0 * hits / (hits + of("get_misses") - 2160.0);
         assert_eq!(values["memcached_hits.hit_ratio"], Value::Float(want));

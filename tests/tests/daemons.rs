@@ -7,6 +7,10 @@
 mod lab;
 #[path = "daemons/memcached.rs"]
 mod memcached;
+#[path = "daemons/queues.rs"]
+mod queues;
+#[path = "daemons/redis.rs"]
+mod redis;
 #[path = "it/support.rs"]
 #[allow(dead_code)]
 mod support;

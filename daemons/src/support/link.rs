@@ -25,6 +25,7 @@ pub struct Link {
     daemon: &'static str,
     deadline: Instant,
     buf: Vec<u8>,
+    is_new: bool,
 }
 
 impl Link {
@@ -36,7 +37,14 @@ impl Link {
             match connect(address, deadline) {
                 Ok(stream) => {
                     let (address, daemon) = (address.clone(), place.daemon);
-                    return Ok(Link { stream, address, daemon, deadline, buf: Vec::new() });
+                    return Ok(Link {
+                        stream,
+                        address,
+                        daemon,
+                        deadline,
+                        buf: Vec::new(),
+                        is_new: true,
+                    });
                 }
                 Err(e) => why = why.or(Some(place.unreachable(address, &e))),
             }
@@ -52,6 +60,7 @@ impl Link {
             && link.is_idle()
         {
             link.deadline = Instant::now() + place.timeout;
+            link.is_new = false;
             return Ok(link);
         }
         Link::open(place)
@@ -72,6 +81,11 @@ impl Link {
             }
         };
         self.buf.is_empty() && read.is_err_and(waits) && blocking.is_ok()
+    }
+
+    /// Whether this reading has made the connection: the daemon does not know us.
+    pub fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// An error that names the daemon and its address.

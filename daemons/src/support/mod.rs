@@ -6,6 +6,7 @@ mod link;
 mod place;
 mod ratio;
 mod sheet;
+mod stats;
 #[cfg(test)]
 pub mod testing;
 
@@ -15,6 +16,7 @@ pub use place::{Address, Place, Secret, shown_value};
 pub use ratio::Ratio;
 pub use rookery_plugins::probes::support::{number, settings, unique};
 pub use sheet::{Service, Sheet};
+pub use stats::Stats;
 
 /// The longest reply that is read: more is an error. 4 MiB.
 pub const REPLY_BYTES_MAX: usize = 4 << 20;

@@ -147,8 +147,13 @@ impl fmt::Debug for Secret {
 }
 
 impl Secret {
-    /// The password; read at each call, so that a new one needs no restart.
+    /// The password; read at each call, so that a new one needs no restart. An
+    /// empty one is none.
     pub fn read(&self) -> Result<Option<String>, ProbeError> {
+        Ok(self.find()?.filter(|password| !password.is_empty()))
+    }
+
+    fn find(&self) -> Result<Option<String>, ProbeError> {
         if let Some(password) = &self.password {
             return Ok(Some(password.clone()));
         }

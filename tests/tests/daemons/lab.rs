@@ -15,7 +15,7 @@ pub const STEP: &str = "500ms";
 /// All of it; dropped, all is killed.
 pub struct Lab {
     agents: Vec<Proc>,
-    daemons: Vec<Proc>,
+    daemons: Vec<(u16, Proc)>,
     _collector: Proc,
     pub site: Site,
 }
@@ -35,7 +35,22 @@ impl Lab {
             assert!(!daemon.is_gone(), "{command:?} ended: {}", daemon.said());
             TcpStream::connect(("127.0.0.1", port)).ok()
         });
-        self.daemons.push(daemon);
+        self.daemons.push((port, daemon));
+    }
+
+    /// kill -9 of the daemon of this port.
+    pub fn kill(&mut self, port: u16) {
+        let at = self.daemons.iter().position(|(p, _)| *p == port).expect("it was started");
+        self.daemons.remove(at).1.kill9();
+    }
+
+    /// Waits until the agent has said this.
+    pub fn said(&mut self, text: &str) -> String {
+        let agent = self.agents.last_mut().expect("an agent");
+        match agent.seen.iter().find(|line| line.contains(text)) {
+            Some(line) => line.clone(),
+            None => agent.line(text, LIMIT),
+        }
     }
 
     /// Starts an agent called `host` with this configuration beside a step of
