@@ -72,8 +72,7 @@ fn beanstalkds_jobs_by_state_and_tube() {
     }
     let mut ids = (0..30).map(|_| {
         let line = say("reserve-with-timeout 0");
-        let id = line.split(' ').nth(1).expect("an id").to_owned();
-        id
+        line.split(' ').nth(1).expect("an id").to_owned()
     });
     let (buried, deleted): (Vec<_>, Vec<_>) =
         (ids.by_ref().take(10).collect(), ids.by_ref().take(15).collect());
