@@ -19,6 +19,7 @@ pub mod support;
 mod beanstalkd;
 mod gearman;
 mod memcached;
+mod postgres;
 mod redis;
 
 #[cfg(test)]
@@ -33,5 +34,6 @@ pub const DAEMONS: &[ProbeEntry] = &[
     beanstalkd::ENTRY,
     gearman::ENTRY,
     memcached::ENTRY,
+    postgres::ENTRY,
     redis::ENTRY,
 ];

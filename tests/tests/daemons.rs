@@ -7,6 +7,8 @@
 mod lab;
 #[path = "daemons/memcached.rs"]
 mod memcached;
+#[path = "daemons/postgres.rs"]
+mod postgres;
 #[path = "daemons/queues.rs"]
 mod queues;
 #[path = "daemons/redis.rs"]

@@ -1,0 +1,84 @@
+//! PostgreSQL 10 and later, by SQL over its statistics views
+//! (https://www.postgresql.org/docs/current/monitoring-stats.html).
+//!
+//! One connection is kept. All that is asked goes in one message, and the
+//! answers come as text, by column names: what a version lacks is unknown. What
+//! is dear (sizes of databases) is asked every [`SIZES_EVERY`] only.
+
+mod figures;
+mod graphs;
+mod session;
+
+use crate::support::{Daemon, Place, Ratio, Secret, Sheet, probe, settings};
+use figures::Figures;
+use rookery_plugins::{Host, ProbeEntry, ProbeError};
+use serde::Deserialize;
+use session::{Login, Session};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// The line of the table of daemons.
+pub const ENTRY: ProbeEntry = ProbeEntry {
+    name: "postgres",
+    about: "transactions, connections, cache, locks, sizes, dead tuples, replication (port 5432)",
+    waits: true,
+    new: |table| {
+        let own: Settings = settings(table)?;
+        let usual = ["/run/postgresql", "127.0.0.1:5432"];
+        let place = Place::new("postgres", table, own.address.as_deref(), &usual, 5432)?;
+        let secret = Secret {
+            password: own.password,
+            password_file: own.password_file,
+            password_env: own.password_env,
+        };
+        let user = own.user.unwrap_or_else(|| "rookery".to_owned());
+        let database = own.database.unwrap_or_else(|| "postgres".to_owned());
+        let login = Login { user, database, secret };
+        let session = None;
+        Ok(probe(Postgres { place, login, session, sizes: None, hits: Ratio::default() }))
+    },
+};
+
+/// How often sizes are asked for: the server looks at every file of a database.
+const SIZES_EVERY: Duration = Duration::from_secs(300);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    address: Option<String>,
+    user: Option<String>,
+    database: Option<String>,
+    password: Option<String>,
+    password_file: Option<PathBuf>,
+    password_env: Option<String>,
+}
+
+/// Databases, and their sizes in bytes.
+type Sizes = Vec<(String, Option<u64>)>;
+
+struct Postgres {
+    place: Place,
+    login: Login,
+    session: Option<Session>,
+    sizes: Option<(Instant, Sizes)>,
+    hits: Ratio,
+}
+
+impl Daemon for Postgres {
+    fn ask(&mut self, _: &Host, sheet: &mut Sheet<'_>) -> Result<(), ProbeError> {
+        let mut session = match self.session.take().filter(Session::is_open) {
+            Some(session) => session,
+            None => Session::open(&self.place, &self.login)?,
+        };
+        let figures =
+            Figures::read(&session.ask(figures::STATEMENTS)?).map_err(|why| session.failed(why))?;
+        if self.sizes.as_ref().is_none_or(|(at, _)| at.elapsed() >= SIZES_EVERY) {
+            let sizes = figures::sizes(&session.ask(figures::SIZES)?);
+            self.sizes = Some((Instant::now(), sizes));
+        }
+        let sizes = self.sizes.as_ref().map_or(&[][..], |(_, sizes)| sizes);
+        graphs::write(&figures, sizes, &mut self.hits, &self.login.database, sheet);
+        self.session = Some(session);
+        Ok(())
+    }
+}
