@@ -10,7 +10,7 @@ use crate::plugin::{Context, exec::Ending};
 use crate::probes::{Labelled, of_entry};
 use crate::sampler::Live;
 use rookery_plugins::munin::{parse, render_config, render_values};
-use rookery_plugins::{Cells, Probe, ProbeEntry, ProbeError, ServiceSpec};
+use rookery_plugins::{Cells, Host, Probe, ProbeEntry, ProbeError, ServiceSpec};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -50,18 +50,23 @@ pub async fn run_service(
         };
         return Outcome { out: ran.stdout, err, code };
     }
-    let mut why = None;
-    for Labelled { label, mut probe, .. } in enabled(config, probes) {
-        match probe.discover(&config.host()) {
-            Ok(specs) if label == name || specs.iter().any(|s| s.name == name) => {
-                return probe_outcome(config, &label, probe.as_mut(), &specs, name, verb);
-            }
-            Err(e) if label == name => why = Some(format!("rookery-agent: probe {name}: {e}\n")),
-            _ => {}
+    if let Some(check) = config.check.iter().find(|c| c.name == name) {
+        let ran = check.run(&context(config)).await;
+        let mut err = String::from_utf8_lossy(&ran.stderr).into_owned();
+        if !matches!(ran.ending, Ending::Exit(_)) {
+            let _ = writeln!(err, "rookery-agent: {name}: {}", ran.why());
         }
+        let code = match ran.ending {
+            Ending::Exit(code) => u8::try_from(code).unwrap_or(3),
+            _ => 3,
+        };
+        return Outcome { out: ran.stdout, err, code };
     }
-    if let Some(err) = why {
-        return Outcome { err, code: 1, ..Outcome::default() };
+    let all: Vec<Labelled> = enabled(config, probes).collect();
+    let (host, asked, what) = (config.host(), name.to_owned(), verb.to_owned());
+    let found = blocking(move || of_probes(all, &host, &asked, &what)).await;
+    if let Some(outcome) = found.flatten() {
+        return outcome;
     }
     Outcome {
         err: format!(
@@ -72,13 +77,33 @@ pub async fn run_service(
     }
 }
 
+/// Probes may wait, which async code must not.
+async fn blocking<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::task::spawn_blocking(f).await.ok()
+}
+
+/// The reading of the probe, or of the service of one, that is called so.
+fn of_probes(all: Vec<Labelled>, host: &Host, name: &str, verb: &str) -> Option<Outcome> {
+    let mut why = None;
+    for Labelled { label, mut probe, .. } in all {
+        match probe.discover(host) {
+            Ok(specs) if label == name || specs.iter().any(|s| s.name == name) => {
+                return Some(probe_outcome(host, &label, probe.as_mut(), &specs, name, verb));
+            }
+            Err(e) if label == name => why = Some(format!("rookery-agent: probe {name}: {e}\n")),
+            _ => {}
+        }
+    }
+    why.map(|err| Outcome { err, code: 1, ..Outcome::default() })
+}
+
 fn enabled(config: &Config, probes: &[ProbeEntry]) -> impl Iterator<Item = Labelled> {
     // What is wrong with a table was said when the configuration was read.
     probes.iter().flat_map(|entry| of_entry(config, entry).unwrap_or_default())
 }
 
 fn probe_outcome(
-    config: &Config,
+    host: &Host,
     probe_name: &str,
     probe: &mut dyn Probe,
     specs: &[ServiceSpec],
@@ -91,7 +116,7 @@ fn probe_outcome(
         "suggest" => {}
         _ => {
             let mut cells = Cells::new();
-            if let Err(e) = probe.read(&config.host(), &mut cells) {
+            if let Err(e) = probe.read(host, &mut cells) {
                 let err = format!("rookery-agent: probe {probe_name}: {e}\n");
                 return Outcome { err, code: 1, ..Outcome::default() };
             }
@@ -131,9 +156,8 @@ pub async fn list(config: &Config, probes: &[ProbeEntry]) -> Outcome {
             line("probe", entry.name, 0, 0, "disabled in agent.toml");
         }
     }
-    for mut made in enabled(config, probes) {
-        let (services, fields, state) = found(config, made.probe.as_mut());
-        line("probe", &made.label, services, fields, &state);
+    for (label, (services, fields, state)) in all_found(config, enabled(config, probes)).await {
+        line("probe", &label, services, fields, &state);
     }
     let context = Arc::new(context(config));
     let mut runs = Vec::new();
@@ -152,29 +176,56 @@ pub async fn list(config: &Config, probes: &[ProbeEntry]) -> Outcome {
         let fields = specs.iter().map(|s| s.fields.len()).sum();
         line("plugin", &name, specs.len(), fields, &plugin_state(&asked, &fetched));
     }
+    for check in &config.check {
+        let ran = check.run(&context).await;
+        let text = String::from_utf8_lossy(&ran.stdout);
+        let first = text.lines().next().unwrap_or("");
+        let state = match ran.ending {
+            Ending::Exit(code @ 0..=3) => {
+                format!("{}: {first}", rookery_plugins::State::from_exit_code(code).word())
+            }
+            _ => format!("UNKNOWN: {}", ran.why().replace('\n', " | ")),
+        };
+        line("check", &check.name, 1, 1, &state);
+    }
     Outcome { out: out.into_bytes(), ..Outcome::default() }
 }
 
 /// How many services and fields a probe offers here, and `ok` or why none.
-fn found(config: &Config, probe: &mut dyn Probe) -> (usize, usize, String) {
-    match probe.discover(&config.host()) {
-        Ok(specs) => (specs.len(), specs.iter().map(|s| s.fields.len()).sum(), "ok".to_owned()),
-        Err(ProbeError::NotHere(why)) => (0, 0, format!("not here: {why}")),
-        Err(e) => (0, 0, format!("FAILS: {e}")),
+type Found = (usize, usize, String);
+
+/// Asks probes, all at the same time.
+async fn all_found(config: &Config, all: impl Iterator<Item = Labelled>) -> Vec<(String, Found)> {
+    let ask = |mut made: Labelled| {
+        let host = config.host();
+        let found = move || match made.probe.discover(&host) {
+            Ok(specs) => (specs.len(), specs.iter().map(|s| s.fields.len()).sum(), "ok".to_owned()),
+            Err(ProbeError::NotHere(why)) => (0, 0, format!("not here: {why}")),
+            Err(e) => (0, 0, format!("FAILS: {e}")),
+        };
+        (made.label, tokio::task::spawn_blocking(found))
+    };
+    let asked: Vec<_> = all.map(ask).collect();
+    let mut all = Vec::with_capacity(asked.len());
+    for (label, found) in asked {
+        let found = found.await.unwrap_or_else(|e| (0, 0, format!("FAILS: {e}")));
+        all.push((label, found));
     }
+    all
 }
 
 /// Every probe there is, with what it watches, and what is found or missing.
-pub fn available(config: &Config, probes: &[ProbeEntry]) -> Outcome {
+pub async fn available(config: &Config, probes: &[ProbeEntry]) -> Outcome {
     let mut out = String::new();
+    let all = all_found(config, enabled(config, probes)).await;
     for entry in probes {
         let _ = writeln!(out, "{:<12} {}", entry.name, entry.about);
-        let made = of_entry(config, entry).unwrap_or_default();
-        if made.is_empty() {
+        let is_mine = |label: &str| label.split('.').next() == Some(entry.name);
+        let mine: Vec<_> = all.iter().filter(|(label, _)| is_mine(label)).collect();
+        if mine.is_empty() {
             let _ = writeln!(out, "{:<12} - disabled in agent.toml", "");
         }
-        for Labelled { label, mut probe, .. } in made {
-            let (services, fields, state) = found(config, probe.as_mut());
+        for (label, (services, fields, state)) in mine {
             let which = if label == entry.name { String::new() } else { format!("{label}: ") };
             let text = match state.as_str() {
                 "ok" => format!("+ {which}found: {services} services, {fields} fields"),

@@ -1,5 +1,6 @@
 //! `agent.toml`: every key has a working default.
 
+use crate::check::{self, Check};
 use crate::clock;
 use crate::munin_conf::MuninNodeConf;
 use crate::node::{Access, Listen};
@@ -105,6 +106,8 @@ pub struct Config {
     /// What it says of what has no key here.
     #[serde(skip)]
     pub munin: MuninNodeConf,
+    /// `[[check]]`: executables that follow the Nagios plugin guidelines.
+    pub check: Vec<Check>,
     /// `[probe.NAME]`: `enabled`, `step`, and what that probe knows itself.
     pub probe: BTreeMap<String, toml::Table>,
 }
@@ -137,6 +140,7 @@ impl Default for Config {
             hold: None,
             munin_node_conf: None,
             munin: MuninNodeConf::default(),
+            check: vec![],
             probe: BTreeMap::new(),
         }
     }
@@ -241,6 +245,7 @@ impl Config {
         }
         self.listen.addrs()?;
         self.access()?;
+        check::check(&self.check)?;
         if let Some((certificate, key)) = self.tls_files()? {
             crate::node::acceptor(certificate, key, self.tls_ca.as_deref())?;
         }

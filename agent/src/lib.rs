@@ -12,6 +12,7 @@
 //! What this crate never does: know the server side, or change a value.
 
 pub mod catalog;
+pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -140,7 +140,9 @@ fn start(cli: &Cli) -> Result<ExitCode, String> {
     runtime.block_on(async {
         match &cli.command {
             None => serve(config).await.map(|()| ExitCode::SUCCESS),
-            Some(Command::List { available: true }) => print(&cli::available(&config, &PROBES)),
+            Some(Command::List { available: true }) => {
+                print(&cli::available(&config, &PROBES).await)
+            }
             Some(Command::List { available: false }) => print(&cli::list(&config, &PROBES).await),
             Some(Command::Configure(args)) => {
                 print(&configure::configure(&config, &args.options()).await)

@@ -1,5 +1,6 @@
 //! The front door: wires samplers, plugins, shipper and server together.
 
+use crate::check;
 use crate::config::Config;
 use crate::event::Outlet;
 use crate::hold::Hold;
@@ -128,6 +129,8 @@ pub async fn run_with(
     let serving: Vec<_> = listeners.into_iter().map(serve).collect();
     samplers.first_readings().await;
     let (counted, count) = oneshot::channel();
+    let checks = check::run(config.check.clone(), Arc::clone(&context), shutdown.clone());
+    let checking = tokio::spawn(checks);
     let running = tokio::spawn(plugin::run(
         config,
         Arc::clone(&context),
@@ -139,6 +142,7 @@ pub async fn run_with(
     wait_for_stop(shutdown).await;
     samplers.stop();
     let _ = running.await;
+    let _ = checking.await;
     for serving in serving {
         let _ = serving.await;
     }

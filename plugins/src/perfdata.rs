@@ -146,6 +146,28 @@ pub fn parse(line: &str) -> Result<Vec<Perf>, String> {
     Ok(items)
 }
 
+/// The same, but items that are wrong are left out; how many. For the output of
+/// executables, of which not all are careful.
+pub fn parse_loosely(line: &str) -> (Vec<Perf>, usize) {
+    let (mut items, mut n_wrong) = (Vec::new(), 0);
+    let mut rest = line.trim();
+    while !rest.is_empty() {
+        let taken = take_label(rest).map(|(label, after)| {
+            let end = after.find(char::is_whitespace).unwrap_or(after.len());
+            (parse_body(label, &after[..end]), &after[end..])
+        });
+        let (item, after) = match taken {
+            Ok((item, after)) => (item.ok(), after),
+            // What has no label ends at the next blank.
+            Err(_) => (None, rest.find(char::is_whitespace).map_or("", |at| &rest[at..])),
+        };
+        n_wrong += usize::from(item.is_none());
+        items.extend(item);
+        rest = after.trim_start();
+    }
+    (items, n_wrong)
+}
+
 /// The label, unquoted, and what follows its `=`.
 fn take_label(text: &str) -> Result<(String, &str), String> {
     let bad = || format!("perfdata {text:?}: no label=value");
@@ -255,6 +277,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_costs_only_itself() {
+        let (items, n_wrong) = parse_loosely("a=1 b=5parsecs noise 'c d'=2s;1:;;; e=1,5 f=3");
+        let labels: Vec<&str> = items.iter().map(|p| p.label.as_str()).collect();
+        assert_eq!((labels, n_wrong), (vec!["a", "c d", "f"], 3));
+    }
+
+    #[test]
     fn text_stays_on_its_line() {
         assert_eq!(clean_text(" a|b\nc\u{1b}[31m "), "a/b c [31m");
     }
@@ -281,7 +310,11 @@ mod tests {
 
         #[test]
         fn no_line_panics(line in "[a-z'=;:.0-9 @~-]{0,40}|.{0,40}") {
-            let _ = parse(&line);
+            let strict = parse(&line);
+            let (items, n_wrong) = parse_loosely(&line);
+            if let Ok(strict) = strict {
+                prop_assert_eq!((strict, 0), (items, n_wrong));
+            }
         }
     }
 }

@@ -249,6 +249,9 @@ pub struct ServiceSpec {
     /// Who samples it: `probe:cpu`, `plugin:df`, `munin`, `json`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub source: String,
+    /// What a check executable said of itself, for its state's text: one line.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub said: String,
     /// The fields, in the plugin's order.
     pub fields: Vec<FieldSpec>,
     /// Every other attribute, as written (`graph_printf` and so on).

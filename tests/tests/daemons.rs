@@ -3,6 +3,8 @@
 //!
 //! Needs `cargo build --workspace` before, and what `tests/run` installs.
 
+#[path = "daemons/checks.rs"]
+mod checks;
 #[path = "daemons/lab.rs"]
 mod lab;
 #[path = "daemons/memcached.rs"]

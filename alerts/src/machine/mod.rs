@@ -104,6 +104,8 @@ struct Service {
     node: u32,
     name: String,
     title: String,
+    /// What a check executable says of itself; empty: it is no such service.
+    said: String,
     fields: Vec<u32>,
     attempts_max: u32,
     quorum: Option<Quorum>,
@@ -213,6 +215,7 @@ impl Machine {
             node,
             name: name.to_owned(),
             title: String::new(),
+            said: String::new(),
             fields: Vec::new(),
             attempts_max: self.settings.max_check_attempts,
             quorum: None,

@@ -108,6 +108,7 @@ impl Machine {
         }
         let service = self.service_idx(plan.node, name);
         spec.title.clone_into(&mut self.services[service as usize].title);
+        spec.said.clone_into(&mut self.services[service as usize].said);
         self.settle_service(service, terms.iter().map(|(_, t)| t).filter(|t| judged(t)));
         let mut active = BTreeSet::new();
         for (field, terms) in terms {

@@ -29,6 +29,8 @@ pub struct ServiceView {
     pub downtime: Option<Downtime>,
     /// Why, in one line.
     pub text: String,
+    /// Whether the text is a check executable's own.
+    pub is_own_text: bool,
 }
 
 /// A node as it stands.
@@ -104,6 +106,7 @@ impl Machine {
             acknowledged: s.acknowledged.clone(),
             downtime: self.downtime(s.node as usize, Some(&s.name), now_ms).cloned(),
             text: self.service_text(idx),
+            is_own_text: !s.said.is_empty(),
         }
     }
 
@@ -174,6 +177,9 @@ impl Machine {
     /// Why a service is in its state: `connections is 900 (outside ~:800)`.
     pub(super) fn service_text(&self, idx: u32) -> String {
         let s = &self.services[idx as usize];
+        if !s.said.is_empty() {
+            return s.said.clone();
+        }
         let fields = s.fields.iter().map(|f| &self.fields[*f as usize]).filter(|f| f.active);
         let mut bad: Vec<&Field> = fields.filter(|f| f.state != State::Ok).collect();
         bad.sort_by_key(|f| std::cmp::Reverse(f.state.severity()));

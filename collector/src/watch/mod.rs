@@ -288,7 +288,7 @@ fn state_of(view: ServiceView) -> ServiceState {
         state: view.state,
         hard: view.hard,
         since_ms: view.since_ms.unwrap_or(0),
-        text: if is_ok { String::new() } else { view.text },
+        text: if is_ok && !view.is_own_text { String::new() } else { view.text },
         acknowledged: view.acknowledged,
         downtime: view.downtime,
     }

@@ -23,8 +23,13 @@ pub struct Lab {
 impl Lab {
     /// A collector, and nothing to watch yet.
     pub fn new() -> Lab {
+        Lab::with(|_| String::new())
+    }
+
+    /// The same; the collector has more configuration.
+    pub fn with(config: impl FnOnce(&Site) -> String) -> Lab {
         let site = Site::new();
-        let collector = site.collector("");
+        let collector = site.collector(&config(&site));
         Lab { agents: vec![], daemons: vec![], _collector: collector, site }
     }
 
