@@ -16,6 +16,7 @@
 pub mod instance;
 pub mod support;
 
+mod access_log;
 mod beanstalkd;
 mod gearman;
 mod memcached;
@@ -31,6 +32,7 @@ use rookery_plugins::ProbeEntry;
 /// a line here.
 #[rustfmt::skip]
 pub const DAEMONS: &[ProbeEntry] = &[
+    access_log::ENTRY,
     beanstalkd::ENTRY,
     gearman::ENTRY,
     memcached::ENTRY,

@@ -3,6 +3,8 @@
 //!
 //! Needs `cargo build --workspace` before, and what `tests/run` installs.
 
+#[path = "daemons/access_log.rs"]
+mod access_log;
 #[path = "daemons/checks.rs"]
 mod checks;
 #[path = "daemons/lab.rs"]

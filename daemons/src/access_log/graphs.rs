@@ -1,0 +1,182 @@
+//! The services of access logs: for all requests, per virtual host, per group of
+//! paths.
+
+use super::histogram::Histogram;
+use super::line::Request;
+use crate::support::{Ratio, Sheet};
+use rookery_plugins::{Draw, FieldSpec, ServiceSpec};
+
+const CATEGORY: &str = "web";
+/// The classes of HTTP status, 1xx to 5xx, in the order in which they are drawn.
+const CLASSES: [(usize, &str, &str); 5] = [
+    (2, "status_2xx", "Done"),
+    (3, "status_3xx", "Led elsewhere, or not changed"),
+    (4, "status_4xx", "The client's fault: not there, not allowed"),
+    (5, "status_5xx", "The server's fault: each is a visitor who got an error"),
+    (1, "status_1xx", "Told to wait, or to speak otherwise"),
+];
+
+/// Requests that are counted together.
+#[derive(Debug)]
+pub(super) struct Group {
+    /// The name's end in services and fields; empty: all requests.
+    pub field: String,
+    label: String,
+    by_class: [u64; 6],
+    bytes: u64,
+    timed: u64,
+    slow: u64,
+    slow_ratio: Ratio,
+    times: Histogram,
+}
+
+impl Group {
+    /// Without requests.
+    pub fn new(field: String, label: String) -> Group {
+        Group {
+            field,
+            label,
+            by_class: [0; 6],
+            bytes: 0,
+            timed: 0,
+            slow: 0,
+            slow_ratio: Ratio::default(),
+            times: Histogram::default(),
+        }
+    }
+
+    /// Counts one.
+    pub fn take(&mut self, request: &Request<'_>, slow_us: u64) {
+        // 0xx and 6xx to 9xx do not exist; they are counted as errors.
+        let class = usize::from(request.status / 100);
+        self.by_class[if (1..=5).contains(&class) { class } else { 5 }] += 1;
+        self.bytes = self.bytes.saturating_add(request.bytes);
+        if let Some(us) = request.time_us {
+            self.times.add(us);
+            self.timed += 1;
+            self.slow += u64::from(us > slow_us);
+        }
+    }
+
+    fn service(&self, root: &str) -> String {
+        if self.field.is_empty() { root.to_owned() } else { format!("{root}.{}", self.field) }
+    }
+
+    fn title(&self, text: &str) -> String {
+        if self.field.is_empty() { text.to_owned() } else { format!("{text}: {}", self.label) }
+    }
+}
+
+/// Writes all of it, and begins a new interval.
+pub(super) fn write(
+    all: &mut Group,
+    mut vhosts: Vec<&mut Group>,
+    mut paths: Vec<&mut Group>,
+    (odd, behind): (u64, u64),
+    slow_us: u64,
+    sheet: &mut Sheet<'_>,
+) {
+    write_requests(all, sheet);
+    for group in vhosts.iter().chain(&paths) {
+        write_requests(group, sheet);
+    }
+    write_times(all, sheet);
+    for group in vhosts.iter().chain(&paths) {
+        write_times(group, sheet);
+    }
+    let limit_ms = slow_us as f64 / 1e3;
+    let mut service = sheet.service("web_slow", |n| {
+        ServiceSpec::new(n, "Slow web requests", CATEGORY)
+            .vlabel("% of requests")
+            .args("-l 0 -u 100")
+            .unscaled()
+            .info(&format!(
+                "Of the requests between two readings, how many took longer than {limit_ms} ms \
+                 (`slow` in [probe.access_log])."
+            ))
+    });
+    let groups = std::iter::once(all).chain(vhosts.iter_mut().map(|g| &mut **g));
+    for group in groups.chain(paths.iter_mut().map(|g| &mut **g)) {
+        let share = group.slow_ratio.next(Some(group.slow), Some(group.timed));
+        let (field, label) = match group.field.as_str() {
+            "" => ("all", "all"),
+            field => (field, group.label.as_str()),
+        };
+        service.field(field, share, |n| {
+            FieldSpec::gauge(n, label).info("Unknown while nobody asks, or no times are logged")
+        });
+        group.times.clear();
+    }
+    sheet
+        .service("web_log", |n| {
+            ServiceSpec::new(n, "Access logs", CATEGORY)
+                .vlabel("lines per ${graph_period}, bytes")
+                .args("-l 0")
+                .info("How well the access logs are read.")
+        })
+        .field("odd", Some(odd), |n| {
+            FieldSpec::derive(n, "lines not understood")
+                .info("Neither the common nor the combined format")
+        })
+        .field("behind", Some(behind), |n| {
+            FieldSpec::gauge(n, "bytes behind").info("More was logged than is read at a time")
+        });
+}
+
+fn write_requests(group: &Group, sheet: &mut Sheet<'_>) {
+    let mut service = sheet.service(&group.service("web_requests"), |n| {
+        ServiceSpec::new(n, &group.title("Web requests"), CATEGORY)
+            .vlabel("requests per ${graph_period}")
+            .args("-l 0 --base 1000")
+            .info("Requests in the access logs, by the class of their HTTP status.")
+    });
+    for (class, name, info) in CLASSES {
+        service.field(name, Some(group.by_class[class]), |n| {
+            let colour = match class {
+                2 => "2e8b57",
+                3 => "4477aa",
+                4 => "ddaa33",
+                5 => "bb2222",
+                _ => "999999",
+            };
+            let label = format!("{class}xx");
+            FieldSpec {
+                colour: Some(colour.to_owned()),
+                ..FieldSpec::derive(n, &label).draw(Draw::AreaStack).info(info)
+            }
+        });
+    }
+    if group.field.is_empty() {
+        sheet
+            .service("web_bytes", |n| {
+                ServiceSpec::new(n, "Web traffic", CATEGORY)
+                    .vlabel("bytes per ${graph_period}")
+                    .args("-l 0 --base 1024")
+                    .info("What was sent in answer to requests.")
+            })
+            .field("sent", Some(group.bytes), |n| {
+                FieldSpec::derive(n, "sent").draw(Draw::Area).info("Bytes, as the log has them")
+            });
+    }
+}
+
+fn write_times(group: &Group, sheet: &mut Sheet<'_>) {
+    let quantile = |share: f64| group.times.quantile(share).map(|us| us / 1e3);
+    let max = group.times.max_us().map(|us| us as f64 / 1e3);
+    sheet
+        .service(&group.service("web_times"), |n| {
+            ServiceSpec::new(n, &group.title("Web response times"), CATEGORY)
+                .vlabel("ms")
+                .args("-l 0")
+                .info(
+                    "How long the requests between two readings took, as the web server logged \
+                     it; to 1.6 %.",
+                )
+        })
+        .field("p50", quantile(0.50), |n| {
+            FieldSpec::gauge(n, "median").draw(Draw::Area).info("Half of them were faster")
+        })
+        .field("p95", quantile(0.95), |n| FieldSpec::gauge(n, "95 %").info("19 of 20 were faster"))
+        .field("p99", quantile(0.99), |n| FieldSpec::gauge(n, "99 %").info("99 of 100 were faster"))
+        .field("max", max, |n| FieldSpec::gauge(n, "slowest").info("The slowest of them, exactly"));
+}
