@@ -4,18 +4,21 @@
 //! of configuration. Out: [`Value`]s, [`ServiceSpec`]s, [`Range`]s and frames.
 //!
 //! What this crate never does: I/O outside [`probes`] and [`Host`], reading a
-//! clock (time is always an argument), or knowing who uses it. Agent and
-//! server side meet here and nowhere else.
+//! clock (time is always an argument; [`one_pass`] only knows how long ago it
+//! asked), or knowing who uses it. Agent and server side meet here and nowhere
+//! else.
 
 pub mod batch;
 pub mod config;
 pub mod host;
 pub mod munin;
 pub mod names;
+pub mod one_pass;
 pub mod perfdata;
 pub mod probe;
 pub mod probes;
 pub mod range;
+pub mod sheet;
 pub mod spec;
 pub mod state;
 pub mod value;

@@ -1,21 +1,19 @@
 //! What the daemons share: finding them, talking to them, naming what they say.
 
-mod asked;
 pub mod http;
 mod link;
 mod place;
 mod ratio;
-mod sheet;
 mod stats;
 #[cfg(test)]
 pub mod testing;
 
-pub use asked::{Asked, Daemon, probe};
 pub use link::Link;
 pub use place::{Address, Place, Secret, shown_value};
 pub use ratio::Ratio;
+pub use rookery_plugins::one_pass::{OnePass as Daemon, probe};
 pub use rookery_plugins::probes::support::{number, settings, unique};
-pub use sheet::{Service, Sheet};
+pub use rookery_plugins::sheet::{Service, Sheet};
 pub use stats::Stats;
 
 /// The longest reply that is read: more is an error. 4 MiB.

@@ -1,19 +1,25 @@
 //! The built-in probes: one file each, one line each.
 
+mod clock;
+mod conntrack;
 mod cpu;
 mod df;
 mod diskstats;
+mod drbd;
 mod entropy;
 mod interfaces;
 mod kernel;
 mod load;
 mod memory;
 mod netstat;
+mod nfs;
 mod numa;
 mod numa_maps;
 mod open_files;
 mod processes;
 mod psi;
+mod raid;
+mod sensors;
 mod sockets;
 pub mod support;
 mod swap;
@@ -45,4 +51,10 @@ pub const PROBES: &[ProbeEntry] = &[
     processes::ENTRY,
     open_files::ENTRY,
     entropy::ENTRY,
+    raid::ENTRY,
+    drbd::ENTRY,
+    nfs::ENTRY,
+    conntrack::ENTRY,
+    sensors::ENTRY,
+    clock::ENTRY,
 ];

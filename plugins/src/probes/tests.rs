@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The recorded machines.
-const FIXTURES: [&str; 3] = ["vm", "numa-2node/idle", "numa-2node/spilled"];
+const FIXTURES: [&str; 4] = ["vm", "numa-2node/idle", "numa-2node/spilled", "health"];
 
 /// What a probe needs to find something in the recordings.
 fn config(name: &str) -> &'static str {

@@ -1,16 +1,19 @@
-//! A daemon as a [`Probe`].
+//! Probes that say in one pass what they have and how much of it.
+//!
+//! Most probes are easier said so than by [`Probe`]'s two calls: the same code
+//! describes and reads, so that the two cannot differ.
 
-use super::Sheet;
-use rookery_plugins::{Cells, Host, Probe, ProbeError, Read, ServiceSpec};
+use crate::sheet::Sheet;
+use crate::{Cells, Host, Probe, ProbeError, Read, ServiceSpec};
 use std::time::{Duration, Instant};
 
 /// Values of another shape than before, or that came with a description, are
-/// the reading that follows if it follows within this: a daemon is not asked
+/// the reading that follows if it follows within this: nothing is asked
 /// twice at once, and shares of an interval are not lost.
 const FRESH: Duration = Duration::from_millis(250);
 
 /// Something that is asked for its figures.
-pub trait Daemon: Send {
+pub trait OnePass: Send {
     /// Asks it, and writes down all that it says. On an error what was written
     /// does not count.
     fn ask(&mut self, host: &Host, sheet: &mut Sheet<'_>) -> Result<(), ProbeError>;
@@ -21,9 +24,9 @@ pub trait Daemon: Send {
     }
 }
 
-/// A daemon, and what it said last.
+/// Something asked, and what it said last.
 pub struct Asked<D> {
-    daemon: D,
+    source: D,
     shape: Option<u64>,
     fresh: Option<Fresh>,
 }
@@ -35,19 +38,19 @@ struct Fresh {
     cells: Cells,
 }
 
-/// The probe that asks this daemon.
-pub fn probe(daemon: impl Daemon + 'static) -> Box<dyn Probe> {
-    Box::new(Asked { daemon, shape: None, fresh: None })
+/// The probe that asks it.
+pub fn probe(source: impl OnePass + 'static) -> Box<dyn Probe> {
+    Box::new(Asked { source, shape: None, fresh: None })
 }
 
-impl<D: Daemon> Probe for Asked<D> {
+impl<D: OnePass> Probe for Asked<D> {
     fn discover(&mut self, host: &Host) -> Result<Vec<ServiceSpec>, ProbeError> {
         self.shape = None;
         let before = self.fresh.take();
         let mut cells = Cells::new();
         let mut sheet = Sheet::new(&mut cells, true);
         let at = Instant::now();
-        self.daemon.ask(host, &mut sheet)?;
+        self.source.ask(host, &mut sheet)?;
         let shape = sheet.shape();
         let specs = sheet.into_specs();
         self.shape = Some(shape);
@@ -65,7 +68,7 @@ impl<D: Daemon> Probe for Asked<D> {
         }
         let (at, start) = (Instant::now(), out.len());
         let mut sheet = Sheet::new(out, false);
-        self.daemon.ask(host, &mut sheet)?;
+        self.source.ask(host, &mut sheet)?;
         let shape = sheet.shape();
         if Some(shape) == self.shape {
             return Ok(Read::Done);
@@ -77,7 +80,7 @@ impl<D: Daemon> Probe for Asked<D> {
     }
 
     fn step_min(&self) -> Option<Duration> {
-        self.daemon.step_min()
+        self.source.step_min()
     }
 }
 
@@ -94,12 +97,12 @@ fn copy(from: &Cells, start: usize, to: &mut Cells) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rookery_plugins::{FieldSpec, Value};
+    use crate::{FieldSpec, Value};
 
     /// Counts how often it is asked; from the third time on it has two fields.
     struct Growing(u64);
 
-    impl Daemon for Growing {
+    impl OnePass for Growing {
         fn ask(&mut self, _: &Host, sheet: &mut Sheet<'_>) -> Result<(), ProbeError> {
             self.0 += 1;
             let mut service = sheet.service("s", |n| ServiceSpec::new(n, "S", "test"));

@@ -1,15 +1,15 @@
 //! The sheet that a reading fills: values always, their descriptions only when
 //! they are wanted.
 //!
-//! A daemon says what it has in one pass: service, field, number, field,
+//! A source says what it has in one pass: service, field, number, field,
 //! number. When it is only read, nothing is described and nothing allocated;
 //! the names are hashed on the way, so that a reading of another shape (a
 //! backend came, a queue went) is noticed.
 
-use rookery_plugins::{Cells, FieldSpec, ServiceSpec, Value};
+use crate::{Cells, FieldSpec, ServiceSpec, Value};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// What a daemon says at one reading.
+/// What a source says at one reading.
 #[derive(Debug)]
 pub struct Sheet<'a> {
     cells: &'a mut Cells,
@@ -63,7 +63,7 @@ pub struct Service<'s, 'a> {
 }
 
 impl Service<'_, '_> {
-    /// A field and its value; `None`: the daemon did not give it, unknown.
+    /// A field and its value; `None`: the source did not give it, unknown.
     pub fn field<V: Into<Value>>(
         &mut self,
         name: &str,
