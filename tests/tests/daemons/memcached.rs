@@ -1,7 +1,7 @@
 //! memcached: hits, misses, sets and evictions of a known load.
 
 use crate::lab::Lab;
-use crate::support::{free_port, wait_for};
+use crate::support::{free_port, get, wait_for};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::process::Command;
@@ -109,4 +109,17 @@ fn a_known_load_is_counted() {
         .collect();
     assert_eq!(titles, ["memcached requests (second)"]);
     assert!(lab.newest("rookery_success", "probe_memcached_cache3") == 1.0);
+
+    // The fleet's report: three rows, two of them the same daemon.
+    let csv = get(&format!("{}/report/memcached.csv", lab.site.url())).text();
+    let rows: Vec<&str> = csv.lines().skip(1).collect();
+    assert_eq!(rows.len(), 3, "{csv}");
+    assert!(rows.iter().any(|r| r.starts_with("\"host\",\"second\",\"memcached 1.")), "{csv}");
+    assert!(rows.iter().all(|r| r.ends_with(",8388608")), "{csv}");
+    let page = get(&format!("{}/report/memcached", lab.site.url())).text();
+    assert!(page.contains("3 instances") && page.contains("all together"), "{page}");
+    assert!(page.contains(">24.0 Mi<") || page.contains(">24.0 M<"), "{page}");
+    let category = get(&format!("{}/category/memcached", lab.site.url())).text();
+    assert!(category.contains("/report/memcached"), "{category}");
+    assert_eq!(get(&format!("{}/report/nothing", lab.site.url())).status, 404);
 }

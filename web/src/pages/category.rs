@@ -48,6 +48,9 @@ fn one_category(view: &View, category: &str) -> Result<Html, WebError> {
         &[("Fleet", "/".to_owned())],
         html! {
             h1 { (category) " on all nodes" }
+            @if let Some(path) = super::report::of_category(category) {
+                p { a href=(path) { "All in one table" } }
+            }
             @for (name, nodes) in &services {
                 h2 {
                     (nodes[0].1.spec.title)

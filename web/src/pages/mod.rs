@@ -12,6 +12,7 @@ mod hush;
 mod layout;
 mod node;
 mod problems;
+mod report;
 mod search;
 mod service;
 mod visitor;
@@ -37,6 +38,7 @@ pub fn routes() -> Router<App> {
         .route("/category/{category}", get(category::category))
         .route("/problems", get(problems::problems))
         .route("/compare", get(compare::compare))
+        .route("/report/{name}", get(report::report))
         .route("/events", get(events::events).post(events::add))
         .route("/search", get(search::results))
         .route("/zone", get(visitor::choose))
