@@ -17,6 +17,7 @@ pub mod instance;
 pub mod support;
 
 mod memcached;
+mod mysql;
 
 #[cfg(test)]
 mod tests;
@@ -28,4 +29,5 @@ use rookery_plugins::ProbeEntry;
 #[rustfmt::skip]
 pub const DAEMONS: &[ProbeEntry] = &[
     memcached::ENTRY,
+    mysql::ENTRY,
 ];

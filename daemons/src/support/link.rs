@@ -48,13 +48,21 @@ impl Link {
     /// nothing unasked; else a new one. Whoever is content with the reading puts
     /// it back into `kept`.
     pub fn again(kept: &mut Option<Link>, place: &Place) -> Result<Link, ProbeError> {
-        if let Some(mut link) = kept.take()
-            && link.is_idle()
-        {
-            link.deadline = Instant::now() + place.timeout;
-            return Ok(link);
+        match Link::still(kept, place) {
+            Some(link) => Ok(link),
+            None => Link::open(place),
         }
-        Link::open(place)
+    }
+
+    /// The connection of the last reading, as [`Link::again`] would take it up;
+    /// for a daemon that wants to be greeted on a new one.
+    pub fn still(kept: &mut Option<Link>, place: &Place) -> Option<Link> {
+        let mut link = kept.take()?;
+        if !link.is_idle() {
+            return None;
+        }
+        link.deadline = Instant::now() + place.timeout;
+        Some(link)
     }
 
     /// Whether there is nothing to read, not even an end.
