@@ -225,7 +225,7 @@ impl Known {
         let what: Vec<_> = lacking().map(|(what, _)| what.label()).collect();
         let user = &self.user;
         format!(
-            " Left out are {}: the server says {:?}; remedy: GRANT {} ON *.* TO {user:?}@...;",
+            " Left out are {}: the server says {:?}; remedy: GRANT {} ON *.* TO '{user}'@...;",
             what.join(" and "),
             refusal.text,
             account::rights(&self.version)
