@@ -7,6 +7,8 @@
 mod lab;
 #[path = "daemons/memcached.rs"]
 mod memcached;
+#[path = "daemons/mysql.rs"]
+mod mysql;
 #[path = "it/support.rs"]
 #[allow(dead_code)]
 mod support;
