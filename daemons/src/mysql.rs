@@ -125,6 +125,16 @@ impl Daemon for Mysql {
     }
 }
 
+impl Drop for Mysql {
+    fn drop(&mut self) {
+        // One that only hangs up is counted among Aborted_clients, and logged.
+        const COM_QUIT: u8 = 1;
+        if let Some(mut link) = Link::still(&mut self.link, &self.place) {
+            let _ = link.send(&wire::packed(0, &[COM_QUIT]));
+        }
+    }
+}
+
 impl Mysql {
     fn connect(&self) -> Result<(Link, Known), ProbeError> {
         let mut link = Link::open(&self.place)?;
@@ -158,10 +168,13 @@ impl Past {
         if !["Com_select", "Questions", "Uptime"].iter().all(|name| status.contains_key(name)) {
             return Err(link.failed("its status has no Com_select: is it a MySQL or MariaDB?"));
         }
+        // A text that is not understood, or none where InnoDB is off, is no reason
+        // to lose all else.
         let text = known.extra(link, Extra::Innodb, "SHOW ENGINE INNODB STATUS", |table| {
-            let row = table.rows().next()?;
-            innodb_status::parse((*row.last()?)?)
+            let text = table.rows().next().and_then(|row| *row.last()?);
+            Some(text.and_then(innodb_status::parse))
         })?;
+        let text = text.flatten();
         let statement = replication::statement(&known.version);
         let replicas = known.extra(link, Extra::Replication, statement, replication::parse)?;
         let binlog = known.binlog(link)?;

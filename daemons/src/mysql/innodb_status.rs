@@ -169,7 +169,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_panics(text in "(---TRANSACTION|ACTIVE|,| |[0-9]{1,25}|undo log entries|\n|LOG|-)*") {
+        fn nothing_panics(
+            text in "(---TRANSACTION|ACTIVE|,| |[0-9]{1,25}|undo log entries|\n|LOG|-)*"
+        ) {
             let _ = parse(&format!("INNODB MONITOR OUTPUT\n{text}\nEND OF INNODB MONITOR OUTPUT"));
         }
     }

@@ -362,7 +362,10 @@ pub mod tests {
 
     proptest! {
         #[test]
-        fn nothing_panics(mut bytes in prop::collection::vec(any::<u8>(), 0..300), cut in 0..60usize) {
+        fn nothing_panics(
+            mut bytes in prop::collection::vec(any::<u8>(), 0..300),
+            cut in 0..60usize,
+        ) {
             let _ = (reply(&bytes), one_result(&bytes), one_packet(&bytes, 0));
             let mut whole = encoded(&["a", "b"], &[vec![Some("1"), None], vec![None, Some("x")]]);
             whole.truncate(whole.len().saturating_sub(cut));

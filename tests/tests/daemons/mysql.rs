@@ -84,14 +84,18 @@ fn a_known_load_is_counted() {
          grant process, replication client, slave monitor on *.* to rookery@localhost;",
     );
     let port = server.port;
+    let options = lab.site.path("my.cnf");
+    let text =
+        format!("[client]\nhost = 127.0.0.1\nport = {port}\nuser = rookery\npassword = sesame\n");
+    std::fs::write(&options, text).expect("writes");
     lab.watch(&format!(
         "[probe.mysql]\naddress = {:?}\n\
-         [[probe.mysql.server]]\nname = \"tcp\"\naddress = \"127.0.0.1:{port}\"\n\
-         user = \"rookery\"\npassword = \"sesame\"\n\
+         [[probe.mysql.server]]\nname = \"tcp\"\ndefaults_file = {:?}\n\
          [[probe.mysql.server]]\nname = \"bare\"\naddress = \"127.0.0.1:{port}\"\nuser = \"bare\"\n\
          [[probe.mysql.server]]\nname = \"wrong\"\naddress = \"127.0.0.1:{port}\"\n\
          user = \"rookery\"\npassword = \"simsim\"\n",
-        server.socket()
+        server.socket(),
+        options
     ));
     let grows = [
         (("mysql_queries", "select"), 50.0),
