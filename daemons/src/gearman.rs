@@ -41,16 +41,10 @@ struct Gearman {
 
 impl Daemon for Gearman {
     fn ask(&mut self, _: &Host, sheet: &mut Sheet<'_>) -> Result<(), ProbeError> {
-        let mut link = Link::again(&mut self.link, &self.place)?;
-        if link.is_new() {
-            // `OK 1.1.20`; old ones say the number alone.
-            let version = link.ask(b"version\n", b"\n", &["ERR"])?;
-            let version = version.trim().trim_start_matches("OK ");
-            if !version.starts_with(|c: char| c.is_ascii_digit()) || version.len() > 40 {
-                return Err(link.failed("it does not tell a version: is it a gearmand?"));
-            }
-            self.version = version.to_owned();
-        }
+        let mut link = match Link::still(&mut self.link, &self.place) {
+            Some(link) => link,
+            None => self.greet(Link::open(&self.place)?)?,
+        };
         link.send(b"status\n")?;
         let reply = link.read_until(end)?;
         let text = String::from_utf8_lossy(&reply);
@@ -59,6 +53,20 @@ impl Daemon for Gearman {
         write(&functions, &self.version, sheet);
         self.link = Some(link);
         Ok(())
+    }
+}
+
+impl Gearman {
+    /// Asks a new connection for its version: `OK 1.1.20`; old ones say the
+    /// number alone.
+    fn greet(&mut self, mut link: Link) -> Result<Link, ProbeError> {
+        let version = link.ask(b"version\n", b"\n", &["ERR"])?;
+        let version = version.trim().trim_start_matches("OK ");
+        if !version.starts_with(|c: char| c.is_ascii_digit()) || version.len() > 40 {
+            return Err(link.failed("it does not tell a version: is it a gearmand?"));
+        }
+        self.version = version.to_owned();
+        Ok(link)
     }
 }
 

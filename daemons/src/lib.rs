@@ -20,6 +20,7 @@ mod access_log;
 mod beanstalkd;
 mod gearman;
 mod memcached;
+mod mysql;
 mod postgres;
 mod redis;
 
@@ -36,6 +37,7 @@ pub const DAEMONS: &[ProbeEntry] = &[
     beanstalkd::ENTRY,
     gearman::ENTRY,
     memcached::ENTRY,
+    mysql::ENTRY,
     postgres::ENTRY,
     redis::ENTRY,
 ];

@@ -53,10 +53,10 @@ struct Redis {
 
 impl Daemon for Redis {
     fn ask(&mut self, _: &Host, sheet: &mut Sheet<'_>) -> Result<(), ProbeError> {
-        let mut link = Link::again(&mut self.link, &self.place)?;
-        if link.is_new() {
-            self.login.enter(&mut link)?;
-        }
+        let mut link = match Link::still(&mut self.link, &self.place) {
+            Some(link) => link,
+            None => self.login.enter(Link::open(&self.place)?)?,
+        };
         let text = info(&mut link)?;
         let stats = parse(&text);
         if stats.text("redis_version").is_none() {
@@ -74,16 +74,16 @@ impl Daemon for Redis {
 }
 
 impl Login {
-    fn enter(&self, link: &mut Link) -> Result<(), ProbeError> {
-        let Some(password) = self.secret.read()? else { return Ok(()) };
+    fn enter(&self, mut link: Link) -> Result<Link, ProbeError> {
+        let Some(password) = self.secret.read()? else { return Ok(link) };
         let mut words = vec!["AUTH"];
         words.extend(self.user.as_deref());
         words.push(&password);
         link.send(command(&words).as_bytes())?;
         let reply = link.read_until(line_end)?;
         match reply.starts_with(b"+OK") {
-            true => Ok(()),
-            false => Err(refused(link, &String::from_utf8_lossy(&reply))),
+            true => Ok(link),
+            false => Err(refused(&link, &String::from_utf8_lossy(&reply))),
         }
     }
 }

@@ -11,6 +11,8 @@ mod checks;
 mod lab;
 #[path = "daemons/memcached.rs"]
 mod memcached;
+#[path = "daemons/mysql.rs"]
+mod mysql;
 #[path = "daemons/postgres.rs"]
 mod postgres;
 #[path = "daemons/queues.rs"]

@@ -25,7 +25,6 @@ pub struct Link {
     daemon: &'static str,
     deadline: Instant,
     buf: Vec<u8>,
-    is_new: bool,
 }
 
 impl Link {
@@ -37,14 +36,7 @@ impl Link {
             match connect(address, deadline) {
                 Ok(stream) => {
                     let (address, daemon) = (address.clone(), place.daemon);
-                    return Ok(Link {
-                        stream,
-                        address,
-                        daemon,
-                        deadline,
-                        buf: Vec::new(),
-                        is_new: true,
-                    });
+                    return Ok(Link { stream, address, daemon, deadline, buf: Vec::new() });
                 }
                 Err(e) => why = why.or(Some(place.unreachable(address, &e))),
             }
@@ -56,14 +48,21 @@ impl Link {
     /// nothing unasked; else a new one. Whoever is content with the reading puts
     /// it back into `kept`.
     pub fn again(kept: &mut Option<Link>, place: &Place) -> Result<Link, ProbeError> {
-        if let Some(mut link) = kept.take()
-            && link.is_idle()
-        {
-            link.deadline = Instant::now() + place.timeout;
-            link.is_new = false;
-            return Ok(link);
+        match Link::still(kept, place) {
+            Some(link) => Ok(link),
+            None => Link::open(place),
         }
-        Link::open(place)
+    }
+
+    /// The connection of the last reading, as [`Link::again`] would take it up;
+    /// for a daemon that wants to be greeted on a new one.
+    pub fn still(kept: &mut Option<Link>, place: &Place) -> Option<Link> {
+        let mut link = kept.take()?;
+        if !link.is_idle() {
+            return None;
+        }
+        link.deadline = Instant::now() + place.timeout;
+        Some(link)
     }
 
     /// Whether there is nothing to read, not even an end.
@@ -81,11 +80,6 @@ impl Link {
             }
         };
         self.buf.is_empty() && read.is_err_and(waits) && blocking.is_ok()
-    }
-
-    /// Whether this reading has made the connection: the daemon does not know us.
-    pub fn is_new(&self) -> bool {
-        self.is_new
     }
 
     /// An error that names the daemon and its address.

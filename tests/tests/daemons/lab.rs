@@ -70,6 +70,20 @@ impl Lab {
         self.site.services(node).iter().any(|s| s["service"] == service)
     }
 
+    /// What a service of the agent's own node says about itself.
+    pub fn info(&self, service: &str) -> String {
+        wait_for(&format!("{service} to be known"), LIMIT, || {
+            let services = self.site.services("host");
+            let found = services.iter().find(|s| s["service"] == service)?;
+            Some(found["info"].as_str().unwrap_or_default().to_owned())
+        })
+    }
+
+    /// Waits for an agent to say this; the whole line.
+    pub fn told(&mut self, text: &str) -> String {
+        self.agents.last_mut().expect("an agent").line(text, LIMIT)
+    }
+
     /// A field's stored values by time; unknown ones are left out.
     pub fn values(&self, service: &str, field: &str) -> BTreeMap<i64, f64> {
         self.values_of("host", service, field)
