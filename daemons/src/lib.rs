@@ -16,6 +16,7 @@
 pub mod instance;
 pub mod support;
 
+mod haproxy;
 mod memcached;
 
 #[cfg(test)]
@@ -27,5 +28,6 @@ use rookery_plugins::ProbeEntry;
 /// a line here.
 #[rustfmt::skip]
 pub const DAEMONS: &[ProbeEntry] = &[
+    haproxy::ENTRY,
     memcached::ENTRY,
 ];

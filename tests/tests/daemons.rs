@@ -3,10 +3,14 @@
 //!
 //! Needs `cargo build --workspace` before, and what `tests/run` installs.
 
+#[path = "daemons/haproxy.rs"]
+mod haproxy;
 #[path = "daemons/lab.rs"]
 mod lab;
 #[path = "daemons/memcached.rs"]
 mod memcached;
+#[path = "daemons/origin.rs"]
+mod origin;
 #[path = "it/support.rs"]
 #[allow(dead_code)]
 mod support;
