@@ -16,8 +16,10 @@
 pub mod instance;
 pub mod support;
 
+mod apache;
 mod haproxy;
 mod memcached;
+mod nginx;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +30,8 @@ use rookery_plugins::ProbeEntry;
 /// a line here.
 #[rustfmt::skip]
 pub const DAEMONS: &[ProbeEntry] = &[
+    apache::ENTRY,
     haproxy::ENTRY,
     memcached::ENTRY,
+    nginx::ENTRY,
 ];

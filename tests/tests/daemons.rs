@@ -3,12 +3,16 @@
 //!
 //! Needs `cargo build --workspace` before, and what `tests/run` installs.
 
+#[path = "daemons/apache.rs"]
+mod apache;
 #[path = "daemons/haproxy.rs"]
 mod haproxy;
 #[path = "daemons/lab.rs"]
 mod lab;
 #[path = "daemons/memcached.rs"]
 mod memcached;
+#[path = "daemons/nginx.rs"]
+mod nginx;
 #[path = "daemons/origin.rs"]
 mod origin;
 #[path = "it/support.rs"]

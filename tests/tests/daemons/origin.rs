@@ -172,3 +172,19 @@ pub fn done(clients: Vec<std::thread::JoinHandle<()>>) {
         client.join().expect("an answer");
     }
 }
+
+/// GET, after which the connection stays open.
+pub fn get_and_stay(port: u16, target: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("connects");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+    let question = format!("GET {target} HTTP/1.1\r\nHost: origin.example\r\n\r\n");
+    stream.write_all(question.as_bytes()).expect("writes");
+    let mut from = BufReader::new(stream.try_clone().expect("clones"));
+    let mut line = String::new();
+    while line != "\r\n" {
+        line.clear();
+        assert_ne!(from.read_line(&mut line).expect("a head"), 0, "it hung up");
+    }
+    from.read_exact(&mut [0; BODY_BYTES]).expect("a body");
+    stream
+}
