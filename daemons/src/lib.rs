@@ -20,6 +20,7 @@ mod apache;
 mod haproxy;
 mod memcached;
 mod nginx;
+mod varnish;
 
 #[cfg(test)]
 mod tests;
@@ -34,4 +35,5 @@ pub const DAEMONS: &[ProbeEntry] = &[
     haproxy::ENTRY,
     memcached::ENTRY,
     nginx::ENTRY,
+    varnish::ENTRY,
 ];

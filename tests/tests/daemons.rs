@@ -18,3 +18,5 @@ mod origin;
 #[path = "it/support.rs"]
 #[allow(dead_code)]
 mod support;
+#[path = "daemons/varnish.rs"]
+mod varnish;

@@ -5,6 +5,7 @@ pub mod http;
 mod link;
 mod place;
 mod ratio;
+pub mod run;
 mod sheet;
 #[cfg(test)]
 pub mod testing;

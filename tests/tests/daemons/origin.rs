@@ -26,7 +26,7 @@ struct Shared {
 }
 
 /// The server. Paths under `/c/` may be cached, those under `/hold` wait until
-/// they are released, `/404` is not found; all else must not be cached.
+/// they are released; all but the first must not be cached.
 pub struct Origin {
     pub port: u16,
     shared: Arc<Shared>,
@@ -88,13 +88,12 @@ impl Shared {
         let mut from = BufReader::new(stream);
         while let Some((path, keep)) = request(&mut from) {
             self.wait(path.contains("/hold"));
-            let status = if path.ends_with("/404") { "404 Not Found" } else { "200 OK" };
             let cache = if path.contains("/c/") { "max-age=600" } else { "no-store" };
             let date = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
             let body = "x".repeat(BODY_BYTES);
             // Squid keeps nothing that has no date.
             let reply = format!(
-                "HTTP/1.1 {status}\r\nDate: {date}\r\nContent-Length: {BODY_BYTES}\r\n\
+                "HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Length: {BODY_BYTES}\r\n\
                  Cache-Control: {cache}\r\nContent-Type: text/plain\r\n\r\n{body}"
             );
             if to.write_all(reply.as_bytes()).is_err() || !keep {
