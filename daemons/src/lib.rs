@@ -20,6 +20,7 @@ mod apache;
 mod haproxy;
 mod memcached;
 mod nginx;
+mod perlbal;
 mod varnish;
 
 #[cfg(test)]
@@ -35,5 +36,6 @@ pub const DAEMONS: &[ProbeEntry] = &[
     haproxy::ENTRY,
     memcached::ENTRY,
     nginx::ENTRY,
+    perlbal::ENTRY,
     varnish::ENTRY,
 ];

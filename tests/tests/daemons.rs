@@ -15,6 +15,8 @@ mod memcached;
 mod nginx;
 #[path = "daemons/origin.rs"]
 mod origin;
+#[path = "daemons/perlbal.rs"]
+mod perlbal;
 #[path = "it/support.rs"]
 #[allow(dead_code)]
 mod support;
