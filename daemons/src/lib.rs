@@ -21,6 +21,7 @@ mod haproxy;
 mod memcached;
 mod nginx;
 mod perlbal;
+mod squid;
 mod varnish;
 
 #[cfg(test)]
@@ -37,5 +38,6 @@ pub const DAEMONS: &[ProbeEntry] = &[
     memcached::ENTRY,
     nginx::ENTRY,
     perlbal::ENTRY,
+    squid::ENTRY,
     varnish::ENTRY,
 ];

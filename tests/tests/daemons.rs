@@ -17,6 +17,8 @@ mod nginx;
 mod origin;
 #[path = "daemons/perlbal.rs"]
 mod perlbal;
+#[path = "daemons/squid.rs"]
+mod squid;
 #[path = "it/support.rs"]
 #[allow(dead_code)]
 mod support;
