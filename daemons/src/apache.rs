@@ -325,7 +325,7 @@ mod tests {
             ("200 OK", &good[..good.len() - 20], "or not all of it"),
             ("200 OK", &good[..300], "or not all of it"),
         ] {
-            let error = answered(head, body.to_owned()).err().expect(want).to_string();
+            let error = answered(head, body.to_owned()).map(|_| ()).expect_err(want).to_string();
             assert!(error.starts_with("apache at 127.0.0.1:") && error.contains(want), "{error}");
         }
     }
