@@ -8,8 +8,22 @@ use std::process::Command;
 /// Requests of the agent at each reading.
 const OWN: f64 = 3.0;
 
+/// Squid's files in shared memory, which it leaves behind when it is killed.
+/// They are called by its service's name alone: with one of its own it takes
+/// away those of no other Squid on this machine.
+struct Shared(String);
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        for part in ["metadata", "queues", "readers"] {
+            // It may not have come so far.
+            let _ = std::fs::remove_file(format!("/dev/shm/{}-cf__{part}.shm", self.0));
+        }
+    }
+}
+
 /// Starts it; its port.
-fn start(lab: &mut Lab) -> u16 {
+fn start(lab: &mut Lab) -> (u16, Shared) {
     let port = free_port();
     let dir = lab.site.path("squid").display().to_string();
     std::fs::create_dir(&dir).expect("a folder");
@@ -23,8 +37,9 @@ fn start(lab: &mut Lab) -> u16 {
     );
     let config = format!("{dir}/conf");
     std::fs::write(&config, text).expect("writes");
-    lab.daemon(Command::new("squid").args(["-N", "-f", &config]), port);
-    port
+    let shared = Shared(format!("rookery{port}"));
+    lab.daemon(Command::new("squid").args(["-N", "-n", &shared.0, "-f", &config]), port);
+    (port, shared)
 }
 
 /// A counter of requests must grow by exactly this beside the agent's own.
@@ -41,7 +56,7 @@ fn grows(lab: &Lab, field: &str, before: (i64, f64), by: f64) {
 fn a_known_load_is_counted() {
     let mut lab = Lab::new();
     let origin = Origin::new();
-    let port = start(&mut lab);
+    let (port, _shared) = start(&mut lab);
     lab.watch(&format!("[probe.squid]\naddress = \"127.0.0.1:{port}\"\n"));
     let requests = lab.now("squid_requests", "requests");
     let hits = lab.newest("squid_requests", "hits");
