@@ -17,12 +17,18 @@ pub mod instance;
 pub mod support;
 
 mod access_log;
+mod apache;
 mod beanstalkd;
 mod gearman;
+mod haproxy;
 mod memcached;
 mod mysql;
+mod nginx;
+mod perlbal;
 mod postgres;
 mod redis;
+mod squid;
+mod varnish;
 
 #[cfg(test)]
 mod tests;
@@ -34,10 +40,16 @@ use rookery_plugins::ProbeEntry;
 #[rustfmt::skip]
 pub const DAEMONS: &[ProbeEntry] = &[
     access_log::ENTRY,
+    apache::ENTRY,
     beanstalkd::ENTRY,
     gearman::ENTRY,
+    haproxy::ENTRY,
     memcached::ENTRY,
     mysql::ENTRY,
+    nginx::ENTRY,
+    perlbal::ENTRY,
     postgres::ENTRY,
     redis::ENTRY,
+    squid::ENTRY,
+    varnish::ENTRY,
 ];

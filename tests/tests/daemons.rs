@@ -5,20 +5,34 @@
 
 #[path = "daemons/access_log.rs"]
 mod access_log;
+#[path = "daemons/apache.rs"]
+mod apache;
 #[path = "daemons/checks.rs"]
 mod checks;
+#[path = "daemons/haproxy.rs"]
+mod haproxy;
 #[path = "daemons/lab.rs"]
 mod lab;
 #[path = "daemons/memcached.rs"]
 mod memcached;
 #[path = "daemons/mysql.rs"]
 mod mysql;
+#[path = "daemons/nginx.rs"]
+mod nginx;
+#[path = "daemons/origin.rs"]
+mod origin;
+#[path = "daemons/perlbal.rs"]
+mod perlbal;
 #[path = "daemons/postgres.rs"]
 mod postgres;
 #[path = "daemons/queues.rs"]
 mod queues;
 #[path = "daemons/redis.rs"]
 mod redis;
+#[path = "daemons/squid.rs"]
+mod squid;
 #[path = "it/support.rs"]
 #[allow(dead_code)]
 mod support;
+#[path = "daemons/varnish.rs"]
+mod varnish;

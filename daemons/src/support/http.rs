@@ -14,6 +14,8 @@ pub struct Page {
     pub place: Place,
     /// Paths (`/server-status?auto`), as many as addresses.
     paths: Vec<String>,
+    /// Which of them was the right one last.
+    found: usize,
 }
 
 impl Page {
@@ -33,7 +35,47 @@ impl Page {
         }
         let timeout = super::place::timeout(table)?;
         let place = Place { daemon, addresses, given: url.is_some(), timeout };
-        Ok(Page { place, paths })
+        Ok(Page { place, paths, found: 0 })
+    }
+
+    /// What `read` makes of the page, and where it was. Tries the usual places
+    /// one after the other, the one of last time first: another program's page
+    /// at a usual place, of which `read` makes nothing, is passed over. `remedy`
+    /// is what somebody must do who is answered but has no such page.
+    pub fn find<T>(
+        &mut self,
+        remedy: &str,
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Result<(T, Address), ProbeError> {
+        // Someone who answers tells more than that nobody does.
+        let (mut answered, mut silent) = (None, None);
+        let others = (0..self.paths.len()).filter(|i| *i != self.found);
+        for i in std::iter::once(self.found).chain(others).collect::<Vec<_>>() {
+            let address = self.place.addresses[i].clone();
+            let place = Place { addresses: vec![address.clone()], ..self.place.clone() };
+            let path = &self.paths[i];
+            let why = match fetch(&place, path) {
+                Err(e) => {
+                    silent = silent.or(Some(e));
+                    continue;
+                }
+                Ok((200, body)) => match read(&body) {
+                    Some(found) => {
+                        self.found = i;
+                        return Ok((found, address));
+                    }
+                    None => format!("{path} is not its status page, or not all of it"),
+                },
+                Ok((status, _)) => format!("{path} is answered with HTTP {status}"),
+            };
+            let text = format!("{} at {address}: {why}; {remedy}", place.daemon);
+            answered = answered.or(Some(match place.given {
+                true => ProbeError::Failed(text),
+                false => ProbeError::NotHere(text),
+            }));
+        }
+        let none = || ProbeError::NotHere(format!("{}: no URL", self.place.daemon));
+        Err(answered.or(silent).unwrap_or_else(none))
     }
 
     /// The body of the page. Tries the usual places one after the other; a
@@ -69,6 +111,21 @@ fn split(url: &str) -> Result<(Address, String), String> {
 
 /// GET; the body of a reply of status 200.
 pub fn get(place: &Place, path: &str) -> Result<String, ProbeError> {
+    let (status, body) = fetch(place, path)?;
+    if status == 200 {
+        return Ok(body);
+    }
+    let at = place.addresses.first().map(|a| format!(" at {a}")).unwrap_or_default();
+    let text =
+        format!("{}{at}: {path} is answered with HTTP {status}; 200 is needed", place.daemon);
+    Err(match place.given {
+        true => ProbeError::Failed(text),
+        false => ProbeError::NotHere(text),
+    })
+}
+
+/// GET; the status, and the whole body.
+fn fetch(place: &Place, path: &str) -> Result<(u16, String), ProbeError> {
     let mut link = Link::open(place)?;
     let host = match &link.address {
         Address::Tcp(text) => text.clone(),
@@ -83,18 +140,16 @@ pub fn get(place: &Place, path: &str) -> Result<String, ProbeError> {
         .as_bytes(),
     )?;
     let reply = link.read_all()?;
-    let said = |why: String| match place.given {
-        true => link.failed(why),
-        false => ProbeError::NotHere(format!("{} at {}: {why}", place.daemon, link.address)),
+    let Some((status, length, body)) = parse(&reply) else {
+        return Err(match place.given {
+            true => link.failed("no HTTP"),
+            false => ProbeError::NotHere(format!("{} at {}: no HTTP", place.daemon, link.address)),
+        });
     };
-    let (status, length, body) = parse(&reply).ok_or_else(|| said("no HTTP".to_owned()))?;
-    if status != 200 {
-        return Err(said(format!("{path} is answered with HTTP {status}; 200 is needed")));
-    }
-    if length.is_some_and(|n| n > body.len()) {
+    if status == 200 && length.is_some_and(|n| n > body.len()) {
         return Err(link.failed(format!("{path}: the reply is cut short")));
     }
-    Ok(String::from_utf8_lossy(body).into_owned())
+    Ok((status, String::from_utf8_lossy(body).into_owned()))
 }
 
 /// Status, Content-Length and body.
@@ -152,6 +207,36 @@ mod tests {
         for url in ["https://x/", "x", "http://", "http://x/a b", "http://x/\r\nEvil: 1"] {
             assert!(split(url).is_err(), "{url}");
         }
+    }
+
+    #[test]
+    fn the_usual_place_that_has_the_page_is_found_and_kept() {
+        let answers = |reply: &'static [u8]| {
+            serve(move |mut s| {
+                let _ = s.read(&mut [0; 512]);
+                let _ = s.write_all(reply);
+            })
+        };
+        let none = answers(b"HTTP/1.1 404 Not Found\r\n\r\n");
+        let other = answers(b"HTTP/1.1 200 OK\r\n\r\nwelcome");
+        let right = answers(b"HTTP/1.1 200 OK\r\n\r\nstatus 5");
+        let urls = [none, other, right].map(|at| format!("http://{at}/x"));
+        let read = |body: &str| body.strip_prefix("status ")?.parse::<u64>().ok();
+        let page = |urls: &[&str]| Page::new("test", &ProbeConfig::new(), None, urls);
+        let mut all = page(&["http://127.0.0.1:1/", &urls[0], &urls[1], &urls[2]]).expect("URLs");
+        for _ in 0..2 {
+            let (number, address) = all.find("do this", read).expect("there");
+            assert_eq!((number, all.found), (5, 3));
+            assert!(urls[2].contains(&address.to_string()));
+        }
+        let mut none = page(&["http://127.0.0.1:1/", &urls[0]]).expect("URLs");
+        let error = none.find("do this", read).expect_err("not there");
+        assert!(matches!(error, ProbeError::NotHere(_)));
+        assert!(error.to_string().ends_with("/x is answered with HTTP 404; do this"), "{error}");
+        let mut given = Page::new("test", &ProbeConfig::new(), Some(&urls[1]), &[]).expect("a URL");
+        let error = given.find("do this", read).expect_err("another's");
+        assert!(matches!(error, ProbeError::Failed(_)));
+        assert!(error.to_string().contains("/x is not its status page"), "{error}");
     }
 
     proptest! {

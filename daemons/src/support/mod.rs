@@ -4,6 +4,7 @@ pub mod http;
 mod link;
 mod place;
 mod ratio;
+pub mod run;
 mod stats;
 #[cfg(test)]
 pub mod testing;

@@ -143,6 +143,22 @@ impl Lab {
         assert_eq!(got - before, by, "{service}.{field} grew by");
     }
 
+    /// The time and value of the newest reading.
+    pub fn now(&self, service: &str, field: &str) -> (i64, f64) {
+        wait_for(&format!("{service}.{field}"), LIMIT, || self.values(service, field).pop_last())
+    }
+
+    /// A counter that grows by one at each reading, as reading it is a request
+    /// itself, must grow by exactly this beside it since the reading `before`.
+    pub fn grows_beside_readings(&self, service: &str, field: &str, before: (i64, f64), by: f64) {
+        let got = wait_for(&format!("{service}.{field} to grow by {by}"), LIMIT, || {
+            let later = self.values(service, field).split_off(&(before.0 + 1));
+            let (readings, newest) = (later.len() as f64, *later.last_key_value()?.1);
+            Some(newest - before.1 - readings).filter(|grown| *grown >= by)
+        });
+        assert_eq!(got, by, "{service}.{field} grew by");
+    }
+
     /// The share of each interval that a gauge holds must be that of the
     /// counters beside it, for every interval in which something happened.
     pub fn ratio_is_right(&self, ratio: (&str, &str), part: (&str, &str), rest: (&str, &str)) {

@@ -1,0 +1,126 @@
+//! HAProxy, by `show info` and `show stat` of its stats socket, or by the CSV of
+//! its statistics page (management.txt, 9.1 and 9.3). The socket takes one
+//! command per connection.
+
+mod csv;
+mod graphs;
+
+use crate::support::http::Page;
+use crate::support::{Address, Daemon, Link, Place, Sheet, probe, settings};
+use csv::Table;
+use rookery_plugins::{Host, ProbeEntry, ProbeError};
+use serde::Deserialize;
+use std::io::ErrorKind;
+use std::os::unix::net::UnixStream;
+
+/// The line of the table of daemons.
+pub const ENTRY: ProbeEntry = ProbeEntry {
+    name: "haproxy",
+    about: "queues, sessions, errors, servers, response times (/run/haproxy/admin.sock)",
+    waits: true,
+    new: |table| {
+        let own: Settings = settings(table)?;
+        if let Some(url) = &own.url {
+            if own.address.is_some() {
+                return Err("address and url: write one of them".to_owned());
+            }
+            let page = Page::new("haproxy", table, Some(url.as_str()), &[])?;
+            return Ok(probe(Haproxy { from: From::Page(page) }));
+        }
+        let usual = [
+            "/run/haproxy/admin.sock",
+            "/run/haproxy.sock",
+            "/var/lib/haproxy/stats",
+            "/run/haproxy/haproxy.sock",
+        ];
+        let place = Place::new("haproxy", table, own.address.as_deref(), &usual, 9999)?;
+        Ok(probe(Haproxy { from: From::Socket(place) }))
+    },
+};
+
+const CATEGORY: &str = "haproxy";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    address: Option<String>,
+    url: Option<String>,
+}
+
+struct Haproxy {
+    from: From,
+}
+
+enum From {
+    Socket(Place),
+    Page(Page),
+}
+
+impl Daemon for Haproxy {
+    fn ask(&mut self, _: &Host, sheet: &mut Sheet<'_>) -> Result<(), ProbeError> {
+        let place = match &self.from {
+            From::Socket(place) => place,
+            From::Page(page) => {
+                let text = page.get()?;
+                let at = &page.place.addresses[0];
+                let said = |why| ProbeError::Failed(format!("haproxy at {at}: {why}"));
+                let table = Table::parse(&text).map_err(|why| {
+                    said(format!("{why} The url of the table ends in ;csv (\"/stats;csv\")"))
+                })?;
+                graphs::write(&table, sheet);
+                return Ok(());
+            }
+        };
+        let (link, info) = told(place, "show info\n")?;
+        if !info.starts_with("Name: HAProxy") {
+            return Err(link.failed("it does not say \"Name: HAProxy\": is it its stats socket?"));
+        }
+        let (link, text) = told(place, "show stat\n")?;
+        // The socket ends each reply in an empty line.
+        if !text.ends_with("\n\n") {
+            return Err(link.failed("its table is cut short"));
+        }
+        let table = Table::parse(&text).map_err(|why| link.failed(why))?;
+        graphs::write_process(&info, sheet);
+        graphs::write(&table, sheet);
+        Ok(())
+    }
+}
+
+/// What it answers to a command.
+fn told(place: &Place, command: &str) -> Result<(Link, String), ProbeError> {
+    let mut link = match Link::open(place) {
+        Ok(link) => link,
+        Err(error) => return Err(refusal(place).unwrap_or(error)),
+    };
+    link.send(command.as_bytes())?;
+    let reply = String::from_utf8_lossy(&link.read_all()?).into_owned();
+    if reply.starts_with("Unknown command") || reply.starts_with("Permission denied") {
+        return Err(link.failed(format!(
+            "it refuses {:?}; its configuration needs \"stats socket {} level operator\"",
+            command.trim_end(),
+            link.address
+        )));
+    }
+    Ok((link, reply))
+}
+
+/// A socket that is there and may not be opened: told wherever it is, as it
+/// has to be allowed once.
+fn refusal(place: &Place) -> Option<ProbeError> {
+    place.addresses.iter().find_map(|address| {
+        let Address::Unix(path) = address else { return None };
+        let kind = UnixStream::connect(path).err()?.kind();
+        (kind == ErrorKind::PermissionDenied).then(|| {
+            ProbeError::Failed(format!(
+                "haproxy at {address}: permission denied: add the agent's user to the socket's \
+                 group (usermod -aG haproxy rookery, and restart the agent), and give the group \
+                 the right to it: \"stats socket {address} mode 660 level operator\" in \
+                 haproxy.cfg"
+            ))
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests;

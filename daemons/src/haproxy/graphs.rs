@@ -1,0 +1,510 @@
+//! HAProxy's graphs: one for each question with a field for each backend (or
+//! frontend), and nested in it one for each backend with its servers.
+
+use super::CATEGORY;
+use super::csv::{Proxy, Row, Server, Table};
+use crate::support::{Sheet, number};
+use rookery_plugins::{Draw, FieldSpec, ServiceSpec, Value};
+
+/// The most fields of a graph: more are no picture any longer.
+const FIELDS_MAX: usize = 200;
+/// The most servers that have graphs of their own, over all backends.
+const SERVERS_MAX: usize = 2_000;
+
+/// What is drawn of each row.
+struct Column {
+    /// As the table calls it, and the end of the field's name: `be_scur`.
+    name: &'static str,
+    /// What the legend says behind the name of the row; empty: nothing.
+    label: &'static str,
+    /// The rest of the field.
+    describe: fn(&str, &str) -> FieldSpec,
+}
+
+/// The process itself, from `show info`.
+pub fn write_process(info: &str, sheet: &mut Sheet<'_>) {
+    let text = |name: &str| {
+        info.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':').map(str::trim))
+    };
+    let of = |name: &str| text(name).and_then(|text| number(text.as_bytes()));
+    let version = text("Version").unwrap_or("of unknown version");
+    sheet.note(version);
+    let limit = of("Maxconn").unwrap_or(0);
+    sheet.note(&limit.to_string());
+    sheet
+        .service("haproxy_connections", |n| {
+            ServiceSpec::new(n, "HAProxy connections", CATEGORY)
+                .vlabel("connections")
+                .args("-l 0")
+                .unscaled()
+                .info(&format!(
+                    "HAProxy {version}. Open connections of the whole process. At the limit \
+                     (maxconn in \"global\") new clients are not taken in."
+                ))
+        })
+        .field("CurrConns", of("CurrConns"), |n| {
+            let field = FieldSpec::gauge(n, "open").draw(Draw::Area).info("Connections now");
+            match limit {
+                0 => field,
+                limit => field.limits(&(limit / 10).saturating_mul(8).to_string(), &nearly(limit)),
+            }
+        })
+        .field("Maxconn", of("Maxconn"), |n| {
+            FieldSpec::gauge(n, "limit").info("Connections that it takes (maxconn)")
+        });
+    sheet
+        .service("haproxy_load", |n| {
+            ServiceSpec::new(n, "HAProxy load", CATEGORY)
+                .vlabel("%")
+                .args("-l 0 -u 100")
+                .unscaled()
+                .info(
+                    "How much of the time HAProxy had nothing to do. Near 0 it is short of \
+                     processor time, and all that it serves gets slow.",
+                )
+        })
+        .field("Idle_pct", of("Idle_pct"), |n| {
+            FieldSpec::gauge(n, "idle")
+                .draw(Draw::Area)
+                .limits("20:", "5:")
+                .info("Idle time of the last second, in percent")
+        });
+    sheet
+        .service("haproxy_uptime", |n| {
+            ServiceSpec::new(n, "HAProxy uptime", CATEGORY)
+                .vlabel("days")
+                .args("-l 0")
+                .unscaled()
+                .info("Time since this process was started. A reload starts a new one.")
+        })
+        .field("uptime", of("Uptime_sec").map(|s| s as f64 / 86_400.0), |n| {
+            FieldSpec::gauge(n, "uptime").draw(Draw::Area).info("Days since its start")
+        });
+}
+
+/// 98 % of a limit.
+fn nearly(limit: u64) -> String {
+    (limit.saturating_mul(98) / 100).to_string()
+}
+
+/// All proxies.
+pub fn write(table: &Table<'_>, sheet: &mut Sheet<'_>) {
+    let fronts: Vec<&Proxy<'_>> = table.proxies.iter().filter(|p| p.front.is_some()).collect();
+    // A backend without servers is a statistics page, or refuses or redirects.
+    let backs: Vec<&Proxy<'_>> =
+        table.proxies.iter().filter(|p| p.back.is_some() && !p.servers.is_empty()).collect();
+    write_backends(table, &backs, sheet);
+    write_frontends(table, &fronts, sheet);
+    let mut left = SERVERS_MAX;
+    for proxy in backs.iter().take(FIELDS_MAX) {
+        let Some(rest) = left.checked_sub(proxy.servers.len().min(FIELDS_MAX)) else { break };
+        left = rest;
+        write_backend(table, proxy, sheet);
+    }
+}
+
+fn write_backends(table: &Table<'_>, backs: &[&Proxy<'_>], sheet: &mut Sheet<'_>) {
+    let all = of_backs(backs);
+    let list = shown(backs, 1);
+    let mut service = sheet.service("haproxy_queue", |n| {
+        ServiceSpec::new(n, "HAProxy queue", CATEGORY)
+            .vlabel("requests")
+            .args("-l 0")
+            .unscaled()
+            .info(&cut(
+                "Requests that wait because every server of the backend serves as many as it \
+                 may (maxconn): those that any server may take, and those bound to one server. \
+                 A line above zero for long means too few servers, or slow ones.",
+                backs.len(),
+                1,
+            ))
+    });
+    for proxy in list {
+        let waiting = waiting(table, proxy);
+        service.field(&format!("{}_qcur", proxy.field), waiting, |n| {
+            FieldSpec::gauge(n, &proxy.name)
+                .draw(Draw::AreaStack)
+                .limits("0", "")
+                .info("Requests that wait now")
+        });
+    }
+    write_active(table, backs, sheet);
+    columns(table, sheet, "haproxy_sessions", &all, &[SCUR], |n| {
+        ServiceSpec::new(n, "HAProxy sessions", CATEGORY)
+            .vlabel("sessions")
+            .args("-l 0")
+            .unscaled()
+            .info("Requests or connections that each backend serves or keeps waiting now.")
+    });
+    columns(table, sheet, "haproxy_rates", &all, &[STOT], |n| {
+        ServiceSpec::new(n, "HAProxy session rate", CATEGORY)
+            .vlabel("sessions per ${graph_period}")
+            .args("-l 0 --base 1000")
+            .info("Requests (or connections, in TCP mode) that were given to each backend.")
+    });
+    columns(table, sheet, "haproxy_errors", &all, &[ECON, ERESP], |n| {
+        ServiceSpec::new(n, "HAProxy backend errors", CATEGORY)
+            .vlabel("errors per ${graph_period}")
+            .args("-l 0 --base 1000")
+            .info(
+                "Requests that failed because a server could not be connected to, or broke off \
+                 its response. Clients mostly see 503 and 502.",
+            )
+    });
+    columns(table, sheet, "haproxy_times", &all, &[RTIME], |n| {
+        ServiceSpec::new(n, "HAProxy response time", CATEGORY)
+            .vlabel("milliseconds")
+            .args("-l 0")
+            .unscaled()
+            .info(
+                "How long servers take until they begin to answer: the mean of the last 1024 \
+                 requests, so an idle backend keeps its last value.",
+            )
+    });
+}
+
+/// How many servers can take requests.
+fn write_active(table: &Table<'_>, backs: &[&Proxy<'_>], sheet: &mut Sheet<'_>) {
+    sheet.note(&backs.len().to_string());
+    let mut service = sheet.service("haproxy_servers", |n| {
+        ServiceSpec::new(n, "HAProxy active servers", CATEGORY)
+            .vlabel("servers")
+            .args("-l 0")
+            .unscaled()
+            .info(&cut(
+                "Servers of each backend that are up. None: its clients get errors (503), \
+                 unless a backup stands in. Below this, a graph for each backend tells which \
+                 servers are up (for 2000 servers at most).",
+                backs.len(),
+                2,
+            ))
+    });
+    for proxy in shown(backs, 2) {
+        let of = |column: &str| proxy.back.as_ref().and_then(|row| table.number(row, column));
+        // A backup that is down still counts as one that is meant to stand in.
+        let backed = proxy.servers.iter().any(|s| table.number(&s.row, "bck") == Some(1));
+        let act = of("act");
+        service.field(&format!("{}_act", proxy.field), act, |n| {
+            let limits = if backed { ("1:", "") } else { ("", "1:") };
+            FieldSpec::gauge(n, &proxy.name)
+                .limits(limits.0, limits.1)
+                .info("Servers that are up, backups left out")
+        });
+        if backed {
+            let usable = act.zip(of("bck")).map(|(act, bck)| act.saturating_add(bck));
+            service.field(&format!("{}_usable", proxy.field), usable, |n| {
+                FieldSpec::gauge(n, &format!("{} with backups", proxy.name))
+                    .limits("", "1:")
+                    .info("Servers that are up, backups among them")
+            });
+        }
+    }
+}
+
+fn write_frontends(table: &Table<'_>, fronts: &[&Proxy<'_>], sheet: &mut Sheet<'_>) {
+    let rows = |p: &&Proxy<'_>| p.front.is_some();
+    let all: Vec<Item<'_>> = fronts
+        .iter()
+        .filter(|p| rows(p))
+        .filter_map(|p| Some(Item { field: &p.field, label: &p.name, row: p.front.as_ref()? }))
+        .collect();
+    columns(table, sheet, "haproxy_frontends", &all, &[SCUR], |n| {
+        ServiceSpec::new(n, "HAProxy frontend sessions", CATEGORY)
+            .vlabel("sessions")
+            .args("-l 0")
+            .unscaled()
+            .info("Sessions of clients, by the frontend that took them in.")
+    });
+    columns(table, sheet, "haproxy_requests", &all, &[REQ_TOT], |n| {
+        ServiceSpec::new(n, "HAProxy requests", CATEGORY)
+            .vlabel("requests per ${graph_period}")
+            .args("-l 0 --base 1000")
+            .info("HTTP requests of clients, by frontend.")
+    });
+    columns(table, sheet, "haproxy_frontend_errors", &all, &[EREQ, DREQ], |n| {
+        ServiceSpec::new(n, "HAProxy frontend errors", CATEGORY)
+            .vlabel("requests per ${graph_period}")
+            .args("-l 0 --base 1000")
+            .info("Requests that went no further: broken ones, and those that a rule denies.")
+    });
+    columns(table, sheet, "haproxy_bandwidth", &all, &[BIN, BOUT], |n| {
+        ServiceSpec::new(n, "HAProxy traffic", CATEGORY)
+            .vlabel("bytes in (-) / out (+) per ${graph_period}")
+            .args("--base 1024")
+            .info("What goes to and from clients, by frontend.")
+    });
+    let mut service = sheet.service("haproxy_responses", |n| {
+        ServiceSpec::new(n, "HAProxy responses", CATEGORY)
+            .vlabel("responses per ${graph_period}")
+            .args("-l 0 --base 1000")
+            .info("HTTP responses of all frontends, by status.")
+    });
+    for (name, label, info) in RESPONSES {
+        if !table.has(name) {
+            continue;
+        }
+        let numbers = all.iter().filter_map(|item| table.number(item.row, name));
+        let sum = numbers.reduce(u64::saturating_add);
+        service.field(name, sum, |n| FieldSpec::derive(n, label).draw(Draw::AreaStack).info(info));
+    }
+}
+
+/// The graphs of one backend.
+fn write_backend(table: &Table<'_>, proxy: &Proxy<'_>, sheet: &mut Sheet<'_>) {
+    let Some(back) = &proxy.back else { return };
+    let (be, name) = (&proxy.field, &proxy.name);
+    let own = Item { field: "backend", label: name, row: back };
+    let servers: Vec<Item<'_>> = proxy.servers.iter().map(Item::server).collect();
+    let with_own: Vec<Item<'_>> = [own].into_iter().chain(servers.iter().copied()).collect();
+    let spec = |n: &str, title: &str, vlabel: &str| {
+        ServiceSpec::new(n, &format!("HAProxy {title}: {name}"), CATEGORY)
+            .vlabel(vlabel)
+            .args("-l 0")
+            .unscaled()
+    };
+    let mut service = sheet.service(&format!("haproxy_servers.{be}"), |n| {
+        spec(n, "servers", "1 up, 0.5 set aside, 0 down").info(&cut(
+            "Which servers take requests: 1 up (or not checked), 0.5 set aside by its \
+             administrator (maintenance, drained) or by itself, 0 down (or its name is not \
+             resolved).",
+            servers.len(),
+            1,
+        ))
+    });
+    for server in shown(&servers, 1) {
+        let up = state(table.text(server.row, "status"));
+        service.field(&format!("{}_up", server.field), up, |n| {
+            FieldSpec::gauge(n, server.label).limits("0.5:", "").info("1 up, 0 down")
+        });
+    }
+    columns(table, sheet, &format!("haproxy_queue.{be}"), &with_own, &[QCUR, QMAX], |n| {
+        spec(n, "queue", "requests").info(
+            "Requests that wait. The line of the backend: for any server. Those of the \
+             servers: for just this one, as a cookie or a hash demands it. The longest is that \
+             since HAProxy's start.",
+        )
+    });
+    columns(table, sheet, &format!("haproxy_sessions.{be}"), &servers, &[SCUR], |n| {
+        spec(n, "sessions", "sessions").info("Requests or connections that each server serves.")
+    });
+    columns(table, sheet, &format!("haproxy_rates.{be}"), &servers, &[STOT], |n| {
+        spec(n, "session rate", "sessions per ${graph_period}")
+            .info("Requests or connections that each server was given.")
+    });
+    columns(table, sheet, &format!("haproxy_times.{be}"), &servers, &[RTIME], |n| {
+        spec(n, "response time", "milliseconds").info(
+            "How long each server takes until it begins to answer: the mean of its last 1024 \
+             requests.",
+        )
+    });
+    if table.has("qtime") {
+        let mut service = sheet.service(&format!("haproxy_phases.{be}"), |n| {
+            spec(n, "time by phase", "milliseconds").info(
+                "Where a request spends its time: in the queue, connecting, waiting for the \
+                 answer to begin. Means of the last 1024 requests.",
+            )
+        });
+        for (column, label, draw) in [
+            ("qtime", "queue", Draw::Area),
+            ("ctime", "connect", Draw::Stack),
+            ("rtime", "response", Draw::Stack),
+            ("ttime", "whole session", Draw::Line1),
+        ] {
+            service.field(column, table.number(back, column), |n| {
+                FieldSpec::gauge(n, label).draw(draw).info("Mean, in milliseconds")
+            });
+        }
+    }
+    columns(table, sheet, &format!("haproxy_errors.{be}"), &servers, &[ECON, ERESP], |n| {
+        spec(n, "server errors", "errors per ${graph_period}")
+            .info("Failed connections to each server, and responses that it broke off.")
+    });
+    let mut service = sheet.service(&format!("haproxy_retries.{be}"), |n| {
+        spec(n, "retries and aborts", "per ${graph_period}")
+            .info("What did not go as planned in this backend, though most clients get an answer.")
+    });
+    for (column, label, info) in RETRIES.iter().filter(|r| table.has(r.0)) {
+        service
+            .field(column, table.number(back, column), |n| FieldSpec::derive(n, label).info(info));
+    }
+    let mut service = sheet.service(&format!("haproxy_responses.{be}"), |n| {
+        spec(n, "responses", "responses per ${graph_period}")
+            .info("HTTP responses of this backend, by status.")
+    });
+    for (column, label, info) in RESPONSES.iter().filter(|r| table.has(r.0)) {
+        service.field(column, table.number(back, column), |n| {
+            FieldSpec::derive(n, label).draw(Draw::AreaStack).info(info)
+        });
+    }
+}
+
+/// A row that is drawn.
+#[derive(Clone, Copy)]
+struct Item<'a> {
+    field: &'a str,
+    label: &'a str,
+    row: &'a Row<'a>,
+}
+
+impl<'a> Item<'a> {
+    fn server(server: &'a Server<'a>) -> Item<'a> {
+        Item { field: &server.field, label: &server.row[1], row: &server.row }
+    }
+}
+
+fn of_backs<'a>(backs: &'a [&Proxy<'a>]) -> Vec<Item<'a>> {
+    let item =
+        |p: &'a &Proxy<'a>| Some(Item { field: &p.field, label: &p.name, row: p.back.as_ref()? });
+    backs.iter().filter_map(item).collect()
+}
+
+/// All of it that has a place in a graph with so many fields of each.
+fn shown<T>(list: &[T], each: usize) -> &[T] {
+    &list[..list.len().min(FIELDS_MAX / each)]
+}
+
+/// The explanation of such a graph, which says what is left out.
+fn cut(info: &str, of: usize, each: usize) -> String {
+    match of.min(FIELDS_MAX / each) {
+        n if n < of => format!("{info} Only the first {n} of {of} are shown."),
+        _ => info.to_owned(),
+    }
+}
+
+/// A graph with these columns of these rows; those that this version does not
+/// have are left out.
+fn columns(
+    table: &Table<'_>,
+    sheet: &mut Sheet<'_>,
+    name: &str,
+    list: &[Item<'_>],
+    columns: &[Column],
+    describe: impl FnOnce(&str) -> ServiceSpec,
+) {
+    let each = columns.len().max(1);
+    let mut service = sheet.service(name, |n| {
+        let spec = describe(n);
+        let info = cut(&spec.info, list.len(), each);
+        spec.info(&info)
+    });
+    for item in shown(list, each) {
+        for column in columns.iter().filter(|c| table.has(c.name)) {
+            let value = table.number(item.row, column.name);
+            service.field(&format!("{}_{}", item.field, column.name), value, |n| {
+                let label = match column.label {
+                    "" => item.label.to_owned(),
+                    label => format!("{}: {label}", item.label),
+                };
+                (column.describe)(n, &label)
+            });
+        }
+    }
+}
+
+/// All that wait in a backend, for any server or for one.
+fn waiting(table: &Table<'_>, proxy: &Proxy<'_>) -> Option<u64> {
+    let rows = proxy.servers.iter().map(|s| &s.row);
+    let servers = rows.filter_map(|row| table.number(row, "qcur"));
+    let own = table.number(proxy.back.as_ref()?, "qcur")?;
+    Some(servers.fold(own, u64::saturating_add))
+}
+
+/// 1 up, 0.5 set aside, 0 down; `None` for a word of another version.
+fn state(status: &str) -> Option<Value> {
+    Some(Value::Float(match status {
+        "no check" => 1.0,
+        "MAINT (resolution)" => 0.0,
+        s if s.starts_with("UP") => 1.0,
+        s if s.starts_with("DOWN") => 0.0,
+        s if s.starts_with("MAINT") || s.starts_with("DRAIN") || s.starts_with("NOLB") => 0.5,
+        _ => return None,
+    }))
+}
+
+const QCUR: Column = Column {
+    name: "qcur",
+    label: "",
+    describe: |n, l| FieldSpec::gauge(n, l).info("Requests that wait now"),
+};
+const QMAX: Column = Column {
+    name: "qmax",
+    label: "longest",
+    describe: |n, l| FieldSpec::gauge(n, l).info("The longest queue since HAProxy's start"),
+};
+const SCUR: Column = Column {
+    name: "scur",
+    label: "",
+    describe: |n, l| FieldSpec::gauge(n, l).draw(Draw::AreaStack).info("Sessions now"),
+};
+const STOT: Column = Column {
+    name: "stot",
+    label: "",
+    describe: |n, l| FieldSpec::derive(n, l).draw(Draw::AreaStack).info("Sessions that began"),
+};
+const ECON: Column = Column {
+    name: "econ",
+    label: "connection failed",
+    describe: |n, l| FieldSpec::derive(n, l).info("Requests that no connection could be made for"),
+};
+const ERESP: Column = Column {
+    name: "eresp",
+    label: "response broken",
+    describe: |n, l| FieldSpec::derive(n, l).info("Responses that were broken off or senseless"),
+};
+const RTIME: Column = Column {
+    name: "rtime",
+    label: "",
+    describe: |n, l| FieldSpec::gauge(n, l).info("Mean of the last 1024 requests, milliseconds"),
+};
+const REQ_TOT: Column = Column {
+    name: "req_tot",
+    label: "",
+    describe: |n, l| FieldSpec::derive(n, l).draw(Draw::AreaStack).info("Requests of clients"),
+};
+const EREQ: Column = Column {
+    name: "ereq",
+    label: "broken",
+    describe: |n, l| FieldSpec::derive(n, l).info("Requests that made no sense or broke off"),
+};
+const DREQ: Column = Column {
+    name: "dreq",
+    label: "denied",
+    describe: |n, l| FieldSpec::derive(n, l).info("Requests that a rule denied"),
+};
+const BIN: Column = Column {
+    name: "bin",
+    label: "in",
+    describe: |n, l| FieldSpec::derive(n, l).hidden().info("Bytes that came from clients"),
+};
+const BOUT: Column = Column {
+    name: "bout",
+    label: "",
+    describe: |n, l| {
+        let stem = n.strip_suffix("bout").unwrap_or(n);
+        FieldSpec::derive(n, l)
+            .draw(Draw::AreaStack)
+            .negative(&format!("{stem}bin"))
+            .info("Bytes that went to clients")
+    },
+};
+
+/// Column, label and meaning.
+type Kind = (&'static str, &'static str, &'static str);
+
+const RESPONSES: [Kind; 6] = [
+    ("hrsp_2xx", "2xx", "Served"),
+    ("hrsp_3xx", "3xx", "Redirected, or not changed"),
+    ("hrsp_4xx", "4xx", "The client's mistake"),
+    ("hrsp_5xx", "5xx", "Failed: by the server, or by HAProxy for want of one"),
+    ("hrsp_1xx", "1xx", "Another protocol, or go on"),
+    ("hrsp_other", "other", "Without a status that is known"),
+];
+
+const RETRIES: [Kind; 6] = [
+    ("wretr", "retries", "Times that a connection to a server was tried again"),
+    ("wredis", "redispatches", "Requests that went to another server than was planned"),
+    ("cli_abrt", "client left", "Transfers that the client broke off"),
+    ("srv_abrt", "server left", "Transfers that the server broke off"),
+    ("dresp", "denied", "Responses that a rule denied"),
+    ("chkdown", "went down", "Times that the backend lost its last server"),
+];

@@ -1,0 +1,363 @@
+//! Varnish's graphs.
+
+use super::CATEGORY;
+use super::counters::{Backend, Counters};
+use crate::support::Sheet;
+use rookery_plugins::names::clean_field;
+use rookery_plugins::{Draw, FieldSpec, ServiceSpec};
+use std::collections::BTreeSet;
+
+/// The most backends of a graph: more are no picture any longer.
+const BACKENDS_MAX: usize = 200;
+/// How many of the last probes of a backend are looked at: Varnish's `.window`
+/// if VCL does not say otherwise.
+const WINDOW: u32 = 8;
+
+/// All of them.
+pub fn write(
+    counters: &Counters,
+    hit_ratio: Option<f64>,
+    probed: &mut BTreeSet<String>,
+    sheet: &mut Sheet<'_>,
+) {
+    write_requests(counters, hit_ratio, sheet);
+    write_queues(counters, sheet);
+    write_cache(counters, sheet);
+    write_backends(counters, probed, sheet);
+    sheet
+        .service("varnish_uptime", |n| {
+            ServiceSpec::new(n, "Varnish uptime", CATEGORY)
+                .vlabel("days")
+                .args("-l 0")
+                .unscaled()
+                .info(
+                    "Time since the cache was started: the process that holds it starts anew, \
+                     and empty, when it crashes.",
+                )
+        })
+        .field("uptime", counters.main("uptime").map(|s| s as f64 / 86_400.0), |n| {
+            FieldSpec::gauge(n, "uptime").draw(Draw::Area).info("Days since its start")
+        });
+}
+
+fn write_requests(counters: &Counters, hit_ratio: Option<f64>, sheet: &mut Sheet<'_>) {
+    let of = |name: &str| counters.main(name);
+    sheet
+        .service("varnish_hit_rate", |n| {
+            ServiceSpec::new(n, "Varnish hit ratio", CATEGORY)
+                .vlabel("% of look-ups")
+                .args("-l 0 -u 100")
+                .unscaled()
+                .info(
+                    "How many of the requests between two readings found their object in the \
+                     cache, of those that looked for one. Requests that VCL passes on without a \
+                     look do not count; nothing is drawn while nobody asks.",
+                )
+        })
+        .field("hit_ratio", hit_ratio, |n| {
+            let info = "Hits, in percent of hits and misses of the interval";
+            FieldSpec::gauge(n, "hit ratio").draw(Draw::Area).info(info)
+        });
+    sheet
+        .service("varnish_request_rate", |n| {
+            ServiceSpec::new(n, "Varnish requests", CATEGORY)
+                .vlabel("per ${graph_period}")
+                .args("-l 0 --base 1000")
+                .info("What clients ask for, and what became of it.")
+        })
+        .field("cache_hit", of("cache_hit"), |n| {
+            FieldSpec::derive(n, "hits").draw(Draw::Area).info("Answered from the cache")
+        })
+        .field("cache_hitpass", of("cache_hitpass"), |n| {
+            let info = "Known not to be cacheable: passed on";
+            FieldSpec::derive(n, "hits for pass").draw(Draw::Stack).info(info)
+        })
+        .field("cache_miss", of("cache_miss"), |n| {
+            let info = "Not in the cache: fetched from a backend";
+            FieldSpec::derive(n, "misses").draw(Draw::Stack).info(info)
+        })
+        .field("cache_hitmiss", of("cache_hitmiss"), |n| {
+            FieldSpec::derive(n, "of these not cacheable")
+                .info("Misses of objects that are known not to be cacheable")
+        })
+        .field("client_req", of("client_req"), |n| {
+            FieldSpec::derive(n, "requests").info("Good requests of clients")
+        })
+        .field("sess_conn", of("sess_conn"), |n| {
+            FieldSpec::derive(n, "connections").info("Connections that clients opened")
+        })
+        .field("backend_conn", of("backend_conn"), |n| {
+            FieldSpec::derive(n, "backend connections").info("Connections opened to backends")
+        })
+        .field("backend_unhealthy", of("backend_unhealthy"), |n| {
+            FieldSpec::derive(n, "backend sick").info("Fetches not tried, as the backend is sick")
+        })
+        .field("s_pass", of("s_pass"), |n| {
+            FieldSpec::derive(n, "pass").info("Requests that VCL passes on without a look")
+        })
+        .field("s_pipe", of("s_pipe"), |n| {
+            FieldSpec::derive(n, "pipe").info("Connections that VCL joins to a backend's")
+        });
+    sheet
+        .service("varnish_transfer_rates", |n| {
+            ServiceSpec::new(n, "Varnish traffic", CATEGORY)
+                .vlabel("bytes per ${graph_period}")
+                .args("-l 0 --base 1024")
+                .info("What goes to clients.")
+        })
+        .field("s_resp_bodybytes", of("s_resp_bodybytes"), |n| {
+            FieldSpec::derive(n, "bodies").draw(Draw::Area).info("Bytes of responses' bodies")
+        })
+        .field("s_resp_hdrbytes", of("s_resp_hdrbytes"), |n| {
+            FieldSpec::derive(n, "heads").draw(Draw::Stack).info("Bytes of responses' heads")
+        });
+}
+
+fn write_queues(counters: &Counters, sheet: &mut Sheet<'_>) {
+    let of = |name: &str| counters.main(name);
+    sheet
+        .service("varnish_queue", |n| {
+            ServiceSpec::new(n, "Varnish queue", CATEGORY)
+                .vlabel("sessions")
+                .args("-l 0")
+                .unscaled()
+                .info(
+                    "Sessions of clients that wait for a thread. If some wait for long, there \
+                     are too few threads (thread_pool_max), or backends are slow.",
+                )
+        })
+        .field("thread_queue_len", of("thread_queue_len"), |n| {
+            FieldSpec::gauge(n, "waiting").draw(Draw::Area).limits("0", "").info("Sessions now")
+        });
+    sheet
+        .service("varnish_dropped", |n| {
+            ServiceSpec::new(n, "Varnish queued and dropped", CATEGORY)
+                .vlabel("per ${graph_period}")
+                .args("-l 0 --base 1000")
+                .info("Clients that had to wait for a thread, and those that were turned away.")
+        })
+        .field("sess_queued", of("sess_queued"), |n| {
+            FieldSpec::derive(n, "queued").info("Sessions that had to wait for a thread")
+        })
+        .field("sess_dropped", of("sess_dropped"), |n| {
+            FieldSpec::derive(n, "sessions dropped")
+                .limits("", "0")
+                .info("Sessions turned away, as the queue was full")
+        })
+        .field("req_dropped", of("req_dropped"), |n| {
+            FieldSpec::derive(n, "requests dropped")
+                .limits("", "0")
+                .info("HTTP/2 requests turned away, as the queue was full")
+        })
+        .field("sess_fail", of("sess_fail"), |n| {
+            FieldSpec::derive(n, "not accepted").info("Connections that could not be taken in")
+        });
+    sheet
+        .service("varnish_threads", |n| {
+            ServiceSpec::new(n, "Varnish threads", CATEGORY)
+                .vlabel("threads")
+                .args("-l 0")
+                .unscaled()
+                .info("Threads that serve clients and fetch from backends.")
+        })
+        .field("threads", of("threads"), |n| {
+            FieldSpec::gauge(n, "threads").draw(Draw::Area).info("Threads now")
+        });
+    sheet
+        .service("varnish_thread_limits", |n| {
+            ServiceSpec::new(n, "Varnish threads missed", CATEGORY)
+                .vlabel("per ${graph_period}")
+                .args("-l 0 --base 1000")
+                .info("Times that one more thread was needed and could not be had.")
+        })
+        .field("threads_limited", of("threads_limited"), |n| {
+            FieldSpec::derive(n, "limit hit")
+                .limits("0", "")
+                .info("There were as many as may be (thread_pool_max)")
+        })
+        .field("threads_failed", of("threads_failed"), |n| {
+            FieldSpec::derive(n, "failed").limits("0", "").info("The kernel gave none")
+        });
+}
+
+fn write_cache(counters: &Counters, sheet: &mut Sheet<'_>) {
+    let of = |name: &str| counters.main(name);
+    sheet
+        .service("varnish_evictions", |n| {
+            ServiceSpec::new(n, "Varnish evictions", CATEGORY)
+                .vlabel("objects per ${graph_period}")
+                .args("-l 0 --base 1000")
+                .info("Objects that had to go before their time: more storage would keep them.")
+        })
+        .field("n_lru_nuked", of("n_lru_nuked"), |n| {
+            FieldSpec::derive(n, "evicted").draw(Draw::Area).info("Thrown out to make room")
+        })
+        .field("n_lru_limited", of("n_lru_limited"), |n| {
+            FieldSpec::derive(n, "in vain").info("Times that too many had to go (nuke_limit)")
+        })
+        .field("n_expired", of("n_expired"), |n| {
+            FieldSpec::derive(n, "expired").info("Objects whose time was over")
+        });
+    sheet
+        .service("varnish_objects", |n| {
+            ServiceSpec::new(n, "Varnish objects", CATEGORY)
+                .vlabel("objects")
+                .args("-l 0 --base 1000")
+                .info("Objects in the cache; those that are known not to be cacheable count too.")
+        })
+        .field("n_object", of("n_object"), |n| {
+            FieldSpec::gauge(n, "objects").draw(Draw::Area).info("Objects now")
+        })
+        .field("n_objecthead", of("n_objecthead"), |n| {
+            FieldSpec::gauge(n, "addresses").info("Different addresses of them")
+        });
+    let mut service = sheet.service("varnish_memory_usage", |n| {
+        ServiceSpec::new(n, "Varnish storage", CATEGORY)
+            .vlabel("bytes")
+            .args("-l 0 --base 1024")
+            .info(
+                "What objects take of each storage, and what is left. A full one is as it \
+                 should be, as long as little is evicted. Transient has no limit unless it is \
+                 given one.",
+            )
+    });
+    for store in counters.stores() {
+        let field = clean_field(store);
+        let name = store.split_once('.').map_or(store, |(_, name)| name);
+        let number = |what: &str| counters.of(&format!("{store}.{what}"));
+        service
+            .field(&format!("{field}_g_bytes"), number("g_bytes"), |n| {
+                FieldSpec::gauge(n, &format!("{name} in use"))
+                    .draw(Draw::AreaStack)
+                    .info("Bytes of objects")
+            })
+            .field(&format!("{field}_g_space"), number("g_space"), |n| {
+                FieldSpec::gauge(n, &format!("{name} free"))
+                    .draw(Draw::AreaStack)
+                    .info("Bytes that are left")
+            });
+    }
+}
+
+fn write_backends(counters: &Counters, probed: &mut BTreeSet<String>, sheet: &mut Sheet<'_>) {
+    let of = |name: &str| counters.main(name);
+    sheet
+        .service("varnish_backend_traffic", |n| {
+            ServiceSpec::new(n, "Varnish backend connections", CATEGORY)
+                .vlabel("per ${graph_period}")
+                .args("-l 0 --base 1000")
+                .info("Connections to backends, and what became of attempts to get one.")
+        })
+        .field("backend_conn", of("backend_conn"), |n| {
+            FieldSpec::derive(n, "new").info("Connections that were opened")
+        })
+        .field("backend_reuse", of("backend_reuse"), |n| {
+            FieldSpec::derive(n, "used again").info("Requests on a connection that was open")
+        })
+        .field("backend_req", of("backend_req"), |n| {
+            FieldSpec::derive(n, "requests").info("Requests to backends")
+        })
+        .field("backend_busy", of("backend_busy"), |n| {
+            let info = "Not tried: as many connections as may be (.max_connections)";
+            FieldSpec::derive(n, "busy").limits("0", "").info(info)
+        })
+        .field("backend_fail", of("backend_fail"), |n| {
+            FieldSpec::derive(n, "failed").limits("0", "").info("Connections that failed")
+        })
+        .field("backend_unhealthy", of("backend_unhealthy"), |n| {
+            FieldSpec::derive(n, "sick").limits("0", "").info("Not tried: its probe fails")
+        })
+        .field("backend_retry", of("backend_retry"), |n| {
+            FieldSpec::derive(n, "tried again").info("On a new connection, as the old one broke")
+        })
+        .field("fetch_failed", of("fetch_failed"), |n| {
+            FieldSpec::derive(n, "fetch failed").info("Responses that could not be read whole")
+        });
+    let all = counters.backends();
+    let list = &all[..all.len().min(BACKENDS_MAX)];
+    let cut = |info: &str| match all.len() {
+        n if n > BACKENDS_MAX => format!("{info} Only the first {BACKENDS_MAX} of {n} are shown."),
+        _ => info.to_owned(),
+    };
+    let mut service = sheet.service("varnish_backend_requests", |n| {
+        ServiceSpec::new(n, "Varnish backend requests", CATEGORY)
+            .vlabel("requests per ${graph_period}")
+            .args("-l 0 --base 1000")
+            .info(&cut("Requests to each backend."))
+    });
+    for backend in list {
+        service.field(&backend.field, counters.sum(backend, "req"), |n| {
+            FieldSpec::derive(n, backend.name).draw(Draw::AreaStack).info("Requests to it")
+        });
+    }
+    let mut service = sheet.service("varnish_backend_conns", |n| {
+        ServiceSpec::new(n, "Varnish backend connections in use", CATEGORY)
+            .vlabel("connections")
+            .args("-l 0")
+            .unscaled()
+            .info(&cut("Connections to each backend on which a request is under way."))
+    });
+    for backend in list {
+        service.field(&backend.field, counters.sum(backend, "conn"), |n| {
+            FieldSpec::gauge(n, backend.name).draw(Draw::AreaStack).info("Connections in use now")
+        });
+    }
+    let mut service = sheet.service("varnish_backend_errors", |n| {
+        ServiceSpec::new(n, "Varnish backend errors", CATEGORY)
+            .vlabel("errors per ${graph_period}")
+            .args("-l 0 --base 1000")
+            .info(&cut(
+                "Requests that did not get through to each backend: its connection failed, it \
+                 is sick, busy, or failed a moment ago.",
+            ))
+    });
+    for backend in list {
+        service.field(&backend.field, errors(counters, backend), |n| {
+            FieldSpec::derive(n, backend.name).info("Requests that did not get through")
+        });
+    }
+    for backend in list.iter().filter(|b| counters.happy(b).is_some_and(|bits| bits != 0)) {
+        if !probed.contains(backend.name) {
+            probed.insert(backend.name.to_owned());
+        }
+    }
+    probed.retain(|name| list.iter().any(|b| b.name == name));
+    let mut service = sheet.service("varnish_backend_health", |n| {
+        ServiceSpec::new(n, "Varnish backend health", CATEGORY)
+            .vlabel("good probes of 8")
+            .args("-l 0 -u 8")
+            .unscaled()
+            .info(
+                "How many of the last 8 probes of each backend were good. By default one with \
+                 less than 3 is sick, and gets no requests. Those without a probe, or that were \
+                 never well since the agent's start, are left out.",
+            )
+    });
+    for backend in list.iter().filter(|b| probed.contains(b.name)) {
+        let last = counters.happy(backend).map(|bits| bits & ((1 << WINDOW) - 1));
+        service.field(&backend.field, last.map(|bits| u64::from(bits.count_ones())), |n| {
+            FieldSpec::gauge(n, backend.name).limits("6:", "3:").info("Good ones of the last 8")
+        });
+    }
+}
+
+fn errors(counters: &Counters, backend: &Backend<'_>) -> Option<u64> {
+    let sum = |kinds: &[&str]| {
+        kinds.iter().filter_map(|k| counters.sum(backend, k)).reduce(u64::saturating_add)
+    };
+    // `fail` is to be the sum of its reasons, but 7.1 counts only these, and
+    // 6.0 has none.
+    let failed = sum(&["fail"]).max(sum(&REASONS));
+    let others = sum(&["unhealthy", "busy", "helddown"]);
+    failed.into_iter().chain(others).reduce(u64::saturating_add)
+}
+
+/// Why a connection failed.
+const REASONS: [&str; 6] = [
+    "fail_eacces",
+    "fail_eaddrnotavail",
+    "fail_econnrefused",
+    "fail_enetunreach",
+    "fail_etimedout",
+    "fail_other",
+];
