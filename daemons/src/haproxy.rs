@@ -2,6 +2,7 @@
 //! its statistics page (management.txt, 9.1 and 9.3). The socket takes one
 //! command per connection.
 
+mod columns;
 mod csv;
 mod graphs;
 

@@ -2,6 +2,10 @@
 //! frontend), and nested in it one for each backend with its servers.
 
 use super::CATEGORY;
+use super::columns::{
+    BIN, BOUT, Column, DREQ, ECON, EREQ, ERESP, QCUR, QMAX, REQ_TOT, RESPONSES, RETRIES, RTIME,
+    SCUR, SMAX, STOT,
+};
 use super::csv::{Proxy, Row, Server, Table};
 use crate::support::{Sheet, number};
 use rookery_plugins::{Draw, FieldSpec, ServiceSpec, Value};
@@ -10,16 +14,6 @@ use rookery_plugins::{Draw, FieldSpec, ServiceSpec, Value};
 const FIELDS_MAX: usize = 200;
 /// The most servers that have graphs of their own, over all backends.
 const SERVERS_MAX: usize = 2_000;
-
-/// What is drawn of each row.
-struct Column {
-    /// As the table calls it, and the end of the field's name: `be_scur`.
-    name: &'static str,
-    /// What the legend says behind the name of the row; empty: nothing.
-    label: &'static str,
-    /// The rest of the field.
-    describe: fn(&str, &str) -> FieldSpec,
-}
 
 /// The process itself, from `show info`.
 pub fn write_process(info: &str, sheet: &mut Sheet<'_>) {
@@ -202,10 +196,8 @@ fn write_active(table: &Table<'_>, backs: &[&Proxy<'_>], sheet: &mut Sheet<'_>) 
 }
 
 fn write_frontends(table: &Table<'_>, fronts: &[&Proxy<'_>], sheet: &mut Sheet<'_>) {
-    let rows = |p: &&Proxy<'_>| p.front.is_some();
     let all: Vec<Item<'_>> = fronts
         .iter()
-        .filter(|p| rows(p))
         .filter_map(|p| Some(Item { field: &p.field, label: &p.name, row: p.front.as_ref()? }))
         .collect();
     columns(table, sheet, "haproxy_frontends", &all, &[SCUR], |n| {
@@ -215,6 +207,9 @@ fn write_frontends(table: &Table<'_>, fronts: &[&Proxy<'_>], sheet: &mut Sheet<'
             .unscaled()
             .info("Sessions of clients, by the frontend that took them in.")
     });
+    for front in shown(&all, 1) {
+        write_frontend(table, front, sheet);
+    }
     columns(table, sheet, "haproxy_requests", &all, &[REQ_TOT], |n| {
         ServiceSpec::new(n, "HAProxy requests", CATEGORY)
             .vlabel("requests per ${graph_period}")
@@ -247,6 +242,36 @@ fn write_frontends(table: &Table<'_>, fronts: &[&Proxy<'_>], sheet: &mut Sheet<'
         let sum = numbers.reduce(u64::saturating_add);
         service.field(name, sum, |n| FieldSpec::derive(n, label).draw(Draw::AreaStack).info(info));
     }
+}
+
+/// How near a frontend is to its limit.
+fn write_frontend(table: &Table<'_>, front: &Item<'_>, sheet: &mut Sheet<'_>) {
+    let of = |column: &str| table.number(front.row, column);
+    let limit = of("slim").filter(|limit| *limit > 0);
+    // The limits of the first field follow it.
+    sheet.note(&limit.unwrap_or(0).to_string());
+    sheet
+        .service(&format!("haproxy_frontends.{}", front.field), |n| {
+            ServiceSpec::new(n, &format!("HAProxy frontend sessions: {}", front.label), CATEGORY)
+                .vlabel("sessions")
+                .args("-l 0")
+                .unscaled()
+                .info(
+                    "Sessions of clients. At the limit (maxconn of the frontend) new clients \
+                     have to wait until another one leaves.",
+                )
+        })
+        .field("scur", of("scur"), |n| {
+            let field = FieldSpec::gauge(n, "sessions").draw(Draw::Area).info("Sessions now");
+            match limit {
+                None => field,
+                Some(n) => field.limits(&(n / 10).saturating_mul(8).to_string(), &nearly(n)),
+            }
+        })
+        .field("smax", of("smax"), |n| {
+            FieldSpec::gauge(n, "most").info("The most at once since HAProxy's start")
+        })
+        .field("slim", limit, |n| FieldSpec::gauge(n, "limit").info("Sessions that it takes"));
 }
 
 /// The graphs of one backend.
@@ -284,8 +309,10 @@ fn write_backend(table: &Table<'_>, proxy: &Proxy<'_>, sheet: &mut Sheet<'_>) {
              since HAProxy's start.",
         )
     });
-    columns(table, sheet, &format!("haproxy_sessions.{be}"), &servers, &[SCUR], |n| {
-        spec(n, "sessions", "sessions").info("Requests or connections that each server serves.")
+    columns(table, sheet, &format!("haproxy_sessions.{be}"), &servers, &[SCUR, SMAX], |n| {
+        spec(n, "sessions", "sessions").info(
+            "Requests or connections that each server serves, and the most since HAProxy's start.",
+        )
     });
     columns(table, sheet, &format!("haproxy_rates.{be}"), &servers, &[STOT], |n| {
         spec(n, "session rate", "sessions per ${graph_period}")
@@ -420,91 +447,3 @@ fn state(status: &str) -> Option<Value> {
         _ => return None,
     }))
 }
-
-const QCUR: Column = Column {
-    name: "qcur",
-    label: "",
-    describe: |n, l| FieldSpec::gauge(n, l).info("Requests that wait now"),
-};
-const QMAX: Column = Column {
-    name: "qmax",
-    label: "longest",
-    describe: |n, l| FieldSpec::gauge(n, l).info("The longest queue since HAProxy's start"),
-};
-const SCUR: Column = Column {
-    name: "scur",
-    label: "",
-    describe: |n, l| FieldSpec::gauge(n, l).draw(Draw::AreaStack).info("Sessions now"),
-};
-const STOT: Column = Column {
-    name: "stot",
-    label: "",
-    describe: |n, l| FieldSpec::derive(n, l).draw(Draw::AreaStack).info("Sessions that began"),
-};
-const ECON: Column = Column {
-    name: "econ",
-    label: "connection failed",
-    describe: |n, l| FieldSpec::derive(n, l).info("Requests that no connection could be made for"),
-};
-const ERESP: Column = Column {
-    name: "eresp",
-    label: "response broken",
-    describe: |n, l| FieldSpec::derive(n, l).info("Responses that were broken off or senseless"),
-};
-const RTIME: Column = Column {
-    name: "rtime",
-    label: "",
-    describe: |n, l| FieldSpec::gauge(n, l).info("Mean of the last 1024 requests, milliseconds"),
-};
-const REQ_TOT: Column = Column {
-    name: "req_tot",
-    label: "",
-    describe: |n, l| FieldSpec::derive(n, l).draw(Draw::AreaStack).info("Requests of clients"),
-};
-const EREQ: Column = Column {
-    name: "ereq",
-    label: "broken",
-    describe: |n, l| FieldSpec::derive(n, l).info("Requests that made no sense or broke off"),
-};
-const DREQ: Column = Column {
-    name: "dreq",
-    label: "denied",
-    describe: |n, l| FieldSpec::derive(n, l).info("Requests that a rule denied"),
-};
-const BIN: Column = Column {
-    name: "bin",
-    label: "in",
-    describe: |n, l| FieldSpec::derive(n, l).hidden().info("Bytes that came from clients"),
-};
-const BOUT: Column = Column {
-    name: "bout",
-    label: "",
-    describe: |n, l| {
-        let stem = n.strip_suffix("bout").unwrap_or(n);
-        FieldSpec::derive(n, l)
-            .draw(Draw::AreaStack)
-            .negative(&format!("{stem}bin"))
-            .info("Bytes that went to clients")
-    },
-};
-
-/// Column, label and meaning.
-type Kind = (&'static str, &'static str, &'static str);
-
-const RESPONSES: [Kind; 6] = [
-    ("hrsp_2xx", "2xx", "Served"),
-    ("hrsp_3xx", "3xx", "Redirected, or not changed"),
-    ("hrsp_4xx", "4xx", "The client's mistake"),
-    ("hrsp_5xx", "5xx", "Failed: by the server, or by HAProxy for want of one"),
-    ("hrsp_1xx", "1xx", "Another protocol, or go on"),
-    ("hrsp_other", "other", "Without a status that is known"),
-];
-
-const RETRIES: [Kind; 6] = [
-    ("wretr", "retries", "Times that a connection to a server was tried again"),
-    ("wredis", "redispatches", "Requests that went to another server than was planned"),
-    ("cli_abrt", "client left", "Transfers that the client broke off"),
-    ("srv_abrt", "server left", "Transfers that the server broke off"),
-    ("dresp", "denied", "Responses that a rule denied"),
-    ("chkdown", "went down", "Times that the backend lost its last server"),
-];

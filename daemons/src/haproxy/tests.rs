@@ -45,6 +45,9 @@ fn a_queue_is_seen_where_it_is() {
         ("haproxy_times.be_rtime", Value::Int(19)),
         ("haproxy_phases.be.qtime", Value::Int(147)),
         ("haproxy_frontends.fe_scur", Value::Int(40)),
+        ("haproxy_frontends.fe.slim", Value::Int(200)),
+        ("haproxy_frontends.fe.smax", Value::Int(41)),
+        ("haproxy_sessions.be.s1_smax", Value::Int(2)),
         ("haproxy_frontend_errors.fe_ereq", Value::Int(1)),
         ("haproxy_responses.hrsp_2xx", Value::Int(1686)),
         ("haproxy_responses.be.hrsp_2xx", Value::Int(1685)),
@@ -60,6 +63,8 @@ fn a_queue_is_seen_where_it_is() {
     assert_eq!(act.critical.as_deref(), Some("1:"));
     let queue = spec("haproxy_queue").field("be_qcur").expect("a field");
     assert_eq!(queue.warning.as_deref(), Some("0"));
+    let near = spec("haproxy_frontends.fe").field("scur").expect("a field");
+    assert_eq!((near.warning.as_deref(), near.critical.as_deref()), (Some("160"), Some("196")));
     let out = spec("haproxy_bandwidth").field("fe_bout").expect("a field");
     assert_eq!(out.negative.as_deref(), Some("fe_bin"));
 }

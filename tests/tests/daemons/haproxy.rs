@@ -65,6 +65,8 @@ fn a_known_load_and_queue_are_counted() {
     lab.until("haproxy_queue", "be_qcur", |v| v == 0.0);
     lab.grows("haproxy_rates", "be_stot", before[0], 37.0);
     assert_eq!(lab.newest("haproxy_queue.be", "backend_qmax"), 11.0);
+    assert_eq!(lab.newest("haproxy_frontends.fe", "smax"), 12.0);
+    assert_eq!(lab.newest("haproxy_frontends.fe", "slim"), 200.0);
 }
 
 #[test]
