@@ -95,7 +95,8 @@ mod tests {
     proptest! {
         #[test]
         fn quantiles_are_near_those_of_the_sorted_times(
-            mut all in proptest::collection::vec(0u64..5_000_000_000, 1..200), share in 0.0f64..1.0) {
+            mut all in proptest::collection::vec(0u64..5_000_000_000, 1..200),
+            share in 0.0f64..1.0) {
             all.iter_mut().for_each(|us| *us = (*us).min(u64::from(u32::MAX)));
             let mut h = Histogram::default();
             all.iter().for_each(|us| h.add(*us));

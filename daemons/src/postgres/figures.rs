@@ -24,7 +24,8 @@ SELECT CASE WHEN state IS NULL OR state = 'disabled' THEN 'unknown' \
     WHEN state LIKE 'idle in transaction%' THEN 'idletransaction' \
     WHEN wait_event_type = 'Lock' THEN 'waiting' ELSE 'active' END AS kind, count(*) AS n, \
   max(extract(epoch FROM now() - xact_start)) AS xact_s, \
-  max(CASE WHEN state NOT LIKE 'idle%' THEN extract(epoch FROM now() - query_start) END) AS query_s \
+  max(CASE WHEN state NOT LIKE 'idle%' THEN extract(epoch FROM now() - query_start) END) \
+    AS query_s \
   FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend' \
   GROUP BY 1;\
 SELECT * FROM pg_stat_bgwriter;\

@@ -90,6 +90,12 @@ impl Place {
     /// Why it cannot be reached: not here, unless it was said to be.
     pub fn unreachable(&self, address: &Address, error: &std::io::Error) -> ProbeError {
         let text = format!("{} at {address}: {error}", self.daemon);
+        if error.kind() == std::io::ErrorKind::PermissionDenied {
+            // It is here: only we may not.
+            return ProbeError::Failed(format!(
+                "{text}; let the agent's user into the group that may use it"
+            ));
+        }
         match self.given {
             false => ProbeError::NotHere(text),
             true => ProbeError::Failed(format!(

@@ -13,7 +13,7 @@ fn nginx_s_requests_are_counted_over_a_rotation() {
     let conf = lab.site.path("nginx.conf");
     let dir = lab.site.dir.path().display().to_string();
     let text = format!(
-        "daemon off;\nuser root;\npid {dir}/nginx.pid;\nerror_log {dir}/error.log;\n\
+        "daemon off;\nmaster_process off;\nuser root;\npid {dir}/nginx.pid;\nerror_log {dir}/error.log;\n\
          events {{}}\nhttp {{\n\
          log_format timed '$host:$server_port $remote_addr - $remote_user [$time_local] \
          \"$request\" $status $body_bytes_sent \"$http_referer\" \"$http_user_agent\" \
