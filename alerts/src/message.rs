@@ -147,6 +147,12 @@ fn write_body(out: &mut String, notice: &Notice, base_url: &str) -> std::fmt::Re
     if !base_url.is_empty() {
         writeln!(out, "Look at:  {}", link(notice, base_url))?;
     }
+    if let Some(why) = &notice.instead_of {
+        writeln!(out, "Instead:  told to you, as it could not be told otherwise: {}", line(why))?;
+    }
+    if notice.repeated {
+        writeln!(out, "Repeated: Rookery ended while it told this; you may have heard it before")?;
+    }
     for (key, value) in &notice.labels {
         writeln!(out, "{:<9} {}", format!("{}:", line(key)), line(value))?;
     }
@@ -189,6 +195,8 @@ pub(crate) mod tests {
             text: "c is 93.10 (outside ~:80)\r\nBcc: x@y".to_owned(),
             contacts: vec![],
             labels: BTreeMap::from([("team".to_owned(), "db".to_owned())]),
+            repeated: false,
+            instead_of: None,
         }
     }
 

@@ -153,6 +153,13 @@ pub struct Notice {
     /// What the rules say of it.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// It may have been told before: the collector ended between telling and
+    /// noting it.
+    #[serde(default)]
+    pub repeated: bool,
+    /// Whom it could not be told, and why: it is told in their stead.
+    #[serde(default)]
+    pub instead_of: Option<String>,
 }
 
 /// What must be kept for a restart.

@@ -12,6 +12,8 @@ mod bad_input;
 mod browser;
 #[path = "it/care.rs"]
 mod care;
+#[path = "it/channels.rs"]
+mod channels;
 #[path = "it/compare.rs"]
 mod compare;
 #[path = "it/crash.rs"]

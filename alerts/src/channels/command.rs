@@ -38,6 +38,7 @@ pub fn environment(notice: &Notice, contact: &str, base_url: &str) -> Vec<(&'sta
         ("ROOKERY_ID", notice.id.clone()),
         ("ROOKERY_INCIDENT", notice.incident.clone()),
         ("ROOKERY_URL", message::link(notice, base_url)),
+        ("ROOKERY_REPEATED", u8::from(notice.repeated).to_string()),
     ];
     match &notice.service {
         None => all.push(("NAGIOS_HOSTOUTPUT", output)),

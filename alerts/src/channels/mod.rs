@@ -1,5 +1,5 @@
-//! The channels that tell people: mail and commands. The only I/O besides the
-//! check.
+//! The channels that tell people: mail, commands, webhooks, IRC, files, syslog.
+//! The only I/O besides the check.
 //!
 //! A notice goes to the contacts that its rules name, or, when they name none,
 //! to `[mail] to` and to every `[[contact]]`. Each way is a channel with a
@@ -7,20 +7,26 @@
 //! fails can be tried again without telling the others twice.
 
 mod command;
+mod line;
 mod mail;
+mod webhook;
 
 #[cfg(test)]
 mod tests;
 
 use crate::output::Notice;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use command::{COMMAND_SECONDS_MAX, STDERR_BYTES_MAX, environment};
+pub use line::{IRC_BYTES_MAX, IRC_SECONDS_MAX, SYSLOG_SOCKET};
 pub use mail::{MailConfig, PNG_BYTES_MAX};
+pub use webhook::WEBHOOK_SECONDS_MAX;
 
-/// A `[[contact]]`: someone to tell, by mail, by a command, or both.
+/// A `[[contact]]`: someone to tell, in one way or several.
 ///
 /// ```toml
 /// [[contact]]
@@ -28,6 +34,11 @@ pub use mail::{MailConfig, PNG_BYTES_MAX};
 /// mail = ["dba@example.com"]            # sent as [mail] says
 /// command = ["/usr/local/bin/page", "dba"]  # no shell; NAGIOS_* in the
 ///                                       # environment, the text on stdin
+/// webhook = "https://hooks.example.com/x"   # Alertmanager's JSON
+/// irc = "127.0.0.1:12345 #ops"          # an irccat
+/// file = "/var/log/rookery-told"
+/// syslog = true
+/// fallback = "boss"                     # told in its stead while a way fails
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -38,6 +49,16 @@ pub struct ContactConfig {
     pub mail: Vec<String>,
     /// A program and its arguments.
     pub command: Vec<String>,
+    /// A URL that takes Alertmanager's JSON; empty: none.
+    pub webhook: String,
+    /// An irccat, `HOST:PORT` and whom it is to tell; empty: none.
+    pub irc: String,
+    /// A file that gets a line; empty: none.
+    pub file: PathBuf,
+    /// Whether the system's log gets a line.
+    pub syslog: bool,
+    /// Another contact, who is told in its stead while one of its ways fails.
+    pub fallback: String,
 }
 
 /// Why a channel did not take a notice.
@@ -89,12 +110,18 @@ struct Channel {
 enum Way {
     Mail(Arc<mail::Mailer>),
     Command(Vec<String>),
+    Webhook(webhook::Webhook),
+    Irc(line::Irc),
+    File(PathBuf),
+    Syslog,
 }
 
 /// Tells people.
 #[derive(Clone, Debug)]
 pub struct Notifier {
     channels: Vec<Channel>,
+    /// Who is told in whose stead.
+    fallbacks: BTreeMap<String, String>,
     base_url: String,
 }
 
@@ -114,6 +141,7 @@ impl Notifier {
             let way = Way::Mail(Arc::new(mail::Mailer::new(config, &config.to)?));
             channels.push(Channel { name: MAIL.to_owned(), contact: MAIL.to_owned(), way });
         }
+        let mut fallbacks = BTreeMap::new();
         for contact in contacts {
             let name = contact.name.clone();
             if name.is_empty() || name == MAIL || channels.iter().any(|c| c.contact == name) {
@@ -121,24 +149,24 @@ impl Notifier {
                     "[[contact]] name {name:?}: give each contact a name of its own, not {MAIL:?}"
                 ));
             }
-            if contact.mail.is_empty() && contact.command.is_empty() {
-                return Err(format!("[[contact]] {name:?}: give it mail or command"));
+            if !contact.fallback.is_empty() {
+                fallbacks.insert(name.clone(), contact.fallback.clone());
             }
-            if !contact.mail.is_empty() {
-                let config = mail.as_ref().ok_or_else(|| {
-                    format!("[[contact]] {name:?} has mail: add a [mail] table with smtp and from")
-                })?;
-                let way = Way::Mail(Arc::new(mail::Mailer::new(config, &contact.mail)?));
+            let ways =
+                ways(contact, mail.as_ref()).map_err(|e| format!("[[contact]] {name:?}{e}"))?;
+            channels.extend(ways.into_iter().map(|(kind, way)| {
                 let contact = name.clone();
-                channels.push(Channel { name: format!("contact {name} mail"), contact, way });
-            }
-            if !contact.command.is_empty() {
-                let way = Way::Command(contact.command);
-                let contact = name.clone();
-                channels.push(Channel { name: format!("contact {name} command"), contact, way });
+                Channel { name: format!("contact {name} {kind}"), contact, way }
+            }));
+        }
+        for (name, other) in &fallbacks {
+            if name == other || !channels.iter().any(|c| c.contact == *other) {
+                return Err(format!(
+                    "[[contact]] {name:?}: fallback = {other:?}: name another contact, or {MAIL:?}"
+                ));
             }
         }
-        Ok(Notifier { channels, base_url: base_url.to_owned() })
+        Ok(Notifier { channels, fallbacks, base_url: base_url.to_owned() })
     }
 
     /// Whether there is nobody to tell.
@@ -172,6 +200,15 @@ impl Notifier {
         self.channels.iter().map(|c| c.name.clone()).collect()
     }
 
+    /// The channels that are told in the stead of one that fails: those of its
+    /// contact's `fallback`.
+    pub fn fallback_of(&self, channel: &str) -> Vec<String> {
+        let contact = self.channels.iter().find(|c| c.name == channel).map(|c| &c.contact);
+        let Some(other) = contact.and_then(|c| self.fallbacks.get(c)) else { return vec![] };
+        let others = self.channels.iter().filter(|c| c.contact == *other);
+        others.map(|c| c.name.clone()).collect()
+    }
+
     /// Tells one channel. Trying the same notice again sends the same
     /// Message-ID, so that a repeat can be known as one.
     pub async fn send_to(
@@ -188,9 +225,15 @@ impl Notifier {
         };
         let sent = match &found.way {
             Way::Mail(mailer) => mailer.send(notice, &self.base_url, graph_png).await,
+            Way::Webhook(hook) => hook.send(notice, &found.contact, &self.base_url).await,
             Way::Command(argv) => command::run(argv, notice, &found.contact, &self.base_url)
                 .await
                 .map_err(|e| (false, e)),
+            Way::Irc(irc) => irc.send(notice, &self.base_url).await.map_err(|e| (false, e)),
+            Way::File(path) => {
+                line::to_file(path, notice, &self.base_url).await.map_err(|e| (false, e))
+            }
+            Way::Syslog => line::to_syslog(notice, &self.base_url).await.map_err(|e| (false, e)),
         };
         match sent {
             Ok(()) => Ok(()),
@@ -208,5 +251,40 @@ impl Notifier {
             }
         }
         if failed.is_empty() { Ok(()) } else { Err(SendError { failed }) }
+    }
+}
+
+/// The ways to tell a contact; the error goes behind its name.
+fn ways(
+    contact: ContactConfig,
+    mail: Option<&MailConfig>,
+) -> Result<Vec<(&'static str, Way)>, String> {
+    let mut ways = Vec::new();
+    if !contact.mail.is_empty() {
+        let config = mail.ok_or(" has mail: add a [mail] table with smtp and from")?;
+        // It names the address itself.
+        let mailer = mail::Mailer::new(config, &contact.mail).map_err(|e| format!(": {e}"))?;
+        ways.push(("mail", Way::Mail(Arc::new(mailer))));
+    }
+    if !contact.command.is_empty() {
+        ways.push(("command", Way::Command(contact.command)));
+    }
+    if !contact.webhook.is_empty() {
+        let hook = webhook::Webhook::new(&contact.webhook).map_err(|e| format!(": {e}"))?;
+        ways.push(("webhook", Way::Webhook(hook)));
+    }
+    if !contact.irc.is_empty() {
+        let irc = line::Irc::new(&contact.irc).map_err(|e| format!(": {e}"))?;
+        ways.push(("irc", Way::Irc(irc)));
+    }
+    if !contact.file.as_os_str().is_empty() {
+        ways.push(("file", Way::File(contact.file)));
+    }
+    if contact.syslog {
+        ways.push(("syslog", Way::Syslog));
+    }
+    match ways.is_empty() {
+        true => Err(": give it mail, command, webhook, irc, file or syslog".to_owned()),
+        false => Ok(ways),
     }
 }

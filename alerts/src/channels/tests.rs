@@ -59,7 +59,12 @@ fn mail(smtp: &str) -> Option<MailConfig> {
 
 fn contact(name: &str, mail: &[&str], command: &[&str]) -> ContactConfig {
     let texts = |list: &[&str]| list.iter().map(|t| (*t).to_owned()).collect();
-    ContactConfig { name: name.to_owned(), mail: texts(mail), command: texts(command) }
+    ContactConfig {
+        name: name.to_owned(),
+        mail: texts(mail),
+        command: texts(command),
+        ..ContactConfig::default()
+    }
 }
 
 #[tokio::test]
@@ -112,7 +117,7 @@ async fn what_the_server_says_is_passed_on() {
 fn slips_in_the_configuration_are_named() {
     for (mail, contact, want) in [
         (None, contact("a", &["x@y"], &[]), "add a [mail] table"),
-        (None, contact("a", &[], &[]), "give it mail or command"),
+        (None, contact("a", &[], &[]), "give it mail, command, webhook"),
         (None, contact("", &[], &["x"]), "a name of its own"),
         (mail("localhost"), contact("mail", &[], &["x"]), "a name of its own"),
         (mail("localhost"), contact("a", &["nobody"], &[]), "\"nobody\""),
@@ -120,5 +125,20 @@ fn slips_in_the_configuration_are_named() {
     ] {
         let e = Notifier::new(mail, vec![contact], "").expect_err(want);
         assert!(e.contains(want), "{e}");
+    }
+}
+
+#[test]
+fn who_is_told_in_whose_stead() {
+    let with = |name: &str, fallback: &str| ContactConfig {
+        fallback: fallback.to_owned(),
+        ..contact(name, &[], &["/bin/true"])
+    };
+    let notifier = Notifier::new(None, vec![with("a", "b"), with("b", "")], "").expect("right");
+    assert_eq!(notifier.fallback_of("contact a command"), ["contact b command"]);
+    assert!(notifier.fallback_of("contact b command").is_empty());
+    for fallback in ["a", "c"] {
+        let e = Notifier::new(None, vec![with("a", fallback)], "").expect_err("nobody");
+        assert!(e.contains("name another contact"), "{e}");
     }
 }

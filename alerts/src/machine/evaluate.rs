@@ -116,6 +116,8 @@ impl Machine {
             text,
             contacts: service.contacts.clone(),
             labels: service.labels.clone(),
+            repeated: false,
+            instead_of: None,
         };
         match kind {
             NoticeKind::Problem => {

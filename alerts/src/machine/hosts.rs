@@ -141,6 +141,8 @@ impl Machine {
             text: text.to_owned(),
             contacts: node.contacts.clone(),
             labels: node.labels.clone(),
+            repeated: false,
+            instead_of: None,
         })
     }
 

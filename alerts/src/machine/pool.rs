@@ -237,6 +237,8 @@ fn notice(
         text,
         contacts: contacts.unwrap_or_default(),
         labels: tally.map(|t| t.labels.clone()).unwrap_or_default(),
+        repeated: false,
+        instead_of: None,
     }
 }
 

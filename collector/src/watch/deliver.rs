@@ -6,16 +6,17 @@ use crate::store::{StoreError, now_ms};
 use rookery_alerts::channels::ChannelError;
 use rookery_alerts::{Notice, Notifier};
 use rookery_plugins::TimeMs;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 /// The longest pause between two tries, ms.
 const PAUSE_MS_MAX: TimeMs = 300_000;
 /// Notices older than this are given up: a day.
 const GIVE_UP_MS: TimeMs = 86_400_000;
-/// How many notices are taken out at once.
+/// How many notices a channel takes at once.
 const BATCH: usize = 32;
 /// The outbox is looked at this often even when nothing rings.
 const POLL: Duration = Duration::from_secs(2);
@@ -26,8 +27,30 @@ const REOPEN: Duration = Duration::from_secs(5);
 /// Draws the graph that goes with a notice; `None`: there is none.
 pub type Illustrate = Arc<dyn Fn(&Notice) -> Option<Vec<u8>> + Send + Sync>;
 
+/// After so many failures the contact's `fallback` is told, too.
+const FALLBACK_AFTER: u32 = 2;
+
+/// What the channels' tasks report.
+enum Report {
+    /// What became of a notice.
+    Told(Box<Due>, Result<(), ChannelError>),
+    /// The channel has done all that it took.
+    Free(String),
+}
+
+/// Reports a channel as free when its task ends, however it does.
+struct Busy(String, mpsc::UnboundedSender<Report>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        // Whoever does not listen any more has stopped.
+        let _ = self.1.send(Report::Free(std::mem::take(&mut self.0)));
+    }
+}
+
 /// Runs until `stop` says so. A disk that fails is logged and tried again: the
-/// outbox keeps what is due.
+/// outbox keeps what is due. Each channel has its own pace: one that hangs keeps
+/// none of the others waiting.
 pub async fn run(
     dir: &Path,
     notifier: Arc<Notifier>,
@@ -45,34 +68,59 @@ pub async fn run(
             _ = stop.changed() => return,
         }
     };
+    let (reports, mut reported) = mpsc::unbounded_channel();
+    let mut busy: BTreeSet<String> = BTreeSet::new();
     loop {
-        let mut is_more = false;
-        match ledger.due(now_ms(), BATCH) {
-            Ok(waiting) => {
-                is_more = waiting.len() == BATCH;
-                for item in waiting {
-                    let outcome = deliver(&notifier, &illustrate, &item).await;
-                    if let Err(e) = note(&ledger, &item, outcome) {
-                        tracing::error!("what was told cannot be written down: {e}");
-                        is_more = false;
-                    }
-                }
+        if !*stop.borrow() {
+            let started = begin(&ledger, &notifier, &illustrate, &mut busy, &reports);
+            if let Err(e) = started {
+                tracing::error!("notices that are due cannot be read: {e}");
             }
-            Err(e) => tracing::error!("notices that are due cannot be read: {e}"),
-        }
-        if *stop.borrow() {
+        } else if busy.is_empty() {
             return;
         }
-        if is_more {
-            continue;
-        }
         tokio::select! {
+            Some(report) = reported.recv() => match report {
+                Report::Free(channel) => drop(busy.remove(&channel)),
+                Report::Told(item, outcome) => {
+                    if let Err(e) = note(&ledger, &notifier, &item, outcome) {
+                        tracing::error!("what was told cannot be written down: {e}");
+                    }
+                }
+            },
             () = due.notified() => {}
             () = tokio::time::sleep(POLL) => {}
             // An error means that whoever could say stop is gone: the same.
-            _ = stop.changed() => {}
+            _ = stop.changed(), if !*stop.borrow() => {}
         }
     }
+}
+
+/// Starts a task for each channel that has something to tell and is not at it.
+fn begin(
+    ledger: &Ledger,
+    notifier: &Arc<Notifier>,
+    illustrate: &Illustrate,
+    busy: &mut BTreeSet<String>,
+    reports: &mpsc::UnboundedSender<Report>,
+) -> Result<(), StoreError> {
+    for channel in ledger.channels_due(now_ms())? {
+        if busy.contains(&channel) {
+            continue;
+        }
+        let batch = ledger.begin(&channel, now_ms(), BATCH)?;
+        busy.insert(channel.clone());
+        let (notifier, illustrate) = (Arc::clone(notifier), illustrate.clone());
+        let reports = reports.clone();
+        tokio::spawn(async move {
+            let busy = Busy(channel, reports);
+            for item in batch {
+                let outcome = deliver(&notifier, &illustrate, &item).await;
+                let _ = busy.1.send(Report::Told(Box::new(item), outcome));
+            }
+        });
+    }
+    Ok(())
 }
 
 async fn deliver(
@@ -87,21 +135,35 @@ async fn deliver(
 }
 
 /// Writes down what became of a notice.
-fn note(ledger: &Ledger, due: &Due, outcome: Result<(), ChannelError>) -> Result<(), StoreError> {
+fn note(
+    ledger: &Ledger,
+    notifier: &Notifier,
+    due: &Due,
+    outcome: Result<(), ChannelError>,
+) -> Result<(), StoreError> {
     let now = now_ms();
-    match outcome {
+    let error = match outcome {
         Ok(()) => {
             tracing::info!(notice = due.notice.id, channel = due.channel, "told");
-            ledger.settle(due.id, now, None)
+            return ledger.settle(due.id, now, None);
         }
-        Err(e) if e.permanent || now - due.notice.time_ms > GIVE_UP_MS => {
-            tracing::error!(notice = due.notice.id, "given up: {e}");
-            ledger.settle(due.id, now, Some(&e.to_string()))
-        }
-        Err(e) => {
-            let pause = (1000i64 << due.n_tries.min(20)).min(PAUSE_MS_MAX);
-            tracing::warn!(notice = due.notice.id, "not told, again in {} s: {e}", pause / 1000);
-            ledger.postpone(due.id, now + pause, &e.to_string())
+        Err(error) => error,
+    };
+    let given_up = error.permanent || now - due.notice.time_ms > GIVE_UP_MS;
+    if given_up || due.n_tries + 1 == FALLBACK_AFTER {
+        let others = notifier.fallback_of(&due.channel);
+        if !others.is_empty() {
+            let instead_of = Some(error.to_string());
+            let notice = Notice { instead_of, repeated: false, ..due.notice.clone() };
+            ledger.also(&notice, &others, now)?;
+            tracing::warn!(notice = due.notice.id, "others are told instead of {}", due.channel);
         }
     }
+    if given_up {
+        tracing::error!(notice = due.notice.id, "given up: {error}");
+        return ledger.settle(due.id, now, Some(&error.to_string()));
+    }
+    let pause = (1000i64 << due.n_tries.min(20)).min(PAUSE_MS_MAX);
+    tracing::warn!(notice = due.notice.id, "not told, again in {} s: {error}", pause / 1000);
+    ledger.postpone(due.id, now + pause, &error.to_string())
 }

@@ -3,8 +3,9 @@
 //!
 //! Table `record`: the machine's state, by key. `transition`: every change, for
 //! ever. `outbox`: one row for each notice and channel; `sent_ms` is null until
-//! it is told, and after a crash between telling and noting it is told once
-//! more, with the same Message-ID.
+//! it is told. `begun_ms` is set while it is being told: after a crash between
+//! telling and noting it is told once more, with the same Message-ID, and marked as
+//! a repeat.
 
 use crate::db;
 use crate::store::StoreError;
@@ -26,6 +27,9 @@ CREATE TABLE IF NOT EXISTS outbox(
   UNIQUE(notice_id, channel));
 CREATE INDEX IF NOT EXISTS outbox_due ON outbox(next_ms) WHERE sent_ms IS NULL;
 ";
+
+/// A column that older databases lack.
+const BEGUN: &str = "ALTER TABLE outbox ADD COLUMN begun_ms INTEGER";
 
 /// The database, open.
 pub struct Ledger {
@@ -53,6 +57,17 @@ impl Ledger {
         db::make_whole(&path, SCHEMA, |path| db::open_durable(path, 4096))?;
         let conn = db::open_durable(&path, 4096)?;
         conn.execute_batch(SCHEMA).map_err(err)?;
+        let sql = "SELECT count(*) FROM pragma_table_info('outbox') WHERE name = 'begun_ms'";
+        let n: i64 = conn.query_row(sql, [], |r| r.get(0)).map_err(err)?;
+        if n == 0
+            && let Err(e) = conn.execute_batch(BEGUN)
+        {
+            // Another connection of this process may have been quicker.
+            let n: i64 = conn.query_row(sql, [], |r| r.get(0)).map_err(err)?;
+            if n == 0 {
+                return Err(err(e));
+            }
+        }
         Ok(Ledger { path, conn })
     }
 
@@ -118,27 +133,70 @@ impl Ledger {
         Ok(n_notices)
     }
 
-    /// What is due, oldest first; at most `n`.
-    pub fn due(&self, now_ms: TimeMs, n: usize) -> Result<Vec<Due>, StoreError> {
-        let read = || -> rusqlite::Result<Vec<(i64, String, String, u32)>> {
+    /// The channels for which something is due.
+    pub fn channels_due(&self, now_ms: TimeMs) -> Result<Vec<String>, StoreError> {
+        let read = || -> rusqlite::Result<Vec<String>> {
             let mut stmt = self.conn.prepare_cached(
-                "SELECT id, channel, json, n_tries FROM outbox \
-                 WHERE sent_ms IS NULL AND next_ms <= ?1 ORDER BY id LIMIT ?2",
+                "SELECT DISTINCT channel FROM outbox WHERE sent_ms IS NULL AND next_ms <= ?1",
             )?;
-            stmt.query_map(params![now_ms, n as i64], |r| {
+            stmt.query_map([now_ms], |r| r.get(0))?.collect()
+        };
+        read().map_err(|e| self.err(e))
+    }
+
+    /// What is due for a channel, oldest first; at most `n`. From now on it counts
+    /// as begun.
+    pub fn begin(&self, channel: &str, now_ms: TimeMs, n: usize) -> Result<Vec<Due>, StoreError> {
+        let read = || -> rusqlite::Result<Vec<(i64, String, u32, bool)>> {
+            let mut stmt = self.conn.prepare_cached(
+                "SELECT id, json, n_tries, begun_ms IS NOT NULL FROM outbox \
+                 WHERE sent_ms IS NULL AND next_ms <= ?1 AND channel = ?2 ORDER BY id LIMIT ?3",
+            )?;
+            stmt.query_map(params![now_ms, channel, n as i64], |r| {
                 Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?))
             })?
             .collect()
         };
         let rows = read().map_err(|e| self.err(e))?;
         let mut due = Vec::new();
-        for (id, channel, json, n_tries) in rows {
-            match serde_json::from_str(&json) {
-                Ok(notice) => due.push(Due { id, channel, notice, n_tries }),
+        for (id, json, n_tries, was_begun) in rows {
+            match serde_json::from_str::<Notice>(&json) {
+                Ok(mut notice) => {
+                    notice.repeated |= was_begun;
+                    due.push(Due { id, channel: channel.to_owned(), notice, n_tries });
+                }
                 Err(e) => self.settle(id, now_ms, Some(&format!("unreadable: {e}")))?,
             }
         }
+        if let Some(last) = due.last() {
+            self.conn
+                .execute(
+                    "UPDATE outbox SET begun_ms = ?1 WHERE sent_ms IS NULL AND next_ms <= ?1 \
+                     AND channel = ?2 AND id <= ?3",
+                    params![now_ms, channel, last.id],
+                )
+                .map_err(|e| self.err(e))?;
+        }
         Ok(due)
+    }
+
+    /// Has other channels tell it, too; those that have it already do not.
+    pub fn also(
+        &self,
+        notice: &Notice,
+        channels: &[String],
+        now_ms: TimeMs,
+    ) -> Result<(), StoreError> {
+        for channel in channels {
+            self.conn
+                .execute(
+                    "INSERT OR IGNORE INTO outbox(notice_id, channel, json, created_ms, next_ms) \
+                     VALUES (?1, ?2, ?3, ?4, ?4)",
+                    params![notice.id, channel, json(notice), now_ms],
+                )
+                .map_err(|e| self.err(e))?;
+        }
+        Ok(())
     }
 
     /// Notes that a notice was told, or (with an error) never will be.
@@ -156,7 +214,8 @@ impl Ledger {
     pub fn postpone(&self, id: i64, next_ms: TimeMs, error: &str) -> Result<(), StoreError> {
         self.conn
             .execute(
-                "UPDATE outbox SET next_ms = ?2, error = ?3, n_tries = n_tries + 1 WHERE id = ?1",
+                "UPDATE outbox SET next_ms = ?2, error = ?3, n_tries = n_tries + 1, \
+                 begun_ms = NULL WHERE id = ?1",
                 params![id, next_ms, error],
             )
             .map_err(|e| self.err(e))?;
