@@ -9,6 +9,7 @@ mod innodb_status;
 mod login;
 mod queries;
 mod replication;
+mod rsa;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -31,13 +32,14 @@ pub const ENTRY: ProbeEntry = ProbeEntry {
     waits: true,
     new: |table| {
         let own: Settings = settings(table)?;
-        let Settings { address, user, password, password_file, password_env, defaults_file } = own;
+        let Settings { address, user, password, password_file, password_env, .. } = own;
+        let Settings { defaults_file, server_key, .. } = own;
         // A file that cannot be read now is told when it is needed.
         let file = defaults_file.as_deref().and_then(|f| account::defaults(f).ok());
         let address = address.or_else(|| file?.address);
         let place = Place::new("mysql", table, address.as_deref(), &USUAL, 3306)?;
         let secret = Secret { password, password_file, password_env };
-        let account = Account { user, secret, defaults_file, is_local: !place.given };
+        let account = Account { user, secret, defaults_file, server_key, is_local: !place.given };
         Ok(probe(Mysql { place, account, link: None, known: None, past: Past::default() }))
     },
 };
@@ -60,6 +62,7 @@ struct Settings {
     password_file: Option<PathBuf>,
     password_env: Option<String>,
     defaults_file: Option<PathBuf>,
+    server_key: Option<PathBuf>,
 }
 
 struct Mysql {
@@ -139,7 +142,8 @@ impl Mysql {
     fn connect(&self) -> Result<(Link, Known), ProbeError> {
         let mut link = Link::open(&self.place)?;
         let (user, password) = self.account.read(&link.address)?;
-        let version = login::log_in(&mut link, &user, &password).map_err(|e| match e {
+        let key = self.account.server_key()?;
+        let version = login::log_in(&mut link, &user, &password, key).map_err(|e| match e {
             Failure::Broken(error) => error,
             Failure::Refused(refusal) => account::refused(&link, &user, &refusal),
         })?;

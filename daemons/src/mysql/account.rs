@@ -2,6 +2,7 @@
 //! `~/.my.cnf`, or whom the agent runs as; and what to say when it is refused.
 
 use super::login::Version;
+use super::rsa::PublicKey;
 use super::wire::Refusal;
 use crate::support::{Address, Link, Secret};
 use rookery_plugins::ProbeError;
@@ -20,6 +21,8 @@ pub struct Account {
     pub secret: Secret,
     /// `defaults_file`: an option file of MySQL's clients.
     pub defaults_file: Option<PathBuf>,
+    /// `server_key`: the server's public key, for `caching_sha2_password`.
+    pub server_key: Option<PathBuf>,
     /// Whether `~/.my.cnf` is looked at: for the server on this host only.
     pub is_local: bool,
 }
@@ -38,6 +41,17 @@ impl Account {
         });
         let password = self.secret.read()?.or(file.password).unwrap_or_default();
         Ok((user, password))
+    }
+
+    /// The server's public key, where one is given.
+    pub fn server_key(&self) -> Result<Option<PublicKey>, ProbeError> {
+        let Some(file) = &self.server_key else { return Ok(None) };
+        let why = |e: &dyn std::fmt::Display| {
+            ProbeError::Failed(format!("server_key {}: {e}", file.display()))
+        };
+        let text = std::fs::read_to_string(file).map_err(|e| why(&e))?;
+        let key = PublicKey::parse(&text);
+        key.map(Some).ok_or_else(|| why(&"no RSA key (BEGIN PUBLIC KEY)"))
     }
 
     /// `~/.my.cnf`, as MySQL's own clients would; none if there is none.

@@ -6,9 +6,11 @@
 //! root logs in where Debian has set up MariaDB, takes an empty packet for a
 //! reason to panic, and would bring 39 crates.
 
+use super::rsa::PublicKey;
 use super::wire::{self, Cursor, Refusal};
 use crate::support::{Address, Link};
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY as SHA1, SHA256};
+use ring::rand::{SecureRandom, SystemRandom};
 use rookery_plugins::ProbeError;
 
 const LONG_PASSWORD: u32 = 1;
@@ -104,8 +106,14 @@ fn greeting(content: &[u8]) -> Option<Greeting> {
     Some(Greeting { version, scramble, plugin: plugin.to_vec() })
 }
 
-/// Greets and logs in on a new connection.
-pub fn log_in(link: &mut Link, user: &str, password: &str) -> Result<Version, Failure> {
+/// Greets and logs in on a new connection. `key`: the server's, where it is
+/// known beforehand.
+pub fn log_in(
+    link: &mut Link,
+    user: &str,
+    password: &str,
+    key: Option<PublicKey>,
+) -> Result<Version, Failure> {
     let bytes = link.read_until(|b| wire::one_packet(b, 0))?;
     let foreign = || link.failed("it does not speak MySQL's protocol");
     let content = wire::content(&bytes, 0).ok_or_else(foreign)?;
@@ -141,11 +149,25 @@ pub fn log_in(link: &mut Link, user: &str, password: &str) -> Result<Version, Fa
             }
             // The password is known to be right; what follows is the end.
             [0x01, 0x03] if hello.plugin == SHA2 => seq -= 1,
-            [0x01, 0x04] if hello.plugin == SHA2 => {
-                if !is_socket(link) {
-                    return Err(unready(link).into());
-                }
+            [0x01, 0x04] if hello.plugin == SHA2 && is_socket(link) => {
                 link.send(&wire::packed(seq, &zeroed(password)))?;
+            }
+            [0x01, 0x04] if hello.plugin == SHA2 => match &key {
+                Some(key) => {
+                    let hidden = hidden(password, &hello.scramble, key);
+                    let hidden = hidden.ok_or_else(|| broken("has too short a key"))?;
+                    link.send(&wire::packed(seq, &hidden))?;
+                }
+                None if is_loopback(link) => link.send(&wire::packed(seq, &[0x02]))?,
+                None => return Err(unready(link).into()),
+            },
+            // The key that was asked for.
+            [0x01, pem @ ..] if hello.plugin == SHA2 && is_loopback(link) => {
+                let key = std::str::from_utf8(pem).ok().and_then(PublicKey::parse);
+                let key = key.ok_or_else(|| broken("has no key that is understood"))?;
+                let hidden = hidden(password, &hello.scramble, &key);
+                let hidden = hidden.ok_or_else(|| broken("has too short a key"))?;
+                link.send(&wire::packed(seq, &hidden))?;
             }
             _ => return Err(broken("goes a way that is not known here")),
         }
@@ -155,6 +177,21 @@ pub fn log_in(link: &mut Link, user: &str, password: &str) -> Result<Version, Fa
 
 fn is_socket(link: &Link) -> bool {
     matches!(link.address, Address::Unix(_))
+}
+
+/// Whether nobody on the way can pass for the server.
+fn is_loopback(link: &Link) -> bool {
+    let Address::Tcp(text) = &link.address else { return false };
+    ["127.", "localhost:", "[::1]:"].iter().any(|start| text.starts_with(start))
+}
+
+/// The password, for the owner of this key only.
+fn hidden(password: &str, scramble: &[u8], key: &PublicKey) -> Option<Vec<u8>> {
+    let mut seed = [0; 20];
+    SystemRandom::new().fill(&mut seed).ok()?;
+    let text = zeroed(password);
+    let text: Vec<u8> = text.iter().zip(scramble.iter().cycle()).map(|(a, b)| a ^ b).collect();
+    key.encrypt(&text, seed)
 }
 
 fn unknown(plugin: &[u8], link: &Link) -> ProbeError {
@@ -167,8 +204,9 @@ fn unknown(plugin: &[u8], link: &Link) -> ProbeError {
 
 fn unready(link: &Link) -> ProbeError {
     link.failed(
-        "caching_sha2_password wants a first login over a safe connection: use its socket as \
-         `address`, or a user with mysql_native_password",
+        "caching_sha2_password wants to see the password once, and whoever answers here might \
+         not be the server: copy its public_key.pem here and name it as `server_key` in \
+         [probe.mysql], or use its socket as `address`",
     )
 }
 

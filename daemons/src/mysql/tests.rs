@@ -309,18 +309,52 @@ fn a_refusal_says_what_to_do() {
 }
 
 #[test]
+fn a_login_that_the_server_remembers_is_short() {
+    let at = serve(|mut s| {
+        let _ = s.write_all(&packed(0, &hello("8.0.36", b"caching_sha2_password")));
+        let _ = receive(&mut s);
+        let _ = s.write_all(&packed(2, &[1, 3]));
+        let _ = s.write_all(&packed(3, &[0, 0, 0, 2, 0, 0, 0]));
+        while let Some(question) = receive(&mut s) {
+            let statement = String::from_utf8_lossy(&question[1..]).into_owned();
+            let _ = s.write_all(&mysql8(&statement, 0));
+        }
+    });
+    let mut probe = make("mysql", &format!("address = {at:?}\npassword = \"sesame\""));
+    let (_, values) = ask(probe.as_mut()).expect("answers");
+    assert_eq!(values["mysql_queries.insert"], Value::Int(70));
+}
+
+#[test]
 fn a_login_goes_the_servers_way() {
-    // From caching_sha2_password, with a full login that only a socket may have.
+    // caching_sha2_password, which asks for the whole password: by the server's key.
     let at = serve(|mut s| {
         let _ = s.write_all(&packed(0, &hello("8.0.36", b"caching_sha2_password")));
         let answer = receive(&mut s).unwrap_or_default();
         assert!(answer.ends_with(b"caching_sha2_password\0"));
         let _ = s.write_all(&packed(2, &[1, 4]));
-        let _ = receive(&mut s);
+        let wish = receive(&mut s).unwrap_or_default();
+        let mut key = vec![1];
+        key.extend_from_slice(reply("mysql/public_key.pem").as_bytes());
+        // A key that was given need not be asked for.
+        let asks = wish == [2];
+        if asks {
+            let _ = s.write_all(&packed(4, &key));
+        }
+        let hidden = if asks { receive(&mut s).unwrap_or_default() } else { wish };
+        let text = format!("got {} bytes, asked: {asks}", hidden.len());
+        let _ = s.write_all(&refused(if asks { 6 } else { 4 }, 1045, &text));
     });
-    let mut probe = make("mysql", &format!("address = {at:?}\npassword = \"sesame\""));
-    let error = ask(probe.as_mut()).expect_err("no way").to_string();
-    assert!(error.contains("first login over a safe connection"), "{error}");
+    let key = format!("{}/testdata/mysql/public_key.pem", env!("CARGO_MANIFEST_DIR"));
+    for (more, want) in [
+        (String::new(), "got 256 bytes, asked: true"),
+        (format!("server_key = {key:?}"), "got 256 bytes, asked: false"),
+        ("server_key = \"/no/such\"".to_owned(), "server_key /no/such: No such file"),
+    ] {
+        let config = format!("address = {at:?}\npassword = \"sesame\"\n{more}");
+        let error = ask(make("mysql", &config).as_mut()).expect_err("refused").to_string();
+        assert!(error.contains(want), "{error}");
+    }
     // unix_socket over TCP can only be refused.
     let at = serve(|mut s| {
         let _ = s.write_all(&packed(0, &hello(MARIADB, b"mysql_native_password")));
