@@ -69,6 +69,7 @@ pub fn place(notice: &Notice) -> String {
 pub fn subject(notice: &Notice) -> String {
     match notice.kind {
         NoticeKind::Acknowledgement => format!("ACKNOWLEDGED {}", place(notice)),
+        NoticeKind::Flapping => format!("FLAPPING {}", place(notice)),
         NoticeKind::Problem | NoticeKind::Recovery => {
             format!("{} {}", notice.state, place(notice))
         }
@@ -121,7 +122,7 @@ fn write_body(out: &mut String, notice: &Notice, base_url: &str) -> std::fmt::Re
         NoticeKind::Problem => {
             writeln!(out, "Since:    {} ({lasted} before this)", time(notice.since_ms))?;
         }
-        NoticeKind::Acknowledgement => {
+        NoticeKind::Acknowledgement | NoticeKind::Flapping => {
             writeln!(out, "Since:    {} ({lasted})", time(notice.since_ms))?;
         }
         NoticeKind::Recovery => writeln!(

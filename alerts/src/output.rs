@@ -87,6 +87,8 @@ pub enum NoticeKind {
     Recovery,
     /// Somebody is on it.
     Acknowledgement,
+    /// It changes so often that its changes are told no more, until it is steady.
+    Flapping,
 }
 
 impl NoticeKind {
@@ -96,6 +98,7 @@ impl NoticeKind {
             NoticeKind::Problem => "PROBLEM",
             NoticeKind::Recovery => "RECOVERY",
             NoticeKind::Acknowledgement => "ACKNOWLEDGEMENT",
+            NoticeKind::Flapping => "FLAPPINGSTART",
         }
     }
 }
@@ -180,6 +183,19 @@ pub struct Incident {
     pub sequence: u32,
     /// When it began, ms.
     pub since_ms: TimeMs,
+    /// When its problem was told last, ms.
+    #[serde(default)]
+    pub told_ms: TimeMs,
+    /// Whether those who stand behind were told.
+    #[serde(default)]
+    pub escalated: bool,
+}
+
+impl Incident {
+    /// One of which nobody was told yet.
+    pub fn new(id: String, since_ms: TimeMs) -> Incident {
+        Incident { id, sequence: 0, since_ms, told_ms: since_ms, escalated: false }
+    }
 }
 
 /// The record of a node or a service.
@@ -235,6 +251,12 @@ pub enum RecordState {
         acknowledged: Option<Acknowledgement>,
         /// The time of the latest evaluation, ms.
         last_ms: TimeMs,
+        /// Which of its latest states were changes, and whether it flaps.
+        #[serde(default)]
+        flap_bits: u32,
+        /// Whether it flaps.
+        #[serde(default)]
+        flapping: bool,
         /// The fields that are not OK.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         fields: Vec<FieldValue>,

@@ -21,6 +21,13 @@
 //! [[rule]]
 //! group = "web"
 //! quorum = "20%"             # or a number of nodes: fewer of the group are not told
+//!
+//! [[rule]]
+//! service = "df"
+//! hysteresis = 2             # back only 2 below the limit, in the field's own unit
+//! renotify = "4h"            # a problem that lasts is told again
+//! escalate_after = "30m"     # …and, when it has lasted so long, to these, too
+//! escalate_to = ["boss"]
 //! ```
 //!
 //! Every rule that matches is applied, key by key; later ones win, and all win
@@ -33,12 +40,16 @@
 //! and is told to the contacts of all of them.
 
 use crate::glob::Patterns;
+use crate::machine::Lasting;
 use crate::quorum::Quorum;
 use rookery_plugins::{FieldSpec, Range, config};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU32;
+
+/// Nobody is told of the same more often than this, ms.
+const RENOTIFY_MS_MIN: i64 = 60_000;
 
 /// A limit in a rule: a range, or none at all (`""`).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -70,8 +81,28 @@ pub struct Rule {
     pub contacts: Option<Vec<String>>,
     /// Told of the group, and only when so many of its nodes have the problem.
     pub quorum: Option<Quorum>,
+    /// A problem is told again each time so long after the last telling.
+    pub renotify: Option<Span>,
+    /// A problem that has lasted so long is told to `escalate_to`, too.
+    pub escalate_after: Option<Span>,
+    /// Names of contacts.
+    pub escalate_to: Option<Vec<String>>,
+    /// A field that has crossed a limit is back only when it is so far inside.
+    pub hysteresis: Option<f64>,
     /// What a notice carries along.
     pub labels: BTreeMap<String, String>,
+}
+
+/// A span of time, `"4h"`, in ms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub i64);
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let ms = config::parse_span_ms(&text).map_err(de::Error::custom)?;
+        i64::try_from(ms).map(Span).map_err(de::Error::custom)
+    }
 }
 
 #[derive(Default, serde::Deserialize)]
@@ -103,6 +134,10 @@ pub struct Terms {
     pub contacts: Vec<String>,
     /// How many nodes of the group must have it; `None`: each is told by itself.
     pub quorum: Option<Quorum>,
+    /// What is told of a problem that lasts.
+    pub lasting: Lasting,
+    /// How far inside its limits a field is back, in its own unit.
+    pub hysteresis: f64,
     /// What a notice carries along.
     pub labels: BTreeMap<String, String>,
     /// What is wrong with the plugin's own limits.
@@ -122,9 +157,13 @@ impl Rules {
                 if rule.sets_nothing() {
                     return Err(format!(
                         "{name}: rule {} sets nothing: give it warning, critical, \
-                         max_check_attempts, unknown_limit, enabled, contacts, quorum or labels",
+                         max_check_attempts, unknown_limit, enabled, contacts, quorum, \
+                         renotify, escalate_after, hysteresis or labels",
                         i + 1
                     ));
+                }
+                if let Some(why) = rule.is_wrong() {
+                    return Err(format!("{name}: rule {}: {why}", i + 1));
                 }
             }
             rules.extend(file.rule);
@@ -145,7 +184,10 @@ impl Rules {
     /// All names of contacts that rules use, so that a configuration can be
     /// checked against its `[[contact]]` tables.
     pub fn contacts(&self) -> impl Iterator<Item = &str> {
-        self.rules.iter().flat_map(|r| r.contacts.iter().flatten()).map(String::as_str)
+        self.rules
+            .iter()
+            .flat_map(|r| r.contacts.iter().chain(&r.escalate_to).flatten())
+            .map(String::as_str)
     }
 
     /// The rules for a node itself: those that name neither service nor field.
@@ -197,6 +239,18 @@ impl Rule {
         *self == blank
     }
 
+    /// What cannot be meant.
+    fn is_wrong(&self) -> Option<&'static str> {
+        if self.escalate_after.is_some() != self.escalate_to.is_some() {
+            return Some("escalate_after and escalate_to belong together");
+        }
+        if self.hysteresis.is_some_and(|h| !h.is_finite() || h < 0.0) {
+            return Some("hysteresis: a number that is not negative, in the field's own unit");
+        }
+        let short = |s: &Option<Span>| s.is_some_and(|s| s.0 < RENOTIFY_MS_MIN);
+        short(&self.renotify).then_some("renotify: at least 1m")
+    }
+
     fn matches(&self, node: &str, group: &str, service: &str, field: &str) -> bool {
         self.field.matches(field)
             && self.service.matches(service)
@@ -224,6 +278,15 @@ impl Rule {
             terms.contacts.clone_from(contacts);
         }
         terms.quorum = self.quorum.or(terms.quorum);
+        if let Some(Span(ms)) = self.renotify {
+            terms.lasting.renotify_ms = Some(ms);
+        }
+        if let Some((Span(ms), to)) = self.escalate_after.zip(self.escalate_to.clone()) {
+            terms.lasting.escalate = Some((ms, to));
+        }
+        if let Some(hysteresis) = self.hysteresis {
+            terms.hysteresis = hysteresis;
+        }
         terms.labels.extend(self.labels.iter().map(|(k, v)| (k.clone(), v.clone())));
     }
 }
@@ -281,7 +344,7 @@ mod tests {
             .map(|l| l.trim_start_matches("//!"))
             .collect();
         let rules = load(&lines.join("\n")).expect("loads");
-        assert_eq!(rules.len(), 3);
+        assert_eq!(rules.len(), 4);
         let f = FieldSpec::gauge("connections", "").limits("10", "20");
         let t = rules.terms("db1", "", "mysql_x", &f);
         assert_eq!(t.warning, Some("~:800".parse().expect("range")));
@@ -311,6 +374,10 @@ mod tests {
             ("[[rule]]\nmax_check_attempts = 0\n", "a.toml:2: "),
             ("[[rule]]\nnode = \"db*\"\n", "a.toml: rule 1 sets nothing"),
             ("[[rule]]\nnode = []\nenabled = false\n", "a.toml:2: an empty list"),
+            ("[[rule]]\nrenotify = \"1s\"\n", "a.toml: rule 1: renotify: at least 1m"),
+            ("[[rule]]\nescalate_after = \"1h\"\n", "a.toml: rule 1: escalate_after and"),
+            ("[[rule]]\nhysteresis = -1\n", "a.toml: rule 1: hysteresis: a number"),
+            ("[[rule]]\nrenotify = \"soon\"\n", "a.toml:2: "),
             ("[[rules]]\n", "a.toml:1: unknown key \"rules\"; did you mean \"rule\"?"),
         ] {
             let e = load(text).expect_err(text);

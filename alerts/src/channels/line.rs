@@ -83,7 +83,7 @@ fn irc_line(to: &str, notice: &Notice, base_url: &str) -> String {
         (NoticeKind::Problem, Status::Service(State::Warning)) => "%YELLOW",
         (NoticeKind::Problem, _) => "%RED",
         (NoticeKind::Recovery, _) => "%GREEN",
-        (NoticeKind::Acknowledgement, _) => "%BLUE",
+        (NoticeKind::Acknowledgement | NoticeKind::Flapping, _) => "%BLUE",
     };
     let cut = &text[..text.floor_char_boundary(IRC_BYTES_MAX)];
     let (state, rest) = cut.split_once(' ').unwrap_or((cut, ""));

@@ -1,9 +1,11 @@
 //! From a row to states: fields, then services, then what is to be said.
 
-use super::{Field, Machine, Plan, Service, incident_id};
+use super::flap::Turn;
+use super::lasting::Due;
+use super::{Field, Machine, Plan, Service, Settings, incident_id};
 use crate::output::{Incident, Notice, NoticeKind, Output, Status, Transition, TransitionKind};
 use crate::rate;
-use rookery_plugins::{FieldType, Kind, State, TimeMs, Value};
+use rookery_plugins::{FieldType, Kind, Range, State, TimeMs, Value};
 
 impl Machine {
     /// Judges one row of `plan`'s layout. `kinds` and `bits` are the row's
@@ -52,15 +54,18 @@ impl Machine {
         }
         let before = service.mark();
         let from = service.state;
+        let is_newer = time_ms > service.last_ms;
         service.step(state, time_ms);
         service.settle_acknowledgement(from, time_ms);
-        let due = if live { service.due(self.settings.tell_changes) } else { None };
-        let due = due.filter(|kind| *kind != NoticeKind::Problem || !self.is_hushed(idx, time_ms));
+        let turn = if is_newer { service.flaps(&self.settings) } else { None };
+        let due = if live { service.due(&self.settings, turn, time_ms) } else { None };
+        let is_good = |kind| kind == NoticeKind::Recovery;
+        let due = due.filter(|(kind, _)| is_good(*kind) || !self.is_hushed(idx, time_ms));
         let service = &self.services[idx as usize];
-        if service.mark() == before && due.is_none() {
+        if service.mark() == before && due.is_none() && turn.is_none() {
             return;
         }
-        let notice = due.map(|kind| self.notice(idx, kind, time_ms));
+        let notice = due.map(|(kind, due)| self.notice_to(idx, kind, time_ms, due));
         out.push(Output::StateChanged(self.service_record(idx)));
         let service = &self.services[idx as usize];
         if (before.state, before.hard) != (service.state, service.hard)
@@ -90,16 +95,28 @@ impl Machine {
 
     /// Makes the notice that is due, and remembers that it was made.
     pub(super) fn notice(&mut self, idx: u32, kind: NoticeKind, time_ms: TimeMs) -> Notice {
+        self.notice_to(idx, kind, time_ms, None)
+    }
+
+    fn notice_to(
+        &mut self,
+        idx: u32,
+        kind: NoticeKind,
+        time_ms: TimeMs,
+        due: Option<Due>,
+    ) -> Notice {
         let (text, values) = (self.service_text(idx), self.field_values(idx));
         let service = &mut self.services[idx as usize];
         let node = &self.nodes[service.node as usize];
-        let mut incident = service.incident.take().unwrap_or_else(|| Incident {
-            id: incident_id(&node.name, &service.name, time_ms),
-            sequence: 0,
-            since_ms: service.problem_ms,
+        let mut incident = service.incident.take().unwrap_or_else(|| {
+            Incident::new(incident_id(&node.name, &service.name, time_ms), service.problem_ms)
         });
         let sequence = incident.sequence;
         incident.sequence += 1;
+        if kind == NoticeKind::Problem {
+            incident.told_ms = time_ms;
+            incident.escalated |= due == Some(Due::Further);
+        }
         let notice = Notice {
             id: format!("{}.{sequence}", incident.id),
             incident: incident.id.clone(),
@@ -114,7 +131,7 @@ impl Machine {
             time_ms,
             values,
             text,
-            contacts: service.contacts.clone(),
+            contacts: service.lasting.contacts(&service.contacts, &incident, due),
             labels: service.labels.clone(),
             repeated: false,
             instead_of: None,
@@ -124,6 +141,11 @@ impl Machine {
                 (service.notified, service.incident) = (Some(service.state), Some(incident));
             }
             NoticeKind::Acknowledgement => service.incident = Some(incident),
+            // Whatever it is when it is steady again is then told.
+            NoticeKind::Flapping => {
+                service.notified = service.notified.or(Some(State::Unknown));
+                service.incident = Some(incident);
+            }
             NoticeKind::Recovery => (service.notified, service.incident) = (None, None),
         }
         notice
@@ -179,18 +201,50 @@ impl Service {
         self.last_ms = time_ms;
     }
 
+    /// Takes the state in that was just seen. A soft one tells nobody, and counts
+    /// for nothing.
+    fn flaps(&mut self, settings: &Settings) -> Option<Turn> {
+        if self.state != State::Ok && !self.hard {
+            return None;
+        }
+        let changed = self.seen.replace(self.state).is_some_and(|seen| seen != self.state);
+        self.flap.push(changed, settings.flap_high, settings.flap_low)
+    }
+
     /// What people are still to be told. Comparing what is with what was told
     /// makes late, repeated and restarted evaluation harmless.
-    fn due(&self, tell_changes: bool) -> Option<NoticeKind> {
+    fn due(
+        &self,
+        settings: &Settings,
+        turn: Option<Turn>,
+        time_ms: TimeMs,
+    ) -> Option<(NoticeKind, Option<Due>)> {
+        match turn {
+            Some(Turn::Began) if self.acknowledged.is_none() => {
+                return Some((NoticeKind::Flapping, None));
+            }
+            // Steady again: people are told as what.
+            Some(Turn::Ended) if self.notified.is_some() && self.state != State::Ok => {
+                return Some((NoticeKind::Problem, None));
+            }
+            _ if self.flap.active => return None,
+            _ => {}
+        }
         match (self.state, self.notified) {
-            (State::Ok, Some(_)) => Some(NoticeKind::Recovery),
+            (State::Ok, Some(_)) => Some((NoticeKind::Recovery, None)),
             (State::Ok, None) => None,
             (state, told) => {
+                if !self.hard || self.acknowledged.is_some() {
+                    return None;
+                }
                 // "It cannot be told" was no warning of what is known now.
-                let is_news = |told| told != state && (tell_changes || told == State::Unknown);
-                let is_news = told.is_none_or(is_news);
-                let is_due = self.hard && is_news && self.acknowledged.is_none();
-                is_due.then_some(NoticeKind::Problem)
+                let is_news =
+                    |told| told != state && (settings.tell_changes || told == State::Unknown);
+                if told.is_none_or(is_news) {
+                    return Some((NoticeKind::Problem, None));
+                }
+                let due = self.lasting.due(self.incident.as_ref()?, time_ms)?;
+                Some((NoticeKind::Problem, Some(due)))
             }
         }
     }
@@ -226,9 +280,17 @@ impl Field {
             return unknown;
         };
         self.unknowns = 0;
-        self.state = if self.critical.is_some_and(|r| r.alerts(v)) {
+        // What has crossed a limit is back only when it is well inside.
+        let still = |range: Range, bad: bool| {
+            let near = bad && self.hysteresis > 0.0;
+            range.alerts(v)
+                || near && (range.alerts(v + self.hysteresis) || range.alerts(v - self.hysteresis))
+        };
+        let (was_critical, was_bad) =
+            (self.state == State::Critical, matches!(self.state, State::Critical | State::Warning));
+        self.state = if self.critical.is_some_and(|r| still(r, was_critical)) {
             State::Critical
-        } else if self.warning.is_some_and(|r| r.alerts(v)) {
+        } else if self.warning.is_some_and(|r| still(r, was_bad)) {
             State::Warning
         } else {
             State::Ok

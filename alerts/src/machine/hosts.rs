@@ -1,5 +1,6 @@
 //! Nodes: arrival, silence, and clocks that are off.
 
+use super::lasting::Due;
 use super::{Machine, NEVER, Node, Plan, Slot, incident_id};
 use crate::output::{Incident, Notice, NoticeKind, Output, Status, Transition, TransitionKind};
 use rookery_plugins::{HostState, TimeMs};
@@ -24,7 +25,11 @@ impl Machine {
         self.end_hush(now_ms, out);
         for i in 0..self.nodes.len() {
             let node = &self.nodes[i];
-            if node.state != HostState::Up || node.gone {
+            if node.gone {
+                continue;
+            }
+            if node.state != HostState::Up {
+                self.remind_of_host(i, now_ms, out);
                 continue;
             }
             let Some(limit) = self.silence_limit(node) else { continue };
@@ -78,9 +83,8 @@ impl Machine {
         let since = node.last_seen_ms.max(started);
         let text = format!("no data for {} s", now_ms.saturating_sub(since) / 1000);
         // Without an incident nobody is told, neither of this nor of its end.
-        node.incident = (!node.silenced && !is_planned && node.quorum.is_none()).then(|| {
-            Incident { id: incident_id(&node.name, "", since), sequence: 0, since_ms: since }
-        });
+        node.incident = (!node.silenced && !is_planned && node.quorum.is_none())
+            .then(|| Incident::new(incident_id(&node.name, "", since), since));
         self.turn(i, HostState::Down, since, now_ms, &text, out);
     }
 
@@ -121,10 +125,43 @@ impl Machine {
         time_ms: TimeMs,
         text: &str,
     ) -> Option<Notice> {
+        self.host_notice_to(i, kind, time_ms, text, None)
+    }
+
+    /// Tells again, or others, of a node that has long been DOWN.
+    fn remind_of_host(&mut self, i: usize, now_ms: TimeMs, out: &mut Vec<Output>) {
+        let node = &self.nodes[i];
+        let open = node.incident.as_ref().filter(|_| node.acknowledged.is_none());
+        let Some(due) = open.and_then(|incident| node.lasting.due(incident, now_ms)) else {
+            return;
+        };
+        if self.downtime(i, None, now_ms).is_some() {
+            return;
+        }
+        let s = now_ms.saturating_sub(self.nodes[i].since_ms) / 1000;
+        let text = format!("no data for {s} s");
+        let notice = self.host_notice_to(i, NoticeKind::Problem, now_ms, &text, Some(due));
+        out.push(Output::StateChanged(self.host_record(i)));
+        out.extend(notice.map(Output::Notice));
+    }
+
+    fn host_notice_to(
+        &mut self,
+        i: usize,
+        kind: NoticeKind,
+        time_ms: TimeMs,
+        text: &str,
+        due: Option<Due>,
+    ) -> Option<Notice> {
         let node = &mut self.nodes[i];
         let incident = node.incident.as_mut()?;
         let sequence = incident.sequence;
         incident.sequence += 1;
+        if kind == NoticeKind::Problem {
+            incident.told_ms = time_ms;
+            incident.escalated |= due == Some(Due::Further);
+        }
+        let contacts = node.lasting.contacts(&node.contacts, incident, due);
         Some(Notice {
             id: format!("{}.{sequence}", incident.id),
             incident: incident.id.clone(),
@@ -139,7 +176,7 @@ impl Machine {
             time_ms,
             values: Vec::new(),
             text: text.to_owned(),
-            contacts: node.contacts.clone(),
+            contacts,
             labels: node.labels.clone(),
             repeated: false,
             instead_of: None,

@@ -249,7 +249,7 @@ impl Machine {
             if is_due && self.downtime(i, None, now_ms).is_none() {
                 let since_ms = node.since_ms;
                 let id = super::incident_id(&node.name, "", since_ms);
-                self.nodes[i].incident = Some(Incident { id, sequence: 0, since_ms });
+                self.nodes[i].incident = Some(Incident::new(id, since_ms));
                 let text = format!("no data for {} s", now_ms.saturating_sub(since_ms) / 1000);
                 let notice = self.host_notice(i, NoticeKind::Problem, now_ms, &text);
                 out.push(Output::StateChanged(self.host_record(i)));

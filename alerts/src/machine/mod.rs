@@ -13,8 +13,10 @@
 //! comparisons, and no row that stays as it was allocates or hashes.
 
 mod evaluate;
+mod flap;
 mod hosts;
 mod hush;
+mod lasting;
 mod plan;
 mod pool;
 mod records;
@@ -30,10 +32,12 @@ use crate::output::Incident;
 use crate::quorum::Quorum;
 use crate::rpn::Rpn;
 use crate::rules::Rules;
+use flap::Flap;
 use rookery_plugins::{FieldType, HostState, LayoutId, Range, State, TimeMs, Value};
 use std::collections::{BTreeMap, HashMap};
 
 pub use hush::{Acknowledgement, COMMENT_BYTES_MAX, DOWNTIMES_MAX, Downtime};
+pub use lasting::Lasting;
 pub use plan::Plan;
 pub use settings::Settings;
 pub use views::{FieldView, HostView, Problem, ServiceView};
@@ -76,6 +80,7 @@ struct Node {
     acknowledged: Option<Acknowledgement>,
     quorum: Option<Quorum>,
     contacts: Vec<String>,
+    lasting: Lasting,
     labels: BTreeMap<String, String>,
     /// A rule wants nobody to be told that it is DOWN.
     silenced: bool,
@@ -110,6 +115,10 @@ struct Service {
     attempts_max: u32,
     quorum: Option<Quorum>,
     contacts: Vec<String>,
+    lasting: Lasting,
+    flap: Flap,
+    /// The latest state that was OK or hard.
+    seen: Option<State>,
     labels: BTreeMap<String, String>,
     state: State,
     hard: bool,
@@ -135,6 +144,7 @@ struct Field {
     warning: Option<Range>,
     critical: Option<Range>,
     unknown_limit: u32,
+    hysteresis: f64,
     /// Has limits and is not silenced.
     active: bool,
     state: State,
@@ -186,6 +196,7 @@ impl Machine {
             acknowledged: None,
             quorum: None,
             contacts: Vec::new(),
+            lasting: Lasting::default(),
             labels: BTreeMap::new(),
             silenced: false,
             skewed: false,
@@ -203,6 +214,7 @@ impl Machine {
         let terms = self.rules.node_terms(&node.name, group);
         node.silenced = !terms.enabled;
         node.quorum = terms.quorum;
+        node.lasting = terms.lasting;
         (node.contacts, node.labels) = (terms.contacts, terms.labels);
     }
 
@@ -220,6 +232,9 @@ impl Machine {
             attempts_max: self.settings.max_check_attempts,
             quorum: None,
             contacts: Vec::new(),
+            lasting: Lasting::default(),
+            flap: Flap::default(),
+            seen: None,
             labels: BTreeMap::new(),
             state: State::Ok,
             hard: true,
@@ -253,6 +268,7 @@ impl Machine {
             warning: None,
             critical: None,
             unknown_limit: self.settings.unknown_limit,
+            hysteresis: 0.0,
             active: true,
             state: State::Ok,
             last_ms: NEVER,

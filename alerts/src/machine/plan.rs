@@ -1,6 +1,6 @@
 //! Which columns of a row are judged, found once per layout.
 
-use super::{Machine, NEVER, Slot};
+use super::{Lasting, Machine, NEVER, Slot};
 use crate::rpn::Rpn;
 use crate::rules::Terms;
 use rookery_plugins::{FieldSpec, Layout, LayoutId, ServiceSpec, State};
@@ -148,6 +148,7 @@ impl Machine {
         // A field that is told by itself makes the service one that is.
         let mut quorum = None;
         let mut is_alone = false;
+        service.lasting = Lasting::default();
         for t in terms {
             let mine = t.max_check_attempts.unwrap_or(default);
             attempts = Some(attempts.map_or(mine, |a| a.min(mine)));
@@ -157,6 +158,7 @@ impl Machine {
                 _ => contacts = None,
             }
             service.labels.extend(t.labels.clone());
+            service.lasting.merge(&t.lasting);
             is_alone |= t.quorum.is_none();
             quorum = quorum.or(t.quorum);
         }
@@ -180,6 +182,7 @@ impl Machine {
         (field.min, field.max, field.cdef) = (spec.min, spec.max, cdef);
         (field.warning, field.critical) = (terms.warning, terms.critical);
         field.unknown_limit = terms.unknown_limit.unwrap_or(default);
+        field.hysteresis = terms.hysteresis;
         field.active = true;
     }
 }

@@ -105,7 +105,7 @@ impl Machine {
             match self.pools.get(key) {
                 None if is_bad => {
                     let id = incident_id(&key.0, key.1.as_deref().unwrap_or(""), now_ms);
-                    let incident = Incident { id, sequence: 1, since_ms: now_ms };
+                    let incident = Incident { sequence: 1, ..Incident::new(id, now_ms) };
                     let notice = notice(key, &incident, NoticeKind::Problem, now_ms, Some(tally));
                     said.push((key.clone(), Some(Pool::new(incident)), notice));
                 }

@@ -1,6 +1,7 @@
 //! What is kept for a restart, and the machine rebuilt from it.
 
 use super::Machine;
+use super::flap::Flap;
 use crate::output::{FieldValue, Output, RecordState, StateRecord};
 use rookery_plugins::{Range, State};
 use std::collections::BTreeMap;
@@ -52,6 +53,8 @@ impl Machine {
             incident,
             acknowledged,
             last_ms,
+            flap_bits,
+            flapping,
             fields,
         } = record
         else {
@@ -76,6 +79,8 @@ impl Machine {
         (s.state, s.hard, s.attempt) = (*state, *hard, *attempt);
         (s.since_ms, s.problem_ms, s.last_ms) = (*since_ms, *problem_ms, *last_ms);
         (s.hard_state, s.notified) = (*hard_state, *notified);
+        s.seen = Some(if *hard { *state } else { *hard_state });
+        s.flap = Flap { bits: *flap_bits, active: *flapping };
         s.incident.clone_from(incident);
         s.acknowledged.clone_from(acknowledged);
     }
@@ -142,6 +147,8 @@ impl Machine {
                 incident: s.incident.clone(),
                 acknowledged: s.acknowledged.clone(),
                 last_ms: s.last_ms,
+                flap_bits: s.flap.bits,
+                flapping: s.flap.active,
                 fields,
             },
         }

@@ -15,6 +15,12 @@ pub struct Settings {
     /// again, in the same thread. Without it one problem is one notice and one
     /// recovery.
     pub tell_changes: bool,
+    /// A service flaps, and its single changes are told no more, when so much of
+    /// its latest 21 states are changes, weighed as Nagios does, percent; 0: none
+    /// ever does.
+    pub flap_high: u32,
+    /// It does until so little are, percent.
+    pub flap_low: u32,
     /// A node is DOWN when nothing arrived for this many of its fastest steps…
     pub down_after_steps: u32,
     /// …and for at least this long.
@@ -37,6 +43,8 @@ impl Default for Settings {
             max_check_attempts: 3,
             unknown_limit: 3,
             tell_changes: false,
+            flap_high: 20,
+            flap_low: 5,
             down_after_steps: 3,
             down_after_ms: 30_000,
             start_grace_ms: 60_000,

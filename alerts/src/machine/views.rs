@@ -177,6 +177,18 @@ impl Machine {
     /// Why a service is in its state: `connections is 900 (outside ~:800)`.
     pub(super) fn service_text(&self, idx: u32) -> String {
         let s = &self.services[idx as usize];
+        if s.flap.active {
+            let percent = s.flap.percent();
+            return format!(
+                "flapping: {percent:.0} % of its latest states are changes; {}",
+                self.state_text(idx)
+            );
+        }
+        self.state_text(idx)
+    }
+
+    fn state_text(&self, idx: u32) -> String {
+        let s = &self.services[idx as usize];
         if !s.said.is_empty() {
             return s.said.clone();
         }
