@@ -56,7 +56,9 @@ pub fn make(config: &Config, probes: &[ProbeEntry]) -> Result<Made, String> {
         let step_ms = config.probe_settings(entry.name)?.step_ms;
         for Labelled { label, node, probe } in of_entry(config, entry)? {
             let is_dear = probe.step_min().is_some();
-            let slot = Slot::new(&label, probe, step_ms);
+            let mut slot = Slot::new(&label, probe, step_ms);
+            // A daemon that was found by chance and lets nobody in is no alert.
+            slot.is_wanted = !entry.waits || config.probe.contains_key(entry.name);
             match (entry.waits, is_dear) {
                 (true, _) => made.daemons.push((slot, node)),
                 (_, true) => made.dear.push(slot),

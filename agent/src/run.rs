@@ -22,6 +22,9 @@ use tokio_rustls::TlsAcceptor;
 
 /// What was found is told at the latest after this.
 pub const READY_MAX: Duration = Duration::from_secs(5);
+/// Plugins wait so long for daemons, so that they do not offer the same services;
+/// a daemon that takes longer takes them over at the next look.
+const DAEMONS_READY_MAX: Duration = Duration::from_millis(300);
 const READY_POLL: Duration = Duration::from_millis(50);
 
 /// Why the agent does not run; each is one line that names the remedy.
@@ -166,15 +169,18 @@ async fn wait_for_stop(mut shutdown: watch::Receiver<bool>) {
 struct Samplers {
     threads: Vec<(mpsc::Sender<()>, JoinHandle<()>)>,
     ready: Vec<oneshot::Receiver<()>>,
+    /// So many of `ready` are the host's own.
+    n_host: usize,
 }
 
 impl Samplers {
     fn start(common: &Common, made: Made) -> Result<Samplers, AgentError> {
-        let mut samplers = Samplers { threads: vec![], ready: vec![] };
+        let mut samplers = Samplers { threads: vec![], ready: vec![], n_host: 0 };
         samplers.add("fast", Sampler::new(common.clone(), "fast", made.cheap, true))?;
         if !made.dear.is_empty() {
             samplers.add("slow", Sampler::new(common.clone(), "slow", made.dear, false))?;
         }
+        samplers.n_host = samplers.ready.len();
         for (slot, node) in made.daemons {
             let label = slot.name.clone();
             let sampler = Sampler::new(common.clone(), &label, vec![slot], false);
@@ -197,12 +203,16 @@ impl Samplers {
     }
 
     async fn first_readings(&mut self) {
-        let _ = timeout(READY_MAX, async {
-            for ready in self.ready.drain(..) {
-                let _ = ready.await;
-            }
-        })
-        .await;
+        let daemons = self.ready.split_off(self.n_host);
+        let host = std::mem::take(&mut self.ready);
+        for (all, limit) in [(host, READY_MAX), (daemons, DAEMONS_READY_MAX)] {
+            let _ = timeout(limit, async {
+                for ready in all {
+                    let _ = ready.await;
+                }
+            })
+            .await;
+        }
     }
 
     fn stop(self) {

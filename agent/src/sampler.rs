@@ -68,6 +68,9 @@ pub struct Slot {
     pub probe: Box<dyn Probe>,
     /// `[probe.NAME] step`, ms.
     pub own_step_ms: Option<u64>,
+    /// It is to be here: what it cannot say from the start is a failure, too, not
+    /// only logged.
+    pub is_wanted: bool,
     state: SlotState,
     specs: Vec<ServiceSpec>,
     n_fields: usize,
@@ -89,7 +92,8 @@ impl Slot {
     pub fn new(name: &str, probe: Box<dyn Probe>, own_step_ms: Option<u64>) -> Slot {
         let state = SlotState::Ask(TimeMs::MIN);
         let name = name.to_owned();
-        Slot { name, probe, own_step_ms, state, specs: vec![], n_fields: 0, error: None }
+        let (specs, error, is_wanted) = (vec![], None, true);
+        Slot { name, probe, own_step_ms, is_wanted, state, specs, n_fields: 0, error }
     }
 
     fn step_ms(&self, default_ms: u64) -> u64 {
@@ -115,7 +119,11 @@ impl Slot {
             Err(ProbeError::Failed(why)) => {
                 self.failed(why);
                 (self.specs, self.n_fields) = (vec![], 0);
-                self.state = SlotState::Broken(now + ASK_AGAIN_MS);
+                let again = now + ASK_AGAIN_MS;
+                self.state = match (self.is_wanted, self.state) {
+                    (false, SlotState::Ask(_)) => SlotState::Ask(again),
+                    _ => SlotState::Broken(again),
+                };
             }
         }
     }
@@ -527,5 +535,37 @@ fn push_counters(stats: &Stats, cells: &mut Cells) {
         &stats.spool_bytes_dropped,
     ] {
         cells.push(counter.load(Ordering::Relaxed));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Here, and lets nobody in.
+    struct Closed;
+
+    impl Probe for Closed {
+        fn discover(&mut self, _: &Host) -> Result<Vec<ServiceSpec>, ProbeError> {
+            Err(ProbeError::Failed("no password".to_owned()))
+        }
+
+        fn read(&mut self, _: &Host, _: &mut Cells) -> Result<Read, ProbeError> {
+            Ok(Read::Done)
+        }
+    }
+
+    #[test]
+    fn only_what_is_wanted_is_missed() {
+        for wanted in [true, false] {
+            let mut slot = Slot::new("closed", Box::new(Closed), None);
+            slot.is_wanted = wanted;
+            slot.discover(&Host::default(), 5);
+            assert_eq!(slot.is_member(), wanted, "reported as failing");
+            let again = 5 + ASK_AGAIN_MS;
+            let want = if wanted { SlotState::Broken(again) } else { SlotState::Ask(again) };
+            assert_eq!(slot.state, want);
+            assert_eq!(slot.error.as_deref(), Some("no password"), "it is logged either way");
+        }
     }
 }
