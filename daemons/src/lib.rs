@@ -24,10 +24,13 @@ mod haproxy;
 mod memcached;
 mod mysql;
 mod nginx;
+mod nut;
 mod perlbal;
+mod postfix;
 mod postgres;
 mod redis;
 mod squid;
+mod systemd;
 mod varnish;
 
 #[cfg(test)]
@@ -47,9 +50,12 @@ pub const DAEMONS: &[ProbeEntry] = &[
     memcached::ENTRY,
     mysql::ENTRY,
     nginx::ENTRY,
+    nut::ENTRY,
     perlbal::ENTRY,
+    postfix::ENTRY,
     postgres::ENTRY,
     redis::ENTRY,
     squid::ENTRY,
+    systemd::ENTRY,
     varnish::ENTRY,
 ];

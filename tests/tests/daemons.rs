@@ -19,6 +19,8 @@ mod memcached;
 mod mysql;
 #[path = "daemons/nginx.rs"]
 mod nginx;
+#[path = "daemons/nut.rs"]
+mod nut;
 #[path = "daemons/origin.rs"]
 mod origin;
 #[path = "daemons/perlbal.rs"]

@@ -4,7 +4,7 @@ use super::login::tests::hello;
 use super::wire::packed;
 use super::wire::tests::{encoded, refused};
 use crate::support::testing::{ask, make, reply, serve};
-use rookery_plugins::{Cells, FieldSpec, Host, ServiceSpec, Value};
+use rookery_plugins::{FieldSpec, ServiceSpec, Value};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
@@ -365,45 +365,4 @@ fn a_login_goes_the_servers_way() {
     let mut probe = make("mysql", &format!("address = {at:?}"));
     let error = ask(probe.as_mut()).expect_err("no way").to_string();
     assert!(error.contains("\"unix_socket\", which is not known here"), "{error}");
-}
-
-/// CPU of this thread, ns.
-fn cpu_ns() -> u64 {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
-    text.split(' ').next().and_then(|n| n.parse().ok()).expect("a number")
-}
-
-/// Resident memory of this process, KiB.
-fn rss_kib() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:")).expect("is there");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
-}
-
-/// `cargo test --release -p rookery-daemons -- --ignored --nocapture a_reading`;
-/// with MYSQL_CONFIG it asks a real server.
-#[test]
-#[ignore = "measures"]
-fn a_reading_costs() {
-    const READINGS: u64 = 200;
-    let config = std::env::var("MYSQL_CONFIG")
-        .unwrap_or_else(|_| format!("address = {:?}", server("5.5.5-10.11.19-MariaDB", mariadb)));
-    let mut probe = make("mysql", &config);
-    let host = Host::default();
-    let (before, started) = (rss_kib(), cpu_ns());
-    let specs = probe.discover(&host).expect("answers");
-    let described = cpu_ns();
-    let mut cells = Cells::new();
-    for _ in 0..=READINGS {
-        cells = Cells::new();
-        probe.read(&host, &mut cells).expect("reads");
-    }
-    let each = (cpu_ns() - described) / READINGS / 1000;
-    println!(
-        "{} services, {} fields: {each} us a reading, {} us to connect and describe; {} KiB more",
-        specs.len(),
-        cells.len(),
-        (described - started) / 1000,
-        rss_kib() - before,
-    );
 }

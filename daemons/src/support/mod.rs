@@ -10,7 +10,7 @@ mod stats;
 pub mod testing;
 
 pub use link::Link;
-pub use place::{Address, Place, Secret, shown_value};
+pub use place::{Address, Place, Secret, shown_value, timeout};
 pub use ratio::Ratio;
 pub use rookery_plugins::one_pass::{OnePass as Daemon, probe};
 pub use rookery_plugins::probes::support::{number, settings, unique};
