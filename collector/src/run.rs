@@ -96,6 +96,7 @@ impl Collector {
     pub fn router(&self) -> Router {
         let auth = self.auth();
         ingest::router(self.store.shared().clone(), auth.clone())
+            .merge(watch::why::router(self.alerts.clone(), self.data.clone()))
             .merge(watch::hush::router(self.alerts.clone(), auth))
             .merge(metrics::router(self.store.shared().clone()))
     }

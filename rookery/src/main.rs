@@ -17,6 +17,7 @@ mod nagios;
 mod sql;
 mod status;
 mod up;
+mod why;
 
 use clap::{Parser, Subcommand};
 use std::io::Write;
@@ -60,6 +61,8 @@ enum Command {
     Ack(hush::AckArgs),
     /// Plan work: no problem within it is told
     Downtime(hush::DowntimeArgs),
+    /// Say why people were told of something, or were not
+    Why(why::Args),
     /// Ask the exact history in SQL
     Sql(sql::Args),
     /// Check every byte of a history
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         Command::Alerts(args) => alerts::run(&args),
         Command::Ack(args) => hush::ack(&args),
         Command::Downtime(args) => hush::downtime(&args),
+        Command::Why(args) => why::run(&args),
         Command::Sql(args) => sql::run(&args),
         Command::Verify(args) => care::verify(&args),
         Command::Rebuild(args) => care::rebuild(&args),

@@ -22,6 +22,7 @@ mod pool;
 mod records;
 mod settings;
 mod views;
+mod why;
 
 #[cfg(test)]
 mod scenario;

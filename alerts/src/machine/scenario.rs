@@ -287,6 +287,11 @@ impl World {
             ["no", "transition"] => {
                 assert!(self.transitions.is_empty(), "{:#?}", self.transitions);
             }
+            ["why", node, service, rest @ ..] => {
+                let service = Some(*service).filter(|s| *s != "-");
+                let why = self.machine.why(node, service, self.now_ms).expect("a node");
+                assert!(rest.iter().all(|word| why.contains(word)), "{why}");
+            }
             ["host", node, state] => {
                 let view = self.machine.host_state(node).expect("a node");
                 assert_eq!(view.state.to_string(), *state);

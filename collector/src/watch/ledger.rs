@@ -9,7 +9,7 @@
 
 use crate::db;
 use crate::store::StoreError;
-use rookery_alerts::{Notice, Output, RecordState, StateRecord};
+use rookery_alerts::{Notice, Output, RecordState, StateRecord, Transition};
 use rookery_plugins::TimeMs;
 use rusqlite::{Connection, params};
 use std::path::{Path, PathBuf};
@@ -49,6 +49,34 @@ pub struct Due {
     pub n_tries: u32,
 }
 
+/// What was, newest first.
+#[derive(Debug, Default, serde::Serialize)]
+pub struct Past {
+    /// Changes of state.
+    pub transitions: Vec<Transition>,
+    /// What was to be told.
+    pub notices: Vec<Telling>,
+}
+
+/// A notice on its way to a channel.
+#[derive(Debug, serde::Serialize)]
+pub struct Telling {
+    /// What.
+    pub notice: Notice,
+    /// By which way.
+    pub channel: String,
+    /// When it was decided, on the collector's clock, ms.
+    pub created_ms: TimeMs,
+    /// How often it was tried.
+    pub n_tries: u32,
+    /// When it was told, or given up (then `error` says why); `None`: not yet.
+    pub sent_ms: Option<TimeMs>,
+    /// When it is tried next, where it was not told yet, ms.
+    pub next_ms: TimeMs,
+    /// What went wrong last.
+    pub error: Option<String>,
+}
+
 impl Ledger {
     /// Opens it in `dir`.
     pub fn open(dir: &Path) -> Result<Ledger, StoreError> {
@@ -73,6 +101,43 @@ impl Ledger {
 
     fn err(&self, e: rusqlite::Error) -> StoreError {
         StoreError::db(&self.path, e)
+    }
+
+    /// The newest changes and notices of a service, or of a node itself; at most
+    /// `n` of each.
+    pub fn past(&self, node: &str, service: Option<&str>, n: usize) -> Result<Past, StoreError> {
+        let read = || -> rusqlite::Result<Past> {
+            let mut stmt = self.conn.prepare(
+                "SELECT json FROM transition WHERE node = ?1 AND service IS ?2 \
+                 ORDER BY id DESC LIMIT ?3",
+            )?;
+            let texts: Vec<String> = stmt
+                .query_map(params![node, service, n as i64], |r| r.get(0))?
+                .collect::<Result<_, _>>()?;
+            let transitions =
+                texts.iter().filter_map(|json| serde_json::from_str(json).ok()).collect();
+            let mut stmt = self.conn.prepare(
+                "SELECT json, channel, created_ms, n_tries, sent_ms, next_ms, error FROM outbox \
+                 WHERE json ->> 'node' = ?1 AND json ->> 'service' IS ?2 ORDER BY id DESC LIMIT ?3",
+            )?;
+            let mut notices = Vec::new();
+            let mut rows = stmt.query(params![node, service, n as i64])?;
+            while let Some(r) = rows.next()? {
+                let json: String = r.get(0)?;
+                let Ok(notice) = serde_json::from_str(&json) else { continue };
+                notices.push(Telling {
+                    notice,
+                    channel: r.get(1)?,
+                    created_ms: r.get(2)?,
+                    n_tries: r.get(3)?,
+                    sent_ms: r.get(4)?,
+                    next_ms: r.get(5)?,
+                    error: r.get(6)?,
+                });
+            }
+            Ok(Past { transitions, notices })
+        };
+        read().map_err(|e| self.err(e))
     }
 
     /// All records, for [`rookery_alerts::Machine::restore`].

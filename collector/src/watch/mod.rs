@@ -7,6 +7,7 @@
 pub mod deliver;
 pub mod hush;
 pub mod ledger;
+pub mod why;
 
 use crate::catalog::{LayoutIndex, NodeEntry};
 use crate::history::{Problem, ServiceState, States};

@@ -1,7 +1,7 @@
 //! Channels: a webhook, an irccat, a file; one that hangs keeps no other waiting,
 //! and one that fails is stood in for.
 
-use crate::support::{Site, bin, executable, free_port, run, wait_for};
+use crate::support::{Site, bin, executable, free_port, run, stdout, wait_for};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::Command;
@@ -92,6 +92,21 @@ fn each_way_has_its_own_pace_and_another_stands_in() {
     let log = collector.said();
     assert!(log.contains("others are told instead of contact dead webhook"), "{log}");
     assert!(!log.contains("secret"), "a URL's secret is in the log: {log}");
+    let why =
+        stdout(Command::new(bin("rookery")).args(["why", "n1", "level", "--url", &site.url()]));
+    assert!(why.starts_with("Now: people were told that it is CRITICAL"), "{why}");
+    for want in [
+        "PROBLEM CRITICAL by contact hook webhook: told at ",
+        "PROBLEM CRITICAL by contact dead webhook: failed ",
+        "PROBLEM CRITICAL by contact hangs command: not told yet",
+        "PROBLEM CRITICAL by contact filed file: told at ",
+        "OK -> CRITICAL (soft, 1.): level is 95",
+    ] {
+        assert!(why.contains(want), "{want}: {why}");
+    }
+    let refused = run(Command::new(bin("rookery")).args(["why", "nobody", "--url", &site.url()]));
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(text.contains("no node \"nobody\" is watched"), "{text}");
     std::fs::write(&level, "50").expect("writes");
     let posted = hooked.recv_timeout(LIMIT).expect("a webhook");
     assert!(posted.contains("\"status\":\"resolved\""), "{posted}");
