@@ -21,6 +21,7 @@ pub mod event;
 pub mod hold;
 pub mod munin_conf;
 pub mod node;
+pub mod nrpe;
 pub mod outbox;
 pub mod plugin;
 pub mod probes;

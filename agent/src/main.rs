@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use rookery_agent::config::CONFIG_FILE;
 use rookery_agent::configure::{self, Action, Options};
 use rookery_agent::probes::PROBES;
-use rookery_agent::{Config, cli};
+use rookery_agent::{Config, cli, nrpe};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -51,6 +51,15 @@ enum Command {
         /// why not
         #[arg(long)]
         available: bool,
+    },
+    /// Write a snippet for nrpe.d with a command for each service of this host
+    #[command(after_help = "Example:\n  \
+                            rookery-agent nrpe-config > /etc/nagios/nrpe.d/rookery.cfg\n\n\
+                            Asks the running agent for its services.")]
+    NrpeConfig {
+        /// Where check_rookery is
+        #[arg(long, value_name = "PATH", default_value = nrpe::CHECK)]
+        check: String,
     },
     /// Ask the plugins of a folder whether they would work here, as
     /// munin-node-configure does
@@ -144,6 +153,7 @@ fn start(cli: &Cli) -> Result<ExitCode, String> {
                 print(&cli::available(&config, &PROBES).await)
             }
             Some(Command::List { available: false }) => print(&cli::list(&config, &PROBES).await),
+            Some(Command::NrpeConfig { check }) => print(&nrpe::nrpe_config(&config, check)),
             Some(Command::Configure(args)) => {
                 print(&configure::configure(&config, &args.options()).await)
             }

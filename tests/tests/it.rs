@@ -44,6 +44,8 @@ mod munin_node;
 mod munin_probes;
 #[path = "it/nagios.rs"]
 mod nagios;
+#[path = "it/nrpe.rs"]
+mod nrpe;
 #[path = "it/numa.rs"]
 mod numa;
 #[path = "it/pages.rs"]
