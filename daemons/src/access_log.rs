@@ -227,7 +227,7 @@ mod tests {
             ("web_requests.vhost_shop.status_2xx", 10),
             ("web_bytes.sent", 1100),
             ("web_log.odd", 1),
-            ("web_log.behind", 0),
+            ("web_log_behind.behind", 0),
         ] {
             assert_eq!(values.get(name), Some(&Value::Int(want)), "{name}: {values:#?}");
         }

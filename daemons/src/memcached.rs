@@ -111,10 +111,10 @@ fn write(stats: &Stats<'_>, hit_ratio: Option<f64>, sheet: &mut Sheet<'_>) {
                 .info("What goes to and from clients.")
         })
         .field("memcache_bytes_read", of("bytes_read"), |n| {
-            FieldSpec::derive(n, "read").hidden().info("Bytes that came from clients")
+            FieldSpec::derive(n, "received").hidden().info("Bytes that came from clients")
         })
         .field("memcache_bytes_written", of("bytes_written"), |n| {
-            FieldSpec::derive(n, "bytes")
+            FieldSpec::derive(n, "sent")
                 .negative("memcache_bytes_read")
                 .info("Bytes that went to clients")
         });
@@ -165,6 +165,8 @@ fn write(stats: &Stats<'_>, hit_ratio: Option<f64>, sheet: &mut Sheet<'_>) {
 
 fn write_connections(stats: &Stats<'_>, sheet: &mut Sheet<'_>) {
     let of = |name: &str| stats.count(name);
+    let max = of("max_connections").map(|n| format!(", of at most {n} (-c)")).unwrap_or_default();
+    sheet.note(&max);
     sheet
         .service("memcached_connections", |n| {
             ServiceSpec::new(n, "memcached connections", CATEGORY)
@@ -174,10 +176,11 @@ fn write_connections(stats: &Stats<'_>, sheet: &mut Sheet<'_>) {
                 .info("Open connections; above the limit (-c) clients have to wait.")
         })
         .field("curr_connections", of("curr_connections"), |n| {
-            FieldSpec::gauge(n, "open").draw(Draw::Area).info("Connections now")
+            FieldSpec::gauge(n, "open").draw(Draw::Area).info(&format!("Connections now{max}"))
         })
         .field("max_connections", of("max_connections"), |n| {
-            FieldSpec::gauge(n, "limit").info("Connections that it takes (-c)")
+            // Drawn, it would press all else to the ground.
+            FieldSpec::gauge(n, "limit").hidden().info("Connections that it takes (-c)")
         });
     sheet
         .service("memcached_refused", |n| {

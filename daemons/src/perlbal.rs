@@ -343,10 +343,13 @@ impl Said {
                 FieldSpec::gauge(n, "in use")
                     .draw(Draw::Area)
                     .limits(&percent(80), &percent(95))
-                    .info("Descriptors now")
+                    .info(&format!("Descriptors now, of at most {max}"))
             })
             .field("max", Some(max), |n| {
-                FieldSpec::gauge(n, "limit").info("As many as there may be (max_connections)")
+                // Drawn, it would press all else to the ground.
+                FieldSpec::gauge(n, "limit")
+                    .hidden()
+                    .info("As many as there may be (max_connections)")
             });
     }
 

@@ -202,6 +202,8 @@ fn write_use(stats: &Stats<'_>, hit_ratio: Option<f64>, sheet: &mut Sheet<'_>) {
             let info = "Keys thrown out before their time to make room: more memory keeps them";
             FieldSpec::derive(n, "evicted").info(info)
         });
+    let max = of("maxclients").map(|n| format!("; at most {n} (maxclients)")).unwrap_or_default();
+    sheet.note(&max);
     sheet
         .service("redis_connected_clients", |n| {
             ServiceSpec::new(n, "Redis clients", CATEGORY)
@@ -211,13 +213,16 @@ fn write_use(stats: &Stats<'_>, hit_ratio: Option<f64>, sheet: &mut Sheet<'_>) {
                 .info("Connected clients; above maxclients new ones are turned away.")
         })
         .field("connected_clients", of("connected_clients"), |n| {
-            FieldSpec::gauge(n, "connected").draw(Draw::Area).info("Clients now, replicas apart")
+            FieldSpec::gauge(n, "connected")
+                .draw(Draw::Area)
+                .info(&format!("Clients now, replicas apart{max}"))
         })
         .field("blocked_clients", of("blocked_clients"), |n| {
             FieldSpec::gauge(n, "blocked").info("Waiting in a blocking call (BLPOP and such)")
         })
         .field("maxclients", of("maxclients"), |n| {
-            FieldSpec::gauge(n, "limit").info("The most clients (maxclients)")
+            // Drawn, it would press all else to the ground.
+            FieldSpec::gauge(n, "limit").hidden().info("The most clients (maxclients)")
         });
 }
 

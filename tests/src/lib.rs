@@ -9,3 +9,4 @@ pub mod http;
 pub mod remote_write;
 pub mod series;
 pub mod server;
+pub mod zoo;

@@ -110,16 +110,23 @@ pub(super) fn write(
     sheet
         .service("web_log", |n| {
             ServiceSpec::new(n, "Access logs", CATEGORY)
-                .vlabel("lines per ${graph_period}, bytes")
+                .vlabel("lines per ${graph_period}")
                 .args("-l 0")
                 .info("How well the access logs are read.")
         })
         .field("odd", Some(odd), |n| {
             FieldSpec::derive(n, "lines not understood")
                 .info("Neither the common nor the combined format")
+        });
+    sheet
+        .service("web_log_behind", |n| {
+            ServiceSpec::new(n, "Access logs: not yet read", CATEGORY)
+                .vlabel("bytes")
+                .args("-l 0 --base 1024")
+                .info("What of the access logs has not been read yet, mostly nothing.")
         })
         .field("behind", Some(behind), |n| {
-            FieldSpec::gauge(n, "bytes behind").info("More was logged than is read at a time")
+            FieldSpec::gauge(n, "not yet read").info("More was logged than is read at a time")
         });
 }
 
@@ -166,8 +173,9 @@ fn write_times(group: &Group, sheet: &mut Sheet<'_>) {
     sheet
         .service(&group.service("web_times"), |n| {
             ServiceSpec::new(n, &group.title("Web response times"), CATEGORY)
-                .vlabel("ms")
+                .vlabel("milliseconds")
                 .args("-l 0")
+                .unscaled()
                 .info(
                     "How long the requests between two readings took, as the web server logged \
                      it; to 1.6 %.",

@@ -40,16 +40,19 @@ pub fn write_process(info: &str, sheet: &mut Sheet<'_>) {
             let field = FieldSpec::gauge(n, "open").draw(Draw::Area).info("Connections now");
             match limit {
                 0 => field,
-                limit => field.limits(&(limit / 10).saturating_mul(8).to_string(), &nearly(limit)),
+                limit => field
+                    .info(&format!("Connections now, of at most {limit}"))
+                    .limits(&(limit / 10).saturating_mul(8).to_string(), &nearly(limit)),
             }
         })
         .field("Maxconn", of("Maxconn"), |n| {
-            FieldSpec::gauge(n, "limit").info("Connections that it takes (maxconn)")
+            // Drawn, it would press all else to the ground.
+            FieldSpec::gauge(n, "limit").hidden().info("Connections that it takes (maxconn)")
         });
     sheet
         .service("haproxy_load", |n| {
-            ServiceSpec::new(n, "HAProxy load", CATEGORY)
-                .vlabel("%")
+            ServiceSpec::new(n, "HAProxy idle time", CATEGORY)
+                .vlabel("% of the time")
                 .args("-l 0 -u 100")
                 .unscaled()
                 .info(
@@ -265,13 +268,17 @@ fn write_frontend(table: &Table<'_>, front: &Item<'_>, sheet: &mut Sheet<'_>) {
             let field = FieldSpec::gauge(n, "sessions").draw(Draw::Area).info("Sessions now");
             match limit {
                 None => field,
-                Some(n) => field.limits(&(n / 10).saturating_mul(8).to_string(), &nearly(n)),
+                Some(n) => field
+                    .info(&format!("Sessions now, of at most {n}"))
+                    .limits(&(n / 10).saturating_mul(8).to_string(), &nearly(n)),
             }
         })
         .field("smax", of("smax"), |n| {
             FieldSpec::gauge(n, "most").info("The most at once since HAProxy's start")
         })
-        .field("slim", limit, |n| FieldSpec::gauge(n, "limit").info("Sessions that it takes"));
+        .field("slim", limit, |n| {
+            FieldSpec::gauge(n, "limit").hidden().info("Sessions that it takes")
+        });
 }
 
 /// The graphs of one backend.

@@ -25,7 +25,7 @@ const CHARTS: &[Chart] = &[
                 "ib_bpool_size",
                 "size",
                 Of::Level("Innodb_buffer_pool_pages_total"),
-                Draw::Area,
+                Draw::Line1,
                 "Pages that there is room for (innodb_buffer_pool_size)",
             ),
             field(

@@ -61,7 +61,7 @@ const CACHE: &[Chart] = &[
                 "query_cache_size",
                 "cache size",
                 Of::Setting("query_cache_size"),
-                Draw::Area,
+                Draw::Line1,
                 "What it may use",
             ),
             field(
@@ -280,16 +280,19 @@ fn write_connections(facts: &Facts<'_>, sheet: &mut Sheet<'_>) {
     });
     if max.is_some() {
         service.field("max_connections", max, |n| {
-            FieldSpec::gauge(n, "allowed").draw(Draw::Area).info("max_connections")
+            // Drawn, it would press all else to the ground.
+            FieldSpec::gauge(n, "allowed").hidden().info("max_connections")
         });
     }
     service
         .field("Max_used_connections", of("Max_used_connections"), |n| {
             let info = "The most at one time since the server's start";
-            FieldSpec::gauge(n, "most").draw(Draw::Area).info(info)
+            FieldSpec::gauge(n, "most").info(info)
         })
         .field("Threads_connected", of("Threads_connected"), |n| {
-            let spec = FieldSpec::gauge(n, "connected").draw(Draw::Line2).info("Connections now");
+            let all = max.map(|m| format!(", of at most {m} (max_connections)"));
+            let info = format!("Connections now{}", all.unwrap_or_default());
+            let spec = FieldSpec::gauge(n, "connected").draw(Draw::Area).info(&info);
             let at = |percent: u64| max.map(|m| (m.saturating_mul(percent) / 100).to_string());
             match (at(CONNECTIONS_WARNING), at(CONNECTIONS_CRITICAL)) {
                 (Some(warning), Some(critical)) => spec.limits(&warning, &critical),

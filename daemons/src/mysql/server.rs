@@ -62,9 +62,9 @@ const CHARTS: &[Chart] = &[
         info: "Tables and files that the server makes to work out queries. Each SHOW STATUS of \
                a monitoring system makes one, too.",
         fields: &[
-            rate("Created_tmp_tables", "temporary tables", "Temporary tables, on disk or not"),
-            rate("Created_tmp_disk_tables", "on disk", "Those that had to go to disk"),
-            rate("Created_tmp_files", "temporary files", "Files, mostly for sorting"),
+            rate("Created_tmp_tables", "tables", "Temporary tables, on disk or not"),
+            rate("Created_tmp_disk_tables", "tables on disk", "Those that had to go to disk"),
+            rate("Created_tmp_files", "files", "Temporary files, mostly for sorting"),
         ],
     },
     Chart {
@@ -179,7 +179,7 @@ const CHARTS: &[Chart] = &[
                 "table_open_cache",
                 "table cache",
                 Of::Setting("table_open_cache"),
-                Draw::Area,
+                Draw::Line1,
                 "Tables that it may hold open",
             ),
             field("Open_tables", "open tables", Of::Level("Open_tables"), Draw::Line2, "Now"),
@@ -258,7 +258,7 @@ fn write_bytes(facts: &Facts<'_>, sheet: &mut Sheet<'_>) {
             FieldSpec::derive(n, "received").hidden().info("Bytes that came from clients")
         })
         .field("sent", facts.count("Bytes_sent"), |n| {
-            FieldSpec::derive(n, "bytes").negative("recv").info("Bytes that went to clients")
+            FieldSpec::derive(n, "sent").negative("recv").info("Bytes that went to clients")
         });
 }
 
@@ -275,7 +275,7 @@ fn write_key_cache(facts: &Facts<'_>, sheet: &mut Sheet<'_>) {
             )
         })
         .field("key_buffer_size", Some(size), |n| {
-            FieldSpec::gauge(n, "size").draw(Draw::Area).info("key_buffer_size")
+            FieldSpec::gauge(n, "size").info("key_buffer_size")
         })
         .field("used", used, |n| {
             let info = "In use, together with what the blocks' book-keeping takes";

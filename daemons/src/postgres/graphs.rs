@@ -110,16 +110,19 @@ fn write_connections(figures: &Figures, sheet: &mut Sheet<'_>) {
         let row = figures.activity.iter().find(|row| text(row, "kind") == Some(kind));
         row.map_or(Some(0), |row| count(row, "n"))
     };
+    sheet.note(&max.unwrap_or(0).to_string());
     let mut service = sheet.service("postgres_connections_ALL", |n| {
-        let info = "Connections by what they do, without our own; above the limit none is let in.";
-        about(n, "PostgreSQL connections", "connections", info).unscaled()
+        let most = max.map(|n| format!(" At most {n} are let in.")).unwrap_or_default();
+        let info = format!("Connections by what they do, without our own.{most}");
+        about(n, "PostgreSQL connections", "connections", &info).unscaled()
     });
     for (name, label, info) in kinds {
         service
             .field(name, of(name), |n| FieldSpec::gauge(n, label).draw(Draw::AreaStack).info(info));
     }
     service.field("max_connections", max, |n| {
-        FieldSpec::gauge(n, "limit").info("The most connections (max_connections)")
+        // Drawn, it would press all else to the ground.
+        FieldSpec::gauge(n, "limit").hidden().info("The most connections (max_connections)")
     });
     let all = figures.sum("numbackends");
     let used = all.zip(max).filter(|(_, max)| *max > 0);

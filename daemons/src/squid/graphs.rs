@@ -122,7 +122,7 @@ fn write_traffic(counters: &Counters, sheet: &mut Sheet<'_>) {
             FieldSpec::derive(n, "received").hidden().info("Bytes that came from clients")
         })
         .field("kbytes_out", of("kbytes_out"), |n| {
-            FieldSpec::derive(n, "bytes").negative("kbytes_in").info("Bytes that went to clients")
+            FieldSpec::derive(n, "sent").negative("kbytes_in").info("Bytes that went to clients")
         })
         .field("hit_kbytes_out", of("hit_kbytes_out"), |n| {
             FieldSpec::derive(n, "from cache").info("Bytes that came from the cache")
@@ -130,22 +130,6 @@ fn write_traffic(counters: &Counters, sheet: &mut Sheet<'_>) {
 }
 
 fn write_cache(info: &Info, store: &Store, sheet: &mut Sheet<'_>) {
-    sheet
-        .service("squid_cache", |n| {
-            ServiceSpec::new(n, "Squid cache on disk", CATEGORY)
-                .vlabel("bytes")
-                .args("-l 0 --base 1024")
-                .info(
-                    "What objects take of the room on disk (cache_dir); none is as Squid is \
-                     set up on most systems. A full one is as it should be.",
-                )
-        })
-        .field("Maximum", store.max, |n| {
-            FieldSpec::gauge(n, "limit").info("Bytes that may be used")
-        })
-        .field("Current", store.current, |n| {
-            FieldSpec::gauge(n, "in use").draw(Draw::Area).info("Bytes of stored objects")
-        });
     let size = |name: &str| info.of(name).and_then(bytes);
     sheet
         .service("squid_memory", |n| {
@@ -176,6 +160,29 @@ fn write_cache(info: &Info, store: &Store, sheet: &mut Sheet<'_>) {
         .field("on_disk", info.count("on-disk objects"), |n| {
             FieldSpec::gauge(n, "on disk").info("Objects on disk")
         });
+    // Debian's has no cache on disk: that is no reason for empty graphs.
+    if store.max != Some(0) {
+        write_disk(size("Mean Object Size"), store, sheet);
+    }
+}
+
+fn write_disk(object: Option<u64>, store: &Store, sheet: &mut Sheet<'_>) {
+    sheet
+        .service("squid_cache", |n| {
+            ServiceSpec::new(n, "Squid cache on disk", CATEGORY)
+                .vlabel("bytes")
+                .args("-l 0 --base 1024")
+                .info(
+                    "What objects take of the room on disk (cache_dir). A full one is as it \
+                     should be.",
+                )
+        })
+        .field("Maximum", store.max, |n| {
+            FieldSpec::gauge(n, "limit").info("Bytes that may be used")
+        })
+        .field("Current", store.current, |n| {
+            FieldSpec::gauge(n, "in use").draw(Draw::Area).info("Bytes of stored objects")
+        });
     sheet
         .service("squid_objectsize", |n| {
             ServiceSpec::new(n, "Squid object size", CATEGORY)
@@ -183,7 +190,7 @@ fn write_cache(info: &Info, store: &Store, sheet: &mut Sheet<'_>) {
                 .args("-l 0 --base 1024")
                 .info("The mean size of objects on disk.")
         })
-        .field("objectsize", size("Mean Object Size"), |n| {
+        .field("objectsize", object, |n| {
             FieldSpec::gauge(n, "object size").info("Bytes of an object on disk, on average")
         });
 }
@@ -255,10 +262,13 @@ fn write_process(counters: &Counters, info: &Info, sheet: &mut Sheet<'_>) {
             FieldSpec::gauge(n, "in use")
                 .draw(Draw::Area)
                 .limits(&percent(80.0), &percent(95.0))
-                .info("Descriptors now")
+                .info(&format!("Descriptors now, of at most {}", percent(100.0)))
         })
         .field("max", max, |n| {
-            FieldSpec::gauge(n, "limit").info("As many as there may be (max_filedescriptors)")
+            // Drawn, it would press all else to the ground.
+            FieldSpec::gauge(n, "limit")
+                .hidden()
+                .info("As many as there may be (max_filedescriptors)")
         });
     sheet
         .service("squid_uptime", |n| {

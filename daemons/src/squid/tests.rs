@@ -37,7 +37,6 @@ fn a_recorded_one_is_read() {
         ("squid_traffic.kbytes_out", Value::Int(1122 * 1024)),
         ("squid_traffic.hit_kbytes_out", Value::Int(313 * 1024)),
         ("squid_servers.server_requests", Value::Int(2340)),
-        ("squid_cache.Maximum", Value::Int(0)),
         ("squid_memory.mem_size", Value::Int(376 * 1024)),
         ("squid_times.misses", Value::Float(0.02069 * 1000.0)),
         ("squid_fd.max", Value::Float(20_000.0)),
@@ -47,6 +46,12 @@ fn a_recorded_one_is_read() {
         assert_eq!(values.get(name), Some(&want), "{name}");
     }
     assert!(specs[0].info.starts_with("Squid, Version 5.7. "), "{}", specs[0].info);
+    // It has no cache on disk.
+    assert!(!specs.iter().any(|s| s.name == "squid_cache" || s.name == "squid_objectsize"));
+    let with_disk = |name: &str| recorded(name).replace(": 0 KB\n", ": 100 KB\n");
+    let (_, on_disk) = said(&manager("200 OK", with_disk)).expect("answers");
+    assert_eq!(on_disk.get("squid_cache.Maximum"), Some(&Value::Int(100 * 1024)));
+    assert!(on_disk.contains_key("squid_objectsize.objectsize"));
     let used = specs.iter().find_map(|s| s.field("used")).expect("a field");
     assert_eq!((used.warning.as_deref(), used.critical.as_deref()), (Some("16000"), Some("19000")));
 }
