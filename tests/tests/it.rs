@@ -44,6 +44,8 @@ mod munin_probes;
 mod nagios;
 #[path = "it/numa.rs"]
 mod numa;
+#[path = "it/overlays.rs"]
+mod overlays;
 #[path = "it/pages.rs"]
 mod pages;
 #[path = "it/posters.rs"]

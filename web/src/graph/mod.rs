@@ -16,6 +16,7 @@ mod golden;
 mod layout;
 mod marks;
 mod output;
+mod over;
 mod plan;
 mod scale;
 mod series;
@@ -29,7 +30,8 @@ mod units;
 mod values;
 
 pub use marks::Mark;
-pub use output::{alt_text, ends, png, svg};
+pub use output::{alt_text, colours, ends, png, svg};
+pub use over::{Over, Percentile, percentiles};
 pub use spark::sparkline_svg;
 pub use theme::Theme;
 pub use units::{plain, si};
@@ -95,4 +97,6 @@ pub struct GraphRequest<'a> {
     pub axis: Option<(f64, f64)>,
     /// Whether the table of the fields is drawn under the plot.
     pub legend: bool,
+    /// What lies over the data: percentiles, a ghost; and what is muted.
+    pub over: Over<'a>,
 }

@@ -29,7 +29,12 @@ pub fn service_path(node: &str, service: &str) -> String {
 pub fn page(view: &View, title: &str, crumbs: &[(&str, String)], content: Markup) -> Html {
     let crumbs = html! {
         @if !crumbs.is_empty() {
-            div.crumbs { @for (text, link) in crumbs { a href=(link) { (text) } " › " } }
+            nav.crumbs aria-label="Where this is" {
+                @for (i, (text, link)) in crumbs.iter().enumerate() {
+                    @if i > 0 { " › " }
+                    a href=(link) { (text) }
+                }
+            }
         }
     };
     shell(title, html! { (crumbs) (content) }, zone_choice(view))

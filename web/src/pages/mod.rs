@@ -3,6 +3,7 @@
 //! Everything works without JavaScript. Text from nodes is escaped by the
 //! template (maud); nothing is loaded from another site.
 
+mod address;
 mod assets;
 mod category;
 mod compare;
@@ -11,6 +12,7 @@ mod fleet;
 mod hush;
 mod layout;
 mod node;
+mod numbers;
 mod problems;
 mod report;
 mod search;
