@@ -30,6 +30,8 @@ mod full_disk;
 mod hush;
 #[path = "it/known_series.rs"]
 mod known_series;
+#[path = "it/mixes.rs"]
+mod mixes;
 #[path = "it/munin_configure.rs"]
 mod munin_configure;
 #[path = "it/munin_corpus.rs"]
@@ -44,6 +46,8 @@ mod munin_probes;
 mod nagios;
 #[path = "it/numa.rs"]
 mod numa;
+#[path = "it/outliers.rs"]
+mod outliers;
 #[path = "it/overlays.rs"]
 mod overlays;
 #[path = "it/pages.rs"]

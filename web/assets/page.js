@@ -89,7 +89,7 @@
       const far = Math.abs(e.clientX - start) > 5;
       mark.remove();
       start = null;
-      if (far && b - a >= 1000) location.href = `${zoom.dataset.path}?from=${a}&to=${b}${zoom.dataset.more || ""}`;
+      if (far && b - a >= 1000) location.href = `${zoom.dataset.path}${zoom.dataset.path.includes("?") ? "&" : "?"}from=${a}&to=${b}${zoom.dataset.more || ""}`;
     });
     // What was there at the pointer's time, in numbers.
     const tip = document.createElement("div");
@@ -99,6 +99,7 @@
     let data = null;
     const load = async () => {
       const step = Math.max(1, Math.round((to - from) / 600)) / 1000;
+      if (!zoom.dataset.query) return;
       const part = `${zoom.dataset.query}&from=${from}&to=${to}&step=${step}`;
       data = await (await fetch("/api/v1/rollup?" + part)).json();
     };

@@ -65,7 +65,8 @@ fn all_pages_answer_and_escape() {
         // One span of each service is enough: there is no end to them.
         let next = next.filter(|l| !l.starts_with('#') && !l.contains("?from=-1w"));
         // Nor is there to what may be laid over a graph: each once.
-        let is_deep = |l: &str| ["from=", "hide=", "pct=", "ghost="].iter().any(|p| l.contains(p));
+        let is_deep =
+            |l: &str| ["from=", "hide=", "pct=", "ghost=", "f="].iter().any(|p| l.contains(p));
         let deep = is_deep(&path);
         todo.extend(next.filter(|l| !deep || !is_deep(l)));
     }

@@ -3,11 +3,11 @@
 use super::brush::{BackendCoord, Brush, Done, Pixels};
 use super::font::{self, Face};
 use super::layout::{LABEL_EM, LEGEND_EM, Layout, ROW_HEIGHT, SIDE, TITLE_EM, TITLE_MIDDLE};
-use super::over::{self, Line, dashes};
+use super::over::{self, Ghost, Line, dashes};
 use super::scale::{self, Ends, LimitLine};
 use super::series::{self, Drawing, Paint, Point, Series};
 use super::theme::{Palette, mix, mix_to};
-use super::{GraphRequest, WIDTHS, coarse, marks, ticks};
+use super::{GraphRequest, Theme, WIDTHS, coarse, marks, ticks};
 use plotters::backend::DrawingBackend;
 use plotters::style::RGBColor;
 use plotters::style::text_anchor::HPos;
@@ -43,8 +43,7 @@ pub(crate) struct Picture<'a> {
     drawing: Drawing,
     limits: Vec<LimitLine>,
     pub percentiles: Vec<Line>,
-    /// Lines of an earlier span: which series' colour, and its runs.
-    ghost: Vec<(Option<usize>, Vec<(usize, f64)>)>,
+    ghost: Vec<Ghost>,
     pub layout: Layout,
     /// Buckets from the left to the right edge.
     buckets: f64,
@@ -74,6 +73,21 @@ impl<'a> Picture<'a> {
         let layout = Layout::new(request, &drawing, ends);
         let palette = request.theme.palette();
         Picture { request, rollup, palette, drawing, limits, percentiles, ghost, layout, buckets }
+    }
+
+    /// Buckets from the left to the right edge.
+    pub(crate) fn buckets(&self) -> f64 {
+        self.buckets.max(f64::MIN_POSITIVE)
+    }
+
+    /// A series' label.
+    pub(crate) fn label(&self, series: &Series) -> &str {
+        self.rollup.fields[series.field].spec.label_or_name()
+    }
+
+    /// A series' colour on another ground.
+    pub(crate) fn series_colour(&self, series: &Series, index: usize, theme: Theme) -> RGBColor {
+        theme.palette().field(&self.rollup.fields[series.field].spec, index)
     }
 
     pub(crate) fn drawing(&self) -> &Drawing {

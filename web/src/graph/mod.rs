@@ -21,6 +21,7 @@ mod plan;
 mod scale;
 mod series;
 mod spark;
+mod terminal;
 #[cfg(test)]
 mod testing;
 mod text;
@@ -31,8 +32,9 @@ mod values;
 
 pub use marks::Mark;
 pub use output::{alt_text, colours, ends, png, svg};
-pub use over::{Over, Percentile, percentiles};
+pub use over::{Over, Percentile, own_cdef, percentiles};
 pub use spark::sparkline_svg;
+pub use terminal::text as terminal_text;
 pub use theme::Theme;
 pub use units::{plain, si};
 

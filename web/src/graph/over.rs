@@ -47,6 +47,10 @@ pub(crate) struct Line {
     pub label: String,
 }
 
+/// A line of an earlier span: whose colour (index in `Drawing::series`; `None`: a
+/// stack's), and its points, each a bucket and a value.
+pub(crate) type Ghost = (Option<usize>, Vec<(usize, f64)>);
+
 /// The percentiles (nearest rank: a value that was there, none between two) of a
 /// field's drawn values in any order, after its `cdef`. NaN counts as unknown.
 /// `None`: there is no value, or the `cdef` needs more than the field itself.
@@ -75,6 +79,19 @@ pub fn percentiles(spec: &FieldSpec, values: &mut Vec<f64>, of: &[f64]) -> Optio
     Some(of.iter().map(|p| *values.select_nth_unstable_by(rank(p), f64::total_cmp).1).collect())
 }
 
+/// What a field's `cdef` makes of one of its values; as it is where there is none,
+/// or it needs more than the field itself.
+pub fn own_cdef(spec: &FieldSpec) -> impl FnMut(f64) -> Option<f64> + use<> {
+    let text = spec.cdef.as_deref();
+    let own = |name: &str| (name == spec.name).then_some(0);
+    let cdef = text.and_then(|text| Cdef::parse(text, own).ok());
+    let mut stack = Vec::new();
+    move |v| match &cdef {
+        Some(cdef) => cdef.eval(&mut stack, |_| Some(v)),
+        None => Some(v),
+    }
+}
+
 /// Where percentiles are drawn.
 pub(crate) fn lines(rollup: &Rollup, drawing: &Drawing, over: &Over<'_>) -> Vec<Line> {
     let spec = &rollup.spec;
@@ -97,13 +114,8 @@ pub(crate) fn lines(rollup: &Rollup, drawing: &Drawing, over: &Over<'_>) -> Vec<
 }
 
 /// The lines of an earlier span: one for each field that does not stand in a
-/// stack, and one for the top of each stack. Each point is a bucket and a value.
-pub(crate) fn ghost(
-    rollup: &Rollup,
-    drawing: &Drawing,
-    over: &Over<'_>,
-    n: f64,
-) -> Vec<(Option<usize>, Vec<(usize, f64)>)> {
+/// stack, and one for the top of each stack.
+pub(crate) fn ghost(rollup: &Rollup, drawing: &Drawing, over: &Over<'_>, n: f64) -> Vec<Ghost> {
     let Some(ghost) = over.ghost else { return Vec::new() };
     // The fields as they are now: others of then are not in the picture.
     let fields = rollup.fields.iter().map(|f| {

@@ -37,6 +37,11 @@ impl Address {
         } } }
     }
 
+    /// What a query begins or goes on with.
+    fn joint(&self) -> char {
+        if self.path.ends_with('?') || !self.path.contains('?') { '?' } else { '&' }
+    }
+
     /// The address itself.
     pub fn url(&self) -> String {
         match &self.span {
@@ -48,7 +53,7 @@ impl Address {
     /// Without a span.
     pub fn overview(&self) -> String {
         match self.over().strip_prefix('&') {
-            Some(query) => format!("{}?{query}", self.path),
+            Some(query) => format!("{}{}{query}", self.path, self.joint()),
             None => self.path.clone(),
         }
     }
@@ -56,7 +61,8 @@ impl Address {
     /// Of another span.
     pub fn of(&self, from: &str, to: &str) -> String {
         let over = self.over();
-        format!("{}?from={}&to={}{over}", self.path, segment(from), segment(to))
+        let joint = self.joint();
+        format!("{}{joint}from={}&to={}{over}", self.path, segment(from), segment(to))
     }
 
     /// With other muted fields.

@@ -63,6 +63,7 @@ fn shell(title: &str, content: Markup, foot: Markup) -> Html {
                     nav aria-label="Pages" {
                         a href="/" { "Fleet" }
                         a href="/problems" { "Problems" }
+                        a href="/outliers" { "Outliers" }
                         a href="/compare" { "Compare" }
                         a href="/events" { "Events" }
                     }

@@ -4,6 +4,7 @@ use super::layout::{segment, state_badge};
 use super::service::Shown;
 use super::words::number;
 use crate::graph::{Percentile, Theme, colours};
+use crate::pictures::mix::{field_text, mix_path};
 use crate::pictures::{is_muted, percents};
 use maud::{Markup, html};
 use rookery_collector::history::{FieldRollup, Rollup};
@@ -97,6 +98,12 @@ pub fn table(shown: &Shown, rollup: &Rollup) -> Markup {
     }
 }
 
+/// The field on a graph to which others can be added.
+fn alone(shown: &Shown, field: &str) -> String {
+    let text = field_text(shown.node, &shown.info.spec.name, field);
+    format!("{}&from={}&to={}", mix_path(&[text]), segment(shown.from), segment(shown.to))
+}
+
 impl Table<'_> {
     fn number(&self, v: f64) -> String {
         number(v, &self.shown.info.spec)
@@ -157,7 +164,9 @@ impl Table<'_> {
                 td.n { (critical.unwrap_or_default()) }
                 td { @if state != FieldState::Ok { (state_badge(state, true)) } @else { "OK" } }
                 td { a href=(shown.export(Some(&spec.name), "csv")) { "CSV" } " "
-                    a href=(shown.export(Some(&spec.name), "json")) { "JSON" } }
+                    a href=(shown.export(Some(&spec.name), "json")) { "JSON" } " "
+                    a href=(alone(shown, &spec.name)) rel="nofollow"
+                        title="on a graph with fields of other services" { "graph" } }
             }
         }
     }

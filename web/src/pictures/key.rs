@@ -4,9 +4,12 @@ use crate::app::now_ms;
 use crate::error::WebError;
 use crate::graph::Theme;
 use crate::times;
+use axum::http::Uri;
 use jiff::tz::TimeZone;
+use percent_encoding::percent_decode_str;
 use rookery_plugins::config::parse_span_ms;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 /// Shortest span, ms.
 const SPAN_MS_MIN: i64 = 1_000;
@@ -45,6 +48,8 @@ pub struct Query {
     hide: Option<String>,
     pct: Option<String>,
     ghost: Option<String>,
+    /// 1: with escape sequences, for a terminal.
+    colour: Option<String>,
     /// Lets a page ask for the newest picture under a new address.
     #[serde(rename = "t")]
     _t: Option<String>,
@@ -85,6 +90,8 @@ pub(super) struct Key {
     pub(super) ghost: Option<(String, i64)>,
     /// Fields of any nodes on one picture, instead of a service's.
     pub(super) mix: Vec<String>,
+    /// With escape sequences, for a terminal.
+    pub(super) colour: bool,
 }
 
 /// The zone of a `tz=` parameter; the collector's own without one.
@@ -115,9 +122,16 @@ pub(super) fn key(
     let theme = query.theme.as_deref().unwrap_or("light");
     let theme = Theme::parse(theme)
         .ok_or_else(|| WebError::bad(format!("theme {theme:?}: there are light and dark")))?;
-    let width = query.width.unwrap_or(WIDTH).clamp(100, 4000);
-    let height = query.height.unwrap_or(HEIGHT).clamp(80, 2400);
-    let (from_ms, to_ms, step_ms) = whole_pixels(from, to, width);
+    let (width, height) = match form {
+        // Columns and rows; a column has two dots.
+        Form::Text => (query.width.unwrap_or(80).clamp(40, 400), query.height.unwrap_or(16)),
+        _ => (
+            query.width.unwrap_or(WIDTH).clamp(100, 4000),
+            query.height.unwrap_or(HEIGHT).clamp(80, 2400),
+        ),
+    };
+    let dots = if form == Form::Text { 2 * width } else { width };
+    let (from_ms, to_ms, step_ms) = whole_pixels(from, to, dots);
     zone(query.tz.as_deref())?;
     Ok(Key {
         node,
@@ -138,6 +152,7 @@ pub(super) fn key(
         percents: percents(query.pct.as_deref())?,
         ghost: ghost(query.ghost.as_deref())?,
         mix: Vec::new(),
+        colour: query.colour.as_deref() == Some("1"),
     })
 }
 
@@ -162,6 +177,11 @@ pub(crate) struct Span {
 }
 
 impl Span {
+    /// From, to, and the width of a px, ms.
+    pub(crate) fn steps(&self) -> (i64, i64, i64) {
+        (self.from_ms, self.to_ms, self.step_ms)
+    }
+
     /// From texts as an address has them.
     pub(crate) fn parse(from: &str, to: &str, width: u32, now_ms: i64) -> Result<Span, WebError> {
         let read = |name: &str, text: &str| {
@@ -191,6 +211,29 @@ pub(super) fn whole_pixels(from: i64, to: i64, width: u32) -> (i64, i64, i64) {
     let start = from.div_euclid(step) * step;
     let end = (to.div_euclid(step) + i64::from(to.rem_euclid(step) > 0)) * step;
     (start, end.max(start + step), step)
+}
+
+/// A query in which `f` may stand many times: all of them, and the rest as `T`.
+pub(crate) fn split<T: DeserializeOwned>(query: &str) -> Result<(Vec<String>, T), WebError> {
+    let mut texts = Vec::new();
+    let mut rest = Vec::new();
+    for pair in query.split('&').filter(|p| !p.is_empty()) {
+        match pair.strip_prefix("f=") {
+            Some(text) => {
+                let text = text.replace('+', " ");
+                let text = percent_decode_str(&text).decode_utf8_lossy().trim().to_owned();
+                if !text.is_empty() && !texts.contains(&text) {
+                    texts.push(text);
+                }
+            }
+            None => rest.push(pair),
+        }
+    }
+    let uri: Uri = format!("/?{}", rest.join("&"))
+        .parse()
+        .map_err(|e| WebError::bad(format!("the query is no query: {e}")))?;
+    let asked = axum::extract::Query::<T>::try_from_uri(&uri);
+    asked.map(|q| (texts, q.0)).map_err(|e| WebError::bad(e.body_text()))
 }
 
 /// A list of fields to mute, as it is.

@@ -1,4 +1,5 @@
-//! `/graph/N/S.png` and `.svg`: a service's graph of any span.
+//! `/graph/N/S.png`, `.svg` and `.txt`: a service's graph of any span; `/graph.svg?f=…`
+//! (`.png`, `.txt`): fields of any services on one.
 //!
 //! Takes `from`, `to`, `width` and `height` (without the legend, px), `theme` (light,
 //! dark), `tz` (an IANA name), `field` (one alone) and `legend` (1, 0),
@@ -8,6 +9,7 @@
 //! drawn pictures are kept until new samples of the node arrive.
 
 mod key;
+pub mod mix;
 mod over;
 mod shelf;
 
@@ -17,17 +19,20 @@ use crate::error::{Asked, WebError};
 use crate::graph::{self, GraphRequest, Limits, Mark, Over, Theme};
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use jiff::tz::TimeZone;
+pub(crate) use key::split;
 pub use key::zone;
 use key::{Form, HEIGHT, Key, Query, WIDTH, whole_pixels};
 pub(crate) use key::{Span, ghost, hide, is_muted, percents};
+use mix::{How, Part};
 use rookery_collector::history::{Rollup, ServiceInfo};
 pub use shelf::Pictures;
 use shelf::{Kept, gunzip, gzip};
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Most marks of a picture: the newest.
@@ -35,7 +40,11 @@ const MARKS_MAX: usize = 60;
 
 /// The routes of pictures.
 pub fn routes() -> Router<App> {
-    Router::new().route("/graph/{node}/{file}", get(picture))
+    Router::new()
+        .route("/graph/{node}/{file}", get(picture))
+        .route("/graph.svg", get(async |app, q, h| mixed(app, q, h, Form::Svg).await))
+        .route("/graph.png", get(async |app, q, h| mixed(app, q, h, Form::Png).await))
+        .route("/graph.txt", get(async |app, q, h| mixed(app, q, h, Form::Text).await))
 }
 
 async fn picture(
@@ -47,9 +56,33 @@ async fn picture(
     let (service, form) = match file.rsplit_once('.') {
         Some((service, "svg")) => (service.to_owned(), Form::Svg),
         Some((service, "png")) => (service.to_owned(), Form::Png),
-        _ => return Err(WebError::not_found("graphs are SERVICE.png and SERVICE.svg")),
+        Some((service, "txt")) => (service.to_owned(), Form::Text),
+        _ => {
+            return Err(WebError::not_found("graphs are SERVICE.png, SERVICE.svg and SERVICE.txt"));
+        }
     };
-    let mut key = key::key(node, service, form, &query)?;
+    answer(&app, key::key(node, service, form, &query)?, &headers).await
+}
+
+/// `/graph.svg?f=NODE/SERVICE/FIELD&f=…`: fields of any services on one picture.
+async fn mixed(
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    form: Form,
+) -> Result<Response, WebError> {
+    let (texts, query) = key::split::<Query>(query.as_deref().unwrap_or(""))?;
+    let mut key = key::key(String::new(), "graph".to_owned(), form, &query)?;
+    if texts.is_empty() {
+        return Err(WebError::bad("f: name at least one field, as f=NODE/SERVICE/FIELD"));
+    }
+    Part::all(&texts)?;
+    key.mix = texts;
+    answer(&app, key, &headers).await
+}
+
+async fn answer(app: &App, mut key: Key, headers: &HeaderMap) -> Result<Response, WebError> {
+    let form = key.form;
     key.events = app.events.version();
     let (body, etag) = app.blocking(move |app| app.picture(&key)).await?;
     let takes_gzip = headers
@@ -115,6 +148,7 @@ impl App {
             percents: Vec::new(),
             ghost: None,
             mix: Vec::new(),
+            colour: false,
         };
         match self.draw(&key) {
             Ok(png) => Some(png),
@@ -163,7 +197,7 @@ impl App {
 
     /// From the shelf, or drawn.
     fn picture(&self, key: &Key) -> Result<(Bytes, String), WebError> {
-        let (version, now) = (self.history.version(&key.node), now_ms());
+        let (version, now) = (self.version(key), now_ms());
         if let Some(found) = self.pictures.find(key, version, now) {
             return Ok(found);
         }
@@ -177,7 +211,63 @@ impl App {
         Ok((body, etag))
     }
 
+    /// Changes whenever there is something new in the picture.
+    fn version(&self, key: &Key) -> u64 {
+        if key.mix.is_empty() {
+            return self.history.version(&key.node);
+        }
+        let nodes = self.history.nodes();
+        nodes.iter().fold(0, |sum, n| sum.wrapping_add(self.history.version(&n.name)))
+    }
+
+    /// Fields of any services.
+    fn draw_mix(&self, key: &Key) -> Result<Vec<u8>, WebError> {
+        let tz = zone(key.tz.as_deref())?;
+        let parts = Part::all(&key.mix)?;
+        let (from, to, step) = (key.from_ms, key.to_ms, key.step_ms);
+        let rollup = self.mix(&parts, (from, to, step))?;
+        let muted: Vec<String> =
+            key.mix.iter().filter(|text| is_muted(&key.hide, text)).cloned().collect();
+        let ghost = match &key.ghost {
+            Some((_, ms)) => Some(self.mix(&parts, (from - ms, to - ms, step))?),
+            None => None,
+        };
+        let of_one = || parts.iter().filter(|p| p.how == How::One);
+        let limits: Vec<(String, Limits)> = of_one()
+            .map(|p| {
+                let limits = self.states.field_limits(&p.which, &p.service, &p.field);
+                (p.text.clone(), Limits { warning: limits.0, critical: limits.1 })
+            })
+            .collect();
+        let nodes: BTreeSet<&str> = of_one().map(|p| p.which.as_str()).collect();
+        let mut marks: Vec<Mark> = Vec::new();
+        for node in nodes {
+            for e in self.events_of(node, (from, to), MARKS_MAX)? {
+                let mark = Mark { time_ms: e.time_ms, text: e.text };
+                if !marks.contains(&mark) {
+                    marks.push(mark);
+                }
+            }
+        }
+        marks.sort_by_key(|m| m.time_ms);
+        marks.drain(..marks.len().saturating_sub(MARKS_MAX));
+        let note =
+            if key.percents.is_empty() { "" } else { "percentiles: on the services' own graphs" };
+        let over = Over {
+            muted: &muted,
+            percentiles: &[],
+            ghost: ghost.as_ref(),
+            ghost_name: key.ghost.as_ref().map_or("", |(name, _)| name),
+            note,
+        };
+        let title = if key.legend && key.form != Form::Text { "Graph" } else { "" };
+        draw(&rollup, &Style { key, tz: &tz, title, limits: &limits, marks: &marks, over })
+    }
+
     fn draw(&self, key: &Key) -> Result<Vec<u8>, WebError> {
+        if !key.mix.is_empty() {
+            return self.draw_mix(key);
+        }
         let tz = zone(key.tz.as_deref())?;
         let info = find_service(self, &key.node, &key.service)?;
         let fields: Vec<&str> = key.field.iter().map(String::as_str).collect();
@@ -246,7 +336,10 @@ fn draw(rollup: &Rollup, style: &Style) -> Result<Vec<u8>, WebError> {
     let drawn = match key.form {
         Form::Svg => graph::svg(&request).map(String::into_bytes),
         Form::Png => graph::png(&request),
-        Form::Text => Ok(Vec::new()),
+        Form::Text => {
+            let (rows, columns) = (key.height as usize, key.width as usize);
+            Ok(graph::terminal_text(&request, rows, columns, key.colour).into_bytes())
+        }
     };
     drawn.map_err(|e| WebError::ours(format!("{} of {}: {e}", key.service, key.node)))
 }
