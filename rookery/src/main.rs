@@ -47,7 +47,7 @@ enum Command {
     Export(export::Args),
     /// Mark a moment on the graphs of all nodes, a group or one node
     Event(event::Args),
-    /// Draw a service's graph into a file
+    /// Draw a service's graph into a file or the terminal
     Graph(graph::Args),
     /// Show how a running collector is
     Status(status::Args),

@@ -32,6 +32,8 @@ mod full_disk;
 mod hush;
 #[path = "it/known_series.rs"]
 mod known_series;
+#[path = "it/mixes.rs"]
+mod mixes;
 #[path = "it/munin_configure.rs"]
 mod munin_configure;
 #[path = "it/munin_corpus.rs"]
@@ -48,6 +50,10 @@ mod nagios;
 mod nrpe;
 #[path = "it/numa.rs"]
 mod numa;
+#[path = "it/outliers.rs"]
+mod outliers;
+#[path = "it/overlays.rs"]
+mod overlays;
 #[path = "it/pages.rs"]
 mod pages;
 #[path = "it/posters.rs"]

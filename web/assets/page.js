@@ -40,6 +40,17 @@
     if (link) { e.preventDefault(); link.click(); }
   });
 
+  // A click on the legend mutes a field; the reader stays where they are.
+  const KEPT = "rookery-scroll";
+  for (const link of document.querySelectorAll("a[data-mute]")) {
+    link.addEventListener("click", () => sessionStorage.setItem(KEPT, String(scrollY)));
+  }
+  const kept = sessionStorage.getItem(KEPT);
+  if (kept !== null) {
+    sessionStorage.removeItem(KEPT);
+    addEventListener("load", () => scrollTo(0, Number(kept)));
+  }
+
   // Drag over the plot: that span. Double click: back.
   for (const zoom of document.querySelectorAll(".zoom")) {
     const from = Number(zoom.dataset.from), to = Number(zoom.dataset.to);
@@ -78,7 +89,7 @@
       const far = Math.abs(e.clientX - start) > 5;
       mark.remove();
       start = null;
-      if (far && b - a >= 1000) location.href = `${zoom.dataset.path}?from=${a}&to=${b}`;
+      if (far && b - a >= 1000) location.href = `${zoom.dataset.path}${zoom.dataset.path.includes("?") ? "&" : "?"}from=${a}&to=${b}${zoom.dataset.more || ""}`;
     });
     // What was there at the pointer's time, in numbers.
     const tip = document.createElement("div");
@@ -88,6 +99,7 @@
     let data = null;
     const load = async () => {
       const step = Math.max(1, Math.round((to - from) / 600)) / 1000;
+      if (!zoom.dataset.query) return;
       const part = `${zoom.dataset.query}&from=${from}&to=${to}&step=${step}`;
       data = await (await fetch("/api/v1/rollup?" + part)).json();
     };

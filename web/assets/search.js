@@ -1,17 +1,17 @@
-// The search field: / leads to it, hits appear as one types, arrows choose one.
+// Search fields: / leads to the first, hits appear as one types, arrows choose one.
 "use strict";
-(() => {
+for (const form of document.querySelectorAll("form.search, form.add")) {
   const WAIT_MS = 120;
-  const form = document.querySelector("form.search");
-  if (!form) return;
-  const input = form.querySelector("input"), list = document.createElement("ul");
-  list.id = "hits";
+  // The form of a graph adds the field that is chosen.
+  const add = form.dataset.add, id = add ? "found" : "hits", only = add ? "&kind=field" : "";
+  const input = form.querySelector("input[type=search]"), list = document.createElement("ul");
+  list.id = id;
   list.hidden = true;
   list.setAttribute("role", "listbox");
   list.setAttribute("aria-label", "Hits");
   form.append(list);
   const set = (names) => { for (const [k, v] of Object.entries(names)) input.setAttribute(k, v); };
-  set({ role: "combobox", "aria-controls": "hits", "aria-expanded": "false", "aria-autocomplete": "list" });
+  set({ role: "combobox", "aria-controls": id, "aria-expanded": "false", "aria-autocomplete": "list" });
 
   let chosen = -1, waiting = 0, asked = null;
   const close = () => {
@@ -40,10 +40,10 @@
   const show = (found) => {
     list.replaceChildren(...found.hits.map((hit, i) => {
       const item = document.createElement("li"), link = part("a", "", "");
-      item.id = "hit" + i;
+      item.id = id + i;
       item.setAttribute("role", "option");
       item.setAttribute("aria-selected", "false");
-      link.href = hit.link;
+      link.href = add ? `${add}${add.includes("?") ? "&" : "?"}f=${encodeURIComponent(hit.graph)}` : hit.link;
       link.tabIndex = -1;
       link.append(part("span", "badge kind", hit.kind), " " + hit.title + " ", part("span", "soft", hit.place));
       item.append(link);
@@ -59,7 +59,7 @@
   const ask = async () => {
     if (asked) asked.abort();
     asked = new AbortController();
-    const address = "/api/v1/search?limit=12&q=" + encodeURIComponent(input.value);
+    const address = `/api/v1/search?limit=12${only}&q=` + encodeURIComponent(input.value);
     const answer = await fetch(address, { signal: asked.signal });
     const found = await answer.json();
     show(answer.ok ? found : { total: 0, hits: [] });
@@ -83,10 +83,10 @@
   // A press on a hit must not take the focus first: the list would be gone.
   list.addEventListener("pointerdown", (e) => e.preventDefault());
   document.addEventListener("keydown", (e) => {
-    if (e.key !== "/" || e.ctrlKey || e.altKey || e.metaKey) return;
+    if (add || e.key !== "/" || e.ctrlKey || e.altKey || e.metaKey) return;
     if (/^(INPUT|TEXTAREA|SELECT)$/.test(e.target.tagName)) return;
     e.preventDefault();
     input.focus();
     input.select();
   });
-})();
+}

@@ -70,6 +70,7 @@ fn with_request(
         marks: &[],
         axis: None,
         legend: true,
+        over: rookery_web::graph::Over::default(),
     })
 }
 

@@ -1,6 +1,7 @@
 //! What the handlers share, and the routes.
 
 use crate::error::WebError;
+use crate::outliers::Kept;
 use crate::pictures::Pictures;
 use crate::{api, pages, pictures};
 use axum::Router;
@@ -25,6 +26,8 @@ pub struct App {
     pub auth: Auth,
     /// Drawn before.
     pub(crate) pictures: Arc<Pictures>,
+    /// The newest answer.
+    pub(crate) outliers: Arc<Kept>,
 }
 
 impl App {
@@ -35,7 +38,8 @@ impl App {
         events: Arc<Events>,
         auth: Auth,
     ) -> App {
-        App { history, states, events, auth, pictures: Arc::new(Pictures::default()) }
+        let (pictures, outliers) = Default::default();
+        App { history, states, events, auth, pictures, outliers }
     }
 
     /// Runs what may read the disk off the threads that serve.

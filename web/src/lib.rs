@@ -11,6 +11,7 @@ pub mod api;
 pub mod app;
 pub mod error;
 pub mod graph;
+pub mod outliers;
 pub mod pages;
 pub mod pictures;
 pub mod search;

@@ -8,9 +8,10 @@
 
 use crate::error::WebError;
 use crate::pages::{node_path, segment, service_path};
+use crate::pictures::mix::field_text;
 use rookery_collector::history::History;
 use rookery_plugins::{FieldSpec, ServiceSpec};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// Longest query, bytes.
@@ -23,7 +24,7 @@ pub const HITS: usize = 20;
 pub const HITS_MAX: usize = 200;
 
 /// What was found; of two that fit as well, the wider comes first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// A group of nodes.
@@ -59,6 +60,9 @@ pub struct Hit {
     pub place: String,
     /// The page that shows it.
     pub link: String,
+    /// A field's `f` of a graph's address: `web1/cpu/user`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub graph: Option<String>,
     #[serde(skip)]
     rank: Rank,
 }
@@ -77,6 +81,16 @@ pub struct Found {
 
 /// Searches the catalog; an empty query finds nothing.
 pub fn search(history: &dyn History, query: &str, limit: usize) -> Result<Found, WebError> {
+    search_only(history, query, limit, None)
+}
+
+/// The same for one kind of things alone.
+pub fn search_only(
+    history: &dyn History,
+    query: &str,
+    limit: usize,
+    only: Option<Kind>,
+) -> Result<Found, WebError> {
     let words = words(query)?;
     let mut all = Hits { words: &words, hits: Vec::new() };
     if words.is_empty() {
@@ -95,6 +109,7 @@ pub fn search(history: &dyn History, query: &str, limit: usize) -> Result<Found,
             all.service(&inside, &node.name, &s.spec);
         }
     }
+    all.hits.retain(|hit| only.is_none_or(|kind| hit.kind == kind));
     Ok(all.best(limit.clamp(1, HITS_MAX)))
 }
 
@@ -159,7 +174,7 @@ impl Hits<'_> {
 
     fn add(&mut self, rank: usize, kind: Kind, title: &str, place: String, link: String) {
         let rank = (rank, kind, place.len());
-        self.hits.push(Hit { kind, title: title.to_owned(), place, link, rank });
+        self.hits.push(Hit { kind, title: title.to_owned(), place, link, graph: None, rank });
     }
 
     fn group(&mut self, group: &str) {
@@ -194,6 +209,9 @@ impl Hits<'_> {
         if let Some(rank) = self.rank(&lower(&[&field.name, label]), inside) {
             let place = format!("{node} › {service} › {}", field.name);
             self.add(rank, Kind::Field, label, place, service_path(node, service));
+            if let Some(hit) = self.hits.last_mut() {
+                hit.graph = Some(field_text(node, service, &field.name));
+            }
         }
     }
 

@@ -64,8 +64,11 @@ fn all_pages_answer_and_escape() {
         let next = ["href", "src", "srcset"].iter().flat_map(|a| links(&html, a));
         // One span of each service is enough: there is no end to them.
         let next = next.filter(|l| !l.starts_with('#') && !l.contains("?from=-1w"));
-        let deep = path.contains("?from=");
-        todo.extend(next.filter(|l| !deep || !l.contains("?from=")));
+        // Nor is there to what may be laid over a graph: each once.
+        let is_deep =
+            |l: &str| ["from=", "hide=", "pct=", "ghost=", "f="].iter().any(|p| l.contains(p));
+        let deep = is_deep(&path);
+        todo.extend(next.filter(|l| !deep || !is_deep(l)));
     }
     println!("{} addresses, {n_graphs} graphs", seen.len());
     assert!(seen.iter().any(|p| p.starts_with("/node/n1/evil")));

@@ -31,6 +31,7 @@ fn a_name_is_found_as_one_types() {
     browser.wait("document.querySelector('#hits [aria-selected=true]')");
     browser.press("Enter");
     browser.wait("location.pathname === '/node/web2/cpu'");
+    browser.wait("document.readyState === 'complete'");
     // Without a choice, Enter leads to the page with all hits.
     browser.press("/");
     browser.write("disk");

@@ -25,6 +25,17 @@ pub(crate) fn coarsen(rollup: &Rollup, most: usize) -> Option<Rollup> {
     })
 }
 
+/// A rollup whose buckets were of `from_ms`, by buckets of `to_ms`, a multiple;
+/// `None` where they are of one width.
+pub(crate) fn coarsen_by(rollup: &Rollup, from_ms: i64, to_ms: i64) -> Option<Rollup> {
+    let each = usize::try_from(to_ms / from_ms.max(1)).ok().filter(|n| *n > 1)?;
+    let mut out = rollup.clone();
+    for field in &mut out.fields {
+        field.buckets = field.buckets.chunks(each).map(joined).collect();
+    }
+    Some(out)
+}
+
 fn joined(buckets: &[Bucket]) -> Bucket {
     let mut out = Bucket::default();
     for b in buckets.iter().filter(|b| b.count > 0) {

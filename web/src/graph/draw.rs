@@ -3,10 +3,11 @@
 use super::brush::{BackendCoord, Brush, Done, Pixels};
 use super::font::{self, Face};
 use super::layout::{LABEL_EM, LEGEND_EM, Layout, ROW_HEIGHT, SIDE, TITLE_EM, TITLE_MIDDLE};
+use super::over::{self, Ghost, Line, dashes};
 use super::scale::{self, Ends, LimitLine};
 use super::series::{self, Drawing, Paint, Point, Series};
-use super::theme::{Palette, mix};
-use super::{GraphRequest, WIDTHS, coarse, marks, ticks};
+use super::theme::{Palette, mix, mix_to};
+use super::{GraphRequest, Theme, WIDTHS, coarse, marks, ticks};
 use plotters::backend::DrawingBackend;
 use plotters::style::RGBColor;
 use plotters::style::text_anchor::HPos;
@@ -41,6 +42,8 @@ pub(crate) struct Picture<'a> {
     palette: &'static Palette,
     drawing: Drawing,
     limits: Vec<LimitLine>,
+    pub percentiles: Vec<Line>,
+    ghost: Vec<Ghost>,
     pub layout: Layout,
     /// Buckets from the left to the right edge.
     buckets: f64,
@@ -55,8 +58,12 @@ impl<'a> Picture<'a> {
         };
         let span = request.to_ms.saturating_sub(rollup.from_ms).max(1);
         let buckets = span as f64 / rollup.step_ms.max(1) as f64;
-        let drawing = series::prepare(&rollup, buckets);
-        let (ends, mut limits) = scale::scale(&rollup, &drawing, request.limits);
+        let drawing = series::prepare_without(&rollup, buckets, request.over.muted);
+        let percentiles = over::lines(&rollup, &drawing, &request.over);
+        let ghost = over::ghost(&rollup, &drawing, &request.over, buckets);
+        let mut more: Vec<f64> = percentiles.iter().map(|l| l.at).collect();
+        more.extend(ghost.iter().flat_map(|(_, run)| run.iter().map(|(_, v)| *v)));
+        let (ends, mut limits) = scale::scale_with(&rollup, &drawing, request.limits, &more);
         let asked = request.axis.filter(|(low, high)| low.is_finite() && high.is_finite());
         let asked = asked.filter(|(low, high)| low < high);
         // Data that came later and lies beyond is shown, not cut.
@@ -65,7 +72,22 @@ impl<'a> Picture<'a> {
         limits.retain(|limit| (ends.low..=ends.high).contains(&limit.at));
         let layout = Layout::new(request, &drawing, ends);
         let palette = request.theme.palette();
-        Picture { request, rollup, palette, drawing, limits, layout, buckets }
+        Picture { request, rollup, palette, drawing, limits, percentiles, ghost, layout, buckets }
+    }
+
+    /// Buckets from the left to the right edge.
+    pub(crate) fn buckets(&self) -> f64 {
+        self.buckets.max(f64::MIN_POSITIVE)
+    }
+
+    /// A series' label.
+    pub(crate) fn label(&self, series: &Series) -> &str {
+        self.rollup.fields[series.field].spec.label_or_name()
+    }
+
+    /// A series' colour on another ground.
+    pub(crate) fn series_colour(&self, series: &Series, index: usize, theme: Theme) -> RGBColor {
+        theme.palette().field(&self.rollup.fields[series.field].spec, index)
     }
 
     pub(crate) fn drawing(&self) -> &Drawing {
@@ -90,9 +112,12 @@ impl<'a> Picture<'a> {
             }
         }
         self.zero(&mut brush)?;
+        self.ghost(&mut brush)?;
+        self.percentiles(&mut brush)?;
         self.limits(&mut brush)?;
         self.marks(&mut brush)?;
         self.texts(&mut brush)?;
+        self.note(&mut brush)?;
         self.legend(&mut brush)
     }
 
@@ -118,7 +143,7 @@ impl<'a> Picture<'a> {
             let middle = ((l.left + l.right) / 2.0, (l.top + l.bottom) / 2.0);
             brush.rect((l.left, l.top), (l.right, l.bottom), self.palette.gap)?;
             let text = (Face::Sans, 12.0, self.palette.dim);
-            return brush.text("no data in this span", text, HPos::Center, middle);
+            return brush.text(self.drawing.nothing(), text, HPos::Center, middle);
         }
         for (from, to) in &self.drawing.gaps {
             let (from, to) = (self.x(*from), self.x(*to));
@@ -288,6 +313,54 @@ impl<'a> Picture<'a> {
         xs
     }
 
+    /// What could not be drawn, below the other texts.
+    fn note<B: DrawingBackend>(&self, brush: &mut Brush<B>) -> Done {
+        let l = &self.layout;
+        let style = (Face::Sans, LABEL_EM, self.palette.dim);
+        let note = font::fit(Face::Sans, self.request.over.note, (l.right - l.left) / LABEL_EM);
+        brush.text(&note, style, HPos::Left, (l.left + 4.0, l.bottom - 8.0))
+    }
+
+    /// An earlier span as thin dashed lines.
+    fn ghost<B: DrawingBackend>(&self, brush: &mut Brush<B>) -> Done {
+        for (series, run) in &self.ghost {
+            let colour =
+                series.map_or(self.palette.ink, |i| self.colour(&self.drawing.series[i], i));
+            let at = |(bucket, v): &(usize, f64)| (self.x(*bucket as f64 + 0.5), self.layout.y(*v));
+            let points: Vec<(f64, f64)> = run.iter().map(at).collect();
+            for part in dashes(&points, over::GHOST_DASH) {
+                let part: Vec<BackendCoord> = part.iter().map(|p| brush.at(*p)).collect();
+                brush.path(&part, mix_to(colour, self.palette.ground, over::GHOST_INK), 1)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Each percentile as a dotted line with its number.
+    fn percentiles<B: DrawingBackend>(&self, brush: &mut Brush<B>) -> Done {
+        let l = &self.layout;
+        let mut taken: Vec<f64> = Vec::new();
+        for line in &self.percentiles {
+            let y = l.y(line.at);
+            let colour =
+                line.series.map_or(self.palette.ink, |i| self.colour(&self.drawing.series[i], i));
+            let ends = [(l.left, y), (l.right, y)];
+            for part in dashes(&ends, over::PERCENTILE_DASH) {
+                let part: Vec<BackendCoord> = part.iter().map(|p| brush.at(*p)).collect();
+                brush.path(&part, colour, 1)?;
+            }
+            // Labels that would cover one another are left to the legend of the page.
+            if l.plot_height() >= LABELLED_LIMITS && taken.iter().all(|t| (t - y).abs() > 10.0) {
+                taken.push(y);
+                let label = font::fit(Face::Sans, &line.label, 24.0);
+                let above = if y - 12.0 < l.top { y + 8.0 } else { y - 6.0 };
+                let style = (Face::Sans, 9.0, self.palette.ink);
+                brush.text(&label, style, HPos::Left, (l.left + 4.0, above))?;
+            }
+        }
+        Ok(())
+    }
+
     fn zero<B: DrawingBackend>(&self, brush: &mut Brush<B>) -> Done {
         let Ends { low, high } = self.layout.ends;
         if !self.drawing.any || low > 0.0 || high < 0.0 {
@@ -357,9 +430,16 @@ impl<'a> Picture<'a> {
         }
         let ink = self.palette.ink;
         for row in &l.rows {
+            let mut ink = ink;
             if let Some(index) = row.series {
-                let colour = self.colour(&self.drawing.series[index], index);
+                let series = &self.drawing.series[index];
+                let colour = self.colour(series, index);
                 brush.rect((l.left, row.y - 5.0), (l.left + 10.0, row.y + 5.0), colour)?;
+                if series.muted {
+                    let ground = self.palette.ground;
+                    brush.rect((l.left + 1.0, row.y - 4.0), (l.left + 9.0, row.y + 4.0), ground)?;
+                    ink = self.palette.dim;
+                }
             }
             let at = (l.left + 18.0, row.y);
             brush.text(&row.label, (Face::Sans, LEGEND_EM, ink), HPos::Left, at)?;

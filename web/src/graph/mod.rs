@@ -16,10 +16,12 @@ mod golden;
 mod layout;
 mod marks;
 mod output;
+mod over;
 mod plan;
 mod scale;
 mod series;
 mod spark;
+mod terminal;
 #[cfg(test)]
 mod testing;
 mod text;
@@ -29,8 +31,10 @@ mod units;
 mod values;
 
 pub use marks::Mark;
-pub use output::{alt_text, ends, png, svg};
+pub use output::{alt_text, colours, ends, png, svg};
+pub use over::{Over, Percentile, own_cdef, percentiles};
 pub use spark::sparkline_svg;
+pub use terminal::text as terminal_text;
 pub use theme::Theme;
 pub use units::{plain, si};
 
@@ -95,4 +99,6 @@ pub struct GraphRequest<'a> {
     pub axis: Option<(f64, f64)>,
     /// Whether the table of the fields is drawn under the plot.
     pub legend: bool,
+    /// What lies over the data: percentiles, a ghost; and what is muted.
+    pub over: Over<'a>,
 }

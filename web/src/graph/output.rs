@@ -3,8 +3,9 @@
 use super::brush::Pixels;
 use super::draw::Picture;
 use super::units::{UNKNOWN, human};
-use super::{GraphError, GraphRequest, font};
+use super::{GraphError, GraphRequest, Theme, font, plan};
 use plotters::prelude::{BitMapBackend, SVGBackend};
+use rookery_collector::history::Rollup;
 use std::fmt::Write as _;
 
 /// The most fields that the text of a picture names.
@@ -73,6 +74,17 @@ pub fn png(request: &GraphRequest<'_>) -> Result<Vec<u8>, GraphError> {
     Ok(out)
 }
 
+/// The colour of each field that the picture draws, by name: `#2f74c0`.
+pub fn colours(rollup: &Rollup, theme: Theme) -> Vec<(String, String)> {
+    let (plan, _) = plan::plan(rollup);
+    let hex = |(i, p): (usize, &plan::Plan)| {
+        let spec = &rollup.fields[p.field].spec;
+        let c = theme.palette().field(spec, i);
+        (spec.name.clone(), format!("#{:02x}{:02x}{:02x}", c.0, c.1, c.2))
+    };
+    plan.iter().enumerate().map(hex).collect()
+}
+
 /// The ends of the value axis that the picture would have; `None`: there is no
 /// value in it.
 pub fn ends(request: &GraphRequest<'_>) -> Option<(f64, f64)> {
@@ -92,14 +104,16 @@ fn describe(request: &GraphRequest<'_>, picture: &Picture<'_>) -> String {
     let drawing = picture.drawing();
     let mut out = font::fit(font::Face::Sans, request.title, 200.0);
     if !drawing.any {
-        out.push_str(": no data in this span");
+        out.push_str(": ");
+        out.push_str(drawing.nothing());
         return out;
     }
     let number = |v: Option<f64>| match v {
         Some(v) => human(v, spec.base(), spec.unscaled),
         None => UNKNOWN.to_owned(),
     };
-    for (i, series) in drawing.series.iter().take(ALT_FIELDS).enumerate() {
+    let shown = || drawing.series.iter().filter(|s| !s.muted);
+    for (i, series) in shown().take(ALT_FIELDS).enumerate() {
         let label = request.rollup.fields[series.field].spec.label_or_name();
         let label = font::fit(font::Face::Sans, label, 60.0);
         let f = &series.figures;
@@ -107,8 +121,14 @@ fn describe(request: &GraphRequest<'_>, picture: &Picture<'_>) -> String {
         let (cur, min, avg, max) = (number(f.cur), number(f.min), number(f.avg), number(f.max));
         let _ = write!(out, "{sep}{label} Cur {cur}, Min {min}, Avg {avg}, Max {max}");
     }
-    if drawing.series.len() > ALT_FIELDS {
-        let _ = write!(out, "; {} more", drawing.series.len() - ALT_FIELDS);
+    if shown().count() > ALT_FIELDS {
+        let _ = write!(out, "; {} more", shown().count() - ALT_FIELDS);
+    }
+    for line in &picture.percentiles {
+        let _ = write!(out, "; {}", line.label);
+    }
+    if request.over.ghost.is_some() {
+        let _ = write!(out, "; dashed: {} before", request.over.ghost_name);
     }
     for mark in request.marks.iter().take(ALT_FIELDS) {
         let _ = write!(out, "; event: {}", font::fit(font::Face::Sans, &mark.text, 60.0));
@@ -132,7 +152,7 @@ fn escape(out: &mut String, text: &str) {
 mod tests {
     use super::*;
     use crate::graph::testing::{any_rollup, bucket, field, request, rollup, with_buckets};
-    use crate::graph::{Limits, Theme, sparkline_svg};
+    use crate::graph::{Limits, sparkline_svg};
     use proptest::prelude::*;
     use rookery_plugins::{Draw, FieldSpec, ServiceSpec};
 
@@ -222,6 +242,7 @@ mod tests {
             marks: &[],
             axis: None,
             legend: false,
+            over: crate::graph::Over::default(),
         }
     }
 

@@ -65,8 +65,19 @@ pub(crate) fn scale(
     drawing: &Drawing,
     limits: &[(String, Limits)],
 ) -> (Ends, Vec<LimitLine>) {
+    scale_with(rollup, drawing, limits, &[])
+}
+
+/// The same, where more values are to be seen.
+pub(crate) fn scale_with(
+    rollup: &Rollup,
+    drawing: &Drawing,
+    limits: &[(String, Limits)],
+    more: &[f64],
+) -> (Ends, Vec<LimitLine>) {
     let args = Args::parse(&rollup.spec.args);
-    let data = extent(drawing);
+    let seen = more.iter().filter(|v| v.is_finite());
+    let data = extent(drawing).map(|ends| seen.fold(ends, |(a, b), v| (a.min(*v), b.max(*v))));
     let lines = lines(rollup, drawing, limits);
     let (mut low, mut high) = data.unwrap_or((0.0, 0.0));
     for line in &lines {
@@ -155,7 +166,7 @@ fn is_near(at: f64, low: f64, high: f64) -> bool {
 /// The bounds of all limits, equal ones once.
 fn lines(rollup: &Rollup, drawing: &Drawing, limits: &[(String, Limits)]) -> Vec<LimitLine> {
     let mut out: Vec<LimitLine> = Vec::new();
-    for series in &drawing.series {
+    for series in drawing.series.iter().filter(|s| !s.muted) {
         let spec = &rollup.fields[series.field].spec;
         let Some((_, limits)) = limits.iter().find(|(name, _)| *name == spec.name) else {
             continue;

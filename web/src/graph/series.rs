@@ -42,6 +42,8 @@ pub(crate) struct Series {
     pub mirrors: bool,
     /// Whether it stands on another field instead of on zero.
     pub stacked: bool,
+    /// Not painted: it keeps its colour and its row in the legend, and has no runs.
+    pub muted: bool,
     /// Unbroken runs.
     pub runs: Vec<Vec<Point>>,
     pub figures: Figures,
@@ -62,23 +64,38 @@ pub(crate) struct Drawing {
     pub left_out: usize,
 }
 
+impl Drawing {
+    /// Why there is nothing to see.
+    pub(crate) fn nothing(&self) -> &'static str {
+        match !self.series.is_empty() && self.series.iter().all(|s| s.muted) {
+            true => "every field is muted",
+            false => "no data in this span",
+        }
+    }
+}
+
 /// Works out what to draw of a rollup whose right edge is `n` buckets from its
 /// start (may be a fraction).
 pub(crate) fn prepare(rollup: &Rollup, n: f64) -> Drawing {
+    prepare_without(rollup, n, &[])
+}
+
+/// The same without some fields, by name: stacks close up over them.
+pub(crate) fn prepare_without(rollup: &Rollup, n: f64, muted: &[String]) -> Drawing {
     let (plan, left_out) = plan::plan(rollup);
     // What begins beyond the right edge is not in the picture.
     let seen = n.ceil().max(0.0) as usize;
     let buckets = rollup.fields.iter().map(|f| &f.buckets[..f.buckets.len().min(seen)]);
     let (filled, counts) = gaps::union(buckets);
     if filled.is_empty() || n <= 0.0 {
-        let series = without_points(rollup, plan);
+        let series = without_points(rollup, plan, muted);
         return Drawing { series, left_out, ..Drawing::default() };
     }
     let step = rollup.spec.step_ms as f64 / rollup.step_ms.max(1) as f64;
     let spacing = gaps::spacing(&filled, &counts, step);
     let breaks = spacing.gaps(&filled);
     let source = Source { rollup, filled: &filled, step };
-    let mut work = Work { source, breaks: &breaks, tops: Tops::default() };
+    let mut work = Work { source, breaks: &breaks, muted, tops: Tops::default() };
     let mut series: Vec<Series> = plan.into_iter().map(|p| work.series(p)).collect();
     flatten_covered(&mut series);
     let total = rollup.spec.total.is_some().then(|| total(&series, &filled));
@@ -92,7 +109,7 @@ fn flatten_covered(series: &mut [Series]) {
     for i in 0..series.len() {
         let next = series[i + 1..]
             .iter()
-            .find(|s| s.paint == Paint::Fill && s.mirrored == series[i].mirrored);
+            .find(|s| s.paint == Paint::Fill && s.mirrored == series[i].mirrored && !s.muted);
         if series[i].paint == Paint::Fill && next.is_some_and(|s| s.stacked) {
             for p in series[i].runs.iter_mut().flatten() {
                 (p.low, p.high) = (p.edge, p.edge);
@@ -104,7 +121,7 @@ fn flatten_covered(series: &mut [Series]) {
 /// `graph_total`: all fields together, but for mirrored ones. Its extremes are
 /// those of the buckets' means, since no one knows which maxima met.
 fn total(series: &[Series], filled: &[usize]) -> Figures {
-    let shown = || series.iter().filter(|s| !s.mirrored);
+    let shown = || series.iter().filter(|s| !s.mirrored && !s.muted);
     let sum = |of: fn(&Figures) -> Option<f64>| shown().filter_map(|s| of(&s.figures)).reduce(add);
     let mut sums: Vec<Option<f64>> = vec![None; filled.len()];
     for s in shown() {
@@ -144,9 +161,9 @@ fn spans(filled: &[usize], breaks: &[bool], spacing: Spacing, n: f64) -> Vec<(f6
     out
 }
 
-fn without_points(rollup: &Rollup, plan: Vec<Plan>) -> Vec<Series> {
+fn without_points(rollup: &Rollup, plan: Vec<Plan>, muted: &[String]) -> Vec<Series> {
     let source = Source { rollup, filled: &[], step: 0.0 };
-    let mut work = Work { source, breaks: &[], tops: Tops::default() };
+    let mut work = Work { source, breaks: &[], muted, tops: Tops::default() };
     plan.into_iter().map(|p| work.series(p)).collect()
 }
 
@@ -183,6 +200,8 @@ struct Work<'a> {
     source: Source<'a>,
     /// Whether a gap lies after each of the filled buckets.
     breaks: &'a [bool],
+    /// Names of fields that are not painted.
+    muted: &'a [String],
     tops: Tops,
 }
 
@@ -200,6 +219,15 @@ impl Work<'_> {
             Draw::Area => (Paint::Fill, false),
             Draw::Stack | Draw::AreaStack => (Paint::Fill, true),
         };
+        let (field, mirrored, mirrors) = (plan.field, plan.mirrored, plan.mirrors);
+        if self.muted.contains(&self.source.rollup.fields[field].spec.name) {
+            // What would have stood on this area stands on zero, not on an older stack.
+            if paint == Paint::Fill && !on_top {
+                *top = None;
+            }
+            let (stacked, muted, runs) = (false, true, Vec::new());
+            return Series { field, paint, mirrored, mirrors, stacked, muted, runs, figures };
+        }
         let sign = if plan.mirrored { -1.0 } else { 1.0 };
         let under = top.take();
         let stacked = on_top && under.is_some();
@@ -217,8 +245,7 @@ impl Work<'_> {
         }
         // A STACK upon a LINE stands on it, as in rrdtool.
         *top = kept.or(Some(stack));
-        let (field, mirrored, mirrors) = (plan.field, plan.mirrored, plan.mirrors);
-        Series { field, paint, mirrored, mirrors, stacked, runs, figures }
+        Series { field, paint, mirrored, mirrors, stacked, muted: false, runs, figures }
     }
 }
 
@@ -296,6 +323,33 @@ mod tests {
         assert_eq!(edges(&drawing, 4), [[5.0, 6.0]]);
         let stacked: Vec<bool> = drawing.series.iter().map(|s| s.stacked).collect();
         assert_eq!(stacked, [false, false, true, true, false]);
+    }
+
+    #[test]
+    fn muted_fields_leave_no_hole() {
+        let of = |name: &str, v: f64, draw: Draw| {
+            field(FieldSpec::gauge(name, "").draw(draw), &[Some(v), Some(v)])
+        };
+        let mut spec = spec();
+        spec.total = Some("all".into());
+        let fields = vec![
+            of("a", 1.0, Draw::Area),
+            of("b", 10.0, Draw::Stack),
+            of("c", 100.0, Draw::Stack),
+            of("d", 5.0, Draw::Area),
+            of("e", 50.0, Draw::Stack),
+        ];
+        let rollup = rollup(spec, fields);
+        let muted = ["b".to_owned(), "d".to_owned(), "gone".to_owned()];
+        let drawing = prepare_without(&rollup, 2.0, &muted);
+        assert_eq!(edges(&drawing, 0), [[1.0, 1.0]]);
+        assert!(edges(&drawing, 1).is_empty() && drawing.series[1].muted);
+        assert_eq!(edges(&drawing, 2), [[101.0, 101.0]], "closed up");
+        assert_eq!(edges(&drawing, 4), [[50.0, 50.0]], "not upon the first stack");
+        assert_eq!(drawing.total.and_then(|t| t.cur), Some(151.0));
+        assert_eq!(drawing.series[1].figures.cur, Some(10.0), "still told");
+        let all: Vec<String> = ["a", "b", "c", "d", "e"].map(str::to_owned).into();
+        assert!(!prepare_without(&rollup, 2.0, &all).any);
     }
 
     #[test]

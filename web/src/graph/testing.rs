@@ -1,6 +1,6 @@
 //! Rollups for tests.
 
-use super::{GraphRequest, Limits, Theme};
+use super::{GraphRequest, Limits, Over, Theme};
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
 use rookery_collector::history::{Bucket, FieldRollup, Rollup};
@@ -62,6 +62,7 @@ pub(crate) fn request<'a>(rollup: &'a Rollup, limits: &'a [(String, Limits)]) ->
         marks: &[],
         axis: None,
         legend: true,
+        over: Over::default(),
     }
 }
 

@@ -138,6 +138,12 @@ impl Palette {
     }
 }
 
+/// A colour between this one (1) and the ground (0).
+pub(crate) fn mix_to(colour: RGBColor, ground: RGBColor, part: f64) -> RGBColor {
+    let at = |a: u8, b: u8| (f64::from(a) * part + f64::from(b) * (1.0 - part)).round() as u8;
+    RGBColor(at(colour.0, ground.0), at(colour.1, ground.1), at(colour.2, ground.2))
+}
+
 /// This colour with an opacity of 0 to 1.
 pub(crate) fn mix(colour: RGBColor, alpha: f64) -> RGBAColor {
     colour.mix(alpha)

@@ -9,11 +9,12 @@ use super::{Html, Page, make};
 use crate::app::App;
 use crate::error::{Asked, WebError};
 use crate::pictures::Span;
+use crate::pictures::mix::{PARTS_MAX, field_text, mix_path};
 use crate::times;
 use axum::extract::State;
 use maud::{Markup, html};
 use rookery_collector::history::{NodeInfo, ServiceInfo};
-use rookery_plugins::HostState;
+use rookery_plugins::{FieldSpec, HostState};
 use serde::Deserialize;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -121,6 +122,7 @@ fn one_service(view: &View, service: &str, query: &Query) -> Result<Html, WebErr
             ": one value axis for all; the worst state first, then the highest value."
             @if n_all > members.len() { " The first " (members.len()) " nodes are shown: choose "
                 "others by name." } }
+        (together(&members[0].info, query, (from, to)))
         (ranges(service, query, from, to))
         div.grid { @for m in &members { (card(view, m, (from, to), &span, axis)) } }
     };
@@ -157,7 +159,7 @@ fn members(view: &View, service: &str, query: &Query) -> Result<(Vec<Member>, us
 }
 
 /// Whether a name fits a pattern in which `*` is anything.
-fn matches(pattern: &str, name: &str) -> bool {
+pub fn matches(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = name.strip_prefix(parts.next().unwrap_or("")) else { return false };
     let mut parts: Vec<&str> = parts.collect();
@@ -169,6 +171,26 @@ fn matches(pattern: &str, name: &str) -> bool {
         }
     }
     rest.ends_with(last)
+}
+
+/// Links to all of these nodes as one.
+fn together(info: &ServiceInfo, query: &Query, (from, to): (&str, &str)) -> Markup {
+    let which = given(&query.nodes).or(given(&query.group)).unwrap_or("");
+    let spec = &info.spec;
+    let link = |how: &str| {
+        let fields = spec.fields.iter().filter(|f| !f.hidden).take(PARTS_MAX);
+        let text = |f: &FieldSpec| format!("{how}:{}", field_text(which, &spec.name, &f.name));
+        let texts: Vec<String> = fields.map(text).collect();
+        format!("{}&from={}&to={}", mix_path(&texts), segment(from), segment(to))
+    };
+    // A pattern within a group is more than a sum can say.
+    let both = given(&query.nodes).is_some() && given(&query.group).is_some();
+    html! { @if !both {
+        p.row {
+            a href=(link("sum")) rel="nofollow" { "Sum of all" }
+            a href=(link("mean")) rel="nofollow" { "Mean of all" }
+        }
+    } }
 }
 
 fn ranges(service: &str, query: &Query, from: &str, to: &str) -> Markup {

@@ -82,7 +82,8 @@ fn one_group(view: &View, group: &str) -> Result<Html, WebError> {
         &[("Fleet", "/".to_owned())],
         html! {
             h1 { (group) }
-            p.soft { (count(of.len(), "node")) }
+            p.soft { (count(of.len(), "node")) " · "
+                a href={ "/outliers?group=" (segment(group)) } { "outliers" } }
             @if let Some(node) = of.first() {
                 p.row { span.soft { "Compare:" }
                     @for service in &health(view.app, &node.name).shown {

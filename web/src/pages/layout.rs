@@ -29,7 +29,12 @@ pub fn service_path(node: &str, service: &str) -> String {
 pub fn page(view: &View, title: &str, crumbs: &[(&str, String)], content: Markup) -> Html {
     let crumbs = html! {
         @if !crumbs.is_empty() {
-            div.crumbs { @for (text, link) in crumbs { a href=(link) { (text) } " › " } }
+            nav.crumbs aria-label="Where this is" {
+                @for (i, (text, link)) in crumbs.iter().enumerate() {
+                    @if i > 0 { " › " }
+                    a href=(link) { (text) }
+                }
+            }
         }
     };
     shell(title, html! { (crumbs) (content) }, zone_choice(view))
@@ -58,6 +63,7 @@ fn shell(title: &str, content: Markup, foot: Markup) -> Html {
                     nav aria-label="Pages" {
                         a href="/" { "Fleet" }
                         a href="/problems" { "Problems" }
+                        a href="/outliers" { "Outliers" }
                         a href="/compare" { "Compare" }
                         a href="/events" { "Events" }
                     }

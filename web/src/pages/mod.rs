@@ -3,6 +3,7 @@
 //! Everything works without JavaScript. Text from nodes is escaped by the
 //! template (maud); nothing is loaded from another site.
 
+mod address;
 mod assets;
 mod category;
 mod compare;
@@ -10,7 +11,10 @@ mod events;
 mod fleet;
 mod hush;
 mod layout;
+mod mixed;
 mod node;
+mod numbers;
+mod outliers;
 mod problems;
 mod report;
 mod search;
@@ -24,6 +28,7 @@ use axum::Router;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+pub(crate) use compare::matches as fits;
 pub(crate) use layout::{node_path, segment, service_path};
 use maud::{Markup, html};
 use visitor::{View, Visitor};
@@ -37,7 +42,11 @@ pub fn routes() -> Router<App> {
         .route("/node/{node}/{service}", get(service::service))
         .route("/category/{category}", get(category::category))
         .route("/problems", get(problems::problems))
+        .route("/outliers", get(outliers::outliers))
         .route("/compare", get(compare::compare))
+        .route("/graph", get(mixed::graph))
+        .route("/graph.csv", get(mixed::csv))
+        .route("/graph.json", get(mixed::json))
         .route("/report/{name}", get(report::report))
         .route("/events", get(events::events).post(events::add))
         .route("/search", get(search::results))

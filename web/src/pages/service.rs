@@ -1,19 +1,20 @@
 //! `/node/N/S`: one service, by day, week, month and year, or over any span;
 //! below it the numbers, the limits and the way to the exact samples.
 
+use super::address::Address;
 use super::hush::{self, About};
 use super::layout::{Graph, node_path, page, segment, service_path, state_badge};
 use super::visitor::{View, Visitor};
-use super::words::{ago, number, small_span};
+use super::words::{ago, small_span};
 use super::{Html, Page, make};
 use crate::api::find_service;
 use crate::app::App;
 use crate::error::{Asked, WebError};
+use crate::pictures::{ghost, hide, percents};
 use crate::times;
 use axum::extract::{Path, State};
 use maud::{Markup, html};
-use rookery_collector::history::{FieldRollup, Rollup, ServiceInfo};
-use rookery_plugins::{FieldType, State as FieldState};
+use rookery_collector::history::ServiceInfo;
 use serde::Deserialize;
 
 /// Spans with a link: key, name, `from`.
@@ -26,6 +27,9 @@ const RANGES: [(&str, &str, &str); 6] = [
     ("y", "year", "-1y"),
 ];
 
+/// Earlier spans with a link: key, name, `ghost`.
+const GHOSTS: [(&str, &str, &str); 2] = [("g", "a week before", "1w"), ("b", "a day before", "1d")];
+
 /// Shortest span that buttons lead to, ms.
 const SPAN_MS_MIN: i64 = 10_000;
 
@@ -37,9 +41,15 @@ const TABLE_STEPS: i64 = 4;
 pub struct Span {
     from: Option<String>,
     to: Option<String>,
+    /// Muted fields.
+    hide: Option<String>,
+    /// Percentiles.
+    pct: Option<String>,
+    /// How much earlier the ghost is.
+    ghost: Option<String>,
 }
 
-/// `GET /node/N/S[?from=T&to=T]`.
+/// `GET /node/N/S[?from=T&to=T][&hide=F,F][&pct=95,99][&ghost=1w]`.
 pub async fn service(
     State(app): State<App>,
     Path((node, service)): Path<(String, String)>,
@@ -51,15 +61,17 @@ pub async fn service(
 }
 
 /// What the parts of the page share.
-struct Shown<'a> {
-    view: &'a View<'a>,
-    node: &'a str,
-    info: &'a ServiceInfo,
+pub struct Shown<'a> {
+    pub view: &'a View<'a>,
+    pub node: &'a str,
+    pub info: &'a ServiceInfo,
     /// As written in the address; relative ones move with time.
-    from: &'a str,
-    to: &'a str,
-    from_ms: i64,
-    to_ms: i64,
+    pub from: &'a str,
+    pub to: &'a str,
+    pub from_ms: i64,
+    pub to_ms: i64,
+    /// Where the reader is, and what lies over the graphs.
+    pub address: Address,
 }
 
 fn one_service(view: &View, node: &str, service: &str, span: &Span) -> Result<Html, WebError> {
@@ -77,7 +89,16 @@ fn one_service(view: &View, node: &str, service: &str, span: &Span) -> Result<Ht
     if from_ms >= to_ms {
         return Err(WebError::bad("from must be before to"));
     }
-    let shown = Shown { view, node, info: &info, from: &from, to: &to, from_ms, to_ms };
+    percents(span.pct.as_deref())?;
+    ghost(span.ghost.as_deref())?;
+    let address = Address {
+        path: service_path(node, service),
+        span: is_zoomed.then(|| (from.clone(), to.clone())),
+        hide: hide(span.hide.as_deref())?.to_owned(),
+        pct: given(&span.pct).unwrap_or_default(),
+        ghost: given(&span.ghost).unwrap_or_default(),
+    };
+    let shown = Shown { view, node, info: &info, from: &from, to: &to, from_ms, to_ms, address };
     let step = ((to_ms - from_ms) / TABLE_STEPS).max(1);
     let rollup = app.history.rollup(node, service, &[], from_ms, to_ms, step)?;
     let state = app.states.service_state(node, service);
@@ -104,9 +125,10 @@ fn one_service(view: &View, node: &str, service: &str, span: &Span) -> Result<Ht
             @if !info.spec.info.is_empty() { p.info { (info.spec.info) } }
             p { a href=(super::compare::path(service, "")) { "Compare with other nodes" } }
             (shown.ranges(is_zoomed))
+            (shown.toggles())
             @if is_zoomed { (shown.one_graph()) } @else { (shown.four_graphs()) }
             (events)
-            (shown.table(&rollup))
+            (super::numbers::table(&shown, &rollup))
         },
     ))
 }
@@ -129,22 +151,22 @@ impl Shown<'_> {
             alt,
             tz: self.view.tz,
         }
-        .img()
+        .img_with(&self.address.over())
     }
 
     /// Links to spans, near and far, and a form for any other.
     fn ranges(&self, is_zoomed: bool) -> Markup {
-        let path = self.path();
+        let (path, address) = (self.path(), &self.address);
         let span = self.to_ms - self.from_ms;
-        let to = |from: i64, to: i64| format!("{path}?from={from}&to={to}");
+        let to = |from: i64, to: i64| address.of(&from.to_string(), &to.to_string());
         let (from_ms, to_ms) = (self.from_ms, self.to_ms);
         let quarter = (span / 4).max(SPAN_MS_MIN / 2);
         html! {
             nav.ranges aria-label="Span" {
-                a href=(path) aria-current=[(!is_zoomed).then_some("true")] { "overview" }
+                a href=(address.overview()) aria-current=[(!is_zoomed).then_some("true")] { "overview" }
                 @for (key, name, from) in RANGES {
                     @let here = is_zoomed && self.from == from && self.to == "now";
-                    a href={ (path) "?from=" (from) "&to=now" } data-key=(key)
+                    a href=(address.of(from, "now")) data-key=(key)
                         aria-current=[here.then_some("true")] { (name) }
                 }
                 @if is_zoomed {
@@ -158,9 +180,33 @@ impl Shown<'_> {
                     a href=(to(from_ms - span / 2, to_ms + span / 2)) data-key="-" { "zoom out" }
                 }
                 form action=(path) method="get" class="row" {
+                    (address.inputs())
                     input name="from" value=(self.shown(self.from)) aria-label="From";
                     input name="to" value=(self.shown(self.to)) aria-label="To";
                     button type="submit" { "show" }
+                }
+            }
+        }
+    }
+
+    /// What may be laid over the graphs, each on or off by a link.
+    fn toggles(&self) -> Markup {
+        let (address, percents) = (&self.address, &self.address.pct);
+        let has = |p: &str| percents.split(',').any(|w| w.trim() == p);
+        html! {
+            nav.ranges aria-label="Over the graphs" {
+                span.soft { "lay over:" }
+                @for (key, p) in [("9", "95"), ("0", "99")] {
+                    a href=(address.toggled_percent(p)) data-key=(key) rel="nofollow"
+                        aria-pressed=(has(p)) { (p) " %" }
+                }
+                @for (key, name, ghost) in GHOSTS {
+                    @let is_on = address.ghost == ghost;
+                    a href=(address.with_ghost(if is_on { "" } else { ghost })) data-key=(key)
+                        rel="nofollow" aria-pressed=(is_on) { (name) }
+                }
+                @if !address.hide.is_empty() {
+                    a href=(address.with_hide("")) data-key="u" rel="nofollow" { "unmute all" }
                 }
             }
         }
@@ -179,7 +225,7 @@ impl Shown<'_> {
         let name = format!("{} to {}", self.view.local(from), self.view.local(to));
         html! {
             div.graph.zoom data-from=(from) data-to=(to) data-path=(self.path())
-                data-query=(self.query()) data-zone=(self.view.zone.iana_name().unwrap_or("")) {
+                data-more=(self.address.over()) data-query=(self.query()) data-zone=(self.view.zone.iana_name().unwrap_or("")) {
                 (self.graph(self.from, self.to, &name, (1200, 320)))
             }
         }
@@ -194,7 +240,7 @@ impl Shown<'_> {
                 @for (_, name, from) in ranges {
                     div.graph {
                         h3 { "By " (name) }
-                        a href={ (self.path()) "?from=" (from) "&to=now" } {
+                        a href=(self.address.of(from, "now")) {
                             (self.graph(from, "now", &format!("the last {name}"), (600, 160)))
                         }
                     }
@@ -203,65 +249,13 @@ impl Shown<'_> {
         }
     }
 
-    fn table(&self, rollup: &Rollup) -> Markup {
-        let has_growth = rollup.fields.iter().any(|f| f.increase.is_some());
-        html! {
-            h2 { "Numbers"
-                span.more.soft { (self.view.local(self.from_ms)) " to " (self.view.local(self.to_ms)) }
-                a.more href=(self.export(None, "csv")) { "exact samples as CSV" }
-                a.more href=(self.export(None, "json")) { "JSON" }
-            }
-            div.scroll { table {
-                thead { tr {
-                    th { "field" } th.n { "now" } th.n { "min" } th.n { "mean" } th.n { "max" }
-                    @if has_growth { th.n { "total" } }
-                    th.n { "warning" } th.n { "critical" } th { "state" } th { "exact" }
-                } }
-                tbody {
-                    @for (i, field) in rollup.fields.iter().enumerate() {
-                        (self.field(i, field, has_growth))
-                    }
-                }
-            } }
-        }
-    }
-
-    fn field(&self, i: usize, field: &FieldRollup, has_growth: bool) -> Markup {
-        let shown = |v: f64| number(v, &self.info.spec);
-        let spec = &field.spec;
-        let service = &self.info.spec.name;
-        let known = field.total.count > 0;
-        let total = |v: f64| if known { shown(v) } else { "–".to_owned() };
-        let now = self.info.now.get(i).and_then(|n| n.value);
-        let (warning, critical) = self.view.app.states.field_limits(self.node, service, &spec.name);
-        let state = self.view.app.states.field_state(self.node, service, &spec.name);
-        html! {
-            tr {
-                td {
-                    (spec.label_or_name()) " " span.soft { (spec.name)
-                        @if spec.kind != FieldType::Gauge { ", per second" }
-                        @if !spec.info.is_empty() { ": " (spec.info) } }
-                }
-                td.n { (now.map_or("–".to_owned(), shown)) }
-                td.n { (total(field.total.min)) }
-                td.n { (total(field.total.mean().unwrap_or_default())) }
-                td.n { (total(field.total.max)) }
-                @if has_growth { td.n { (field.increase.map_or(String::new(), shown)) } }
-                td.n { (warning.unwrap_or_default()) }
-                td.n { (critical.unwrap_or_default()) }
-                td { @if state != FieldState::Ok { (state_badge(state, true)) } @else { "OK" } }
-                td { a href=(self.export(Some(&spec.name), "csv")) { "CSV" } " "
-                    a href=(self.export(Some(&spec.name), "json")) { "JSON" } }
-            }
-        }
-    }
-
     /// Which service, for the API.
-    fn query(&self) -> String {
+    pub fn query(&self) -> String {
         format!("node={}&service={}", segment(self.node), segment(&self.info.spec.name))
     }
 
-    fn export(&self, field: Option<&str>, format: &str) -> String {
+    /// Exact samples of one field or all.
+    pub fn export(&self, field: Option<&str>, format: &str) -> String {
         let field = field.map_or(String::new(), |f| format!("&field={}", segment(f)));
         let query = self.query();
         let (from, to) = (times::rfc3339(self.from_ms), times::rfc3339(self.to_ms));

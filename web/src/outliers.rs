@@ -1,0 +1,349 @@
+//! Which fields behave unlike their peers, or unlike their own past.
+//!
+//! Peers are the same field of the same service on the other nodes of a group;
+//! the past is the same hours of former weeks. Both are compared by robust
+//! scores: the distance from the median in units of the median deviation, so
+//! that one bad disk does not hide itself by widening what is usual. It reads
+//! means of whole hours (summaries), never samples, and at most [`FIELDS_MAX`]
+//! fields.
+
+use crate::app::App;
+use crate::error::WebError;
+use rookery_collector::history::{NodeInfo, ReadError, ServiceInfo};
+use rookery_plugins::ServiceSpec;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Most fields that are looked at.
+pub const FIELDS_MAX: usize = 20_000;
+/// Most outliers that are told.
+pub const OUTLIERS_MAX: usize = 200;
+/// What is looked at, ms.
+pub const SPAN_MS: i64 = 3 * HOUR_MS;
+/// How many former weeks are the past.
+const WEEKS: i64 = 4;
+/// An answer is kept so long, ms.
+const KEPT_MS: i64 = 60_000;
+const HOUR_MS: i64 = 3_600_000;
+const WEEK_MS: i64 = 7 * 24 * HOUR_MS;
+
+/// Fewer values than this have no middle.
+const PEERS_MIN: usize = 4;
+const WEEKS_MIN: usize = 2;
+/// From this score on it is told.
+const SCORE_MIN: f64 = 6.0;
+/// What counts as one deviation at least: parts of the median, and of the largest
+/// median among the service's fields.
+const PART_OF_MEDIAN: f64 = 0.05;
+const PART_OF_PAST: f64 = 0.15;
+const PART_OF_SERVICE: f64 = 0.01;
+/// A score beyond this says nothing more.
+const SCORE_MAX: f64 = 1000.0;
+
+/// What a field was compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum With {
+    /// The same field on other nodes.
+    Peers,
+    /// The same hours of former weeks.
+    Past,
+}
+
+/// One thing that is unusual about a field.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Reason {
+    /// Compared with what.
+    pub with: With,
+    /// Of how many nodes or weeks.
+    pub n: usize,
+    /// Where those lie.
+    pub low: f64,
+    /// Where those lie.
+    pub high: f64,
+    /// How far from their median, in deviations; at most 1000.
+    pub score: f64,
+}
+
+/// A field that is unusual.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outlier {
+    /// The node.
+    pub node: String,
+    /// The node's group.
+    pub group: String,
+    /// The service.
+    pub service: String,
+    /// The field.
+    pub field: String,
+    /// Its mean of the last hours.
+    pub value: f64,
+    /// Why, the strongest first.
+    pub reasons: Vec<Reason>,
+    /// The service's title, unit and scale.
+    #[serde(skip)]
+    pub spec: Arc<ServiceSpec>,
+}
+
+impl Outlier {
+    fn score(&self) -> f64 {
+        self.reasons.first().map_or(0.0, |r| r.score)
+    }
+}
+
+/// The answer.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Found {
+    /// The most unusual first.
+    pub outliers: Vec<Outlier>,
+    /// How many there are, told or not.
+    pub total: usize,
+    /// How many fields were looked at.
+    pub n_fields: usize,
+    /// Whether there are more fields than are looked at.
+    pub is_cut: bool,
+    /// From when on, ms.
+    pub from_ms: i64,
+    /// Until when, ms.
+    pub to_ms: i64,
+}
+
+/// The newest answer.
+#[derive(Default)]
+pub struct Kept(Mutex<Option<(i64, Arc<Found>)>>);
+
+impl App {
+    /// What is unusual now; an answer may be a minute old.
+    pub fn outliers(&self, now_ms: i64) -> Result<Arc<Found>, WebError> {
+        // Who comes meanwhile waits for the same answer.
+        let mut kept = self.outliers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, found)) = &*kept
+            && (0..KEPT_MS).contains(&(now_ms - at))
+        {
+            return Ok(found.clone());
+        }
+        let found = Arc::new(self.find_outliers(now_ms)?);
+        *kept = Some((now_ms, found.clone()));
+        Ok(found)
+    }
+
+    fn find_outliers(&self, now_ms: i64) -> Result<Found, WebError> {
+        // Whole hours, as the summaries are; the hour that runs counts with what it has.
+        let to_ms = (now_ms.div_euclid(HOUR_MS) + 1) * HOUR_MS;
+        let from_ms = to_ms - SPAN_MS;
+        let mut found = Found { from_ms, to_ms, ..Found::default() };
+        let mut groups: BTreeMap<(String, String), Vec<(NodeInfo, ServiceInfo)>> = BTreeMap::new();
+        for node in self.history.nodes() {
+            // A node that has just been forgotten has none.
+            for service in self.history.services(&node.name).unwrap_or_default() {
+                if service.active && !service.spec.hidden {
+                    let key = (node.group.clone(), service.spec.name.clone());
+                    groups.entry(key).or_default().push((node.clone(), service));
+                }
+            }
+        }
+        for members in groups.into_values() {
+            let n: usize = members.iter().map(|(_, s)| s.spec.fields.len()).sum();
+            if found.n_fields + n > FIELDS_MAX {
+                found.is_cut = true;
+                continue;
+            }
+            found.n_fields += n;
+            self.group_outliers(&members, &mut found)?;
+        }
+        found.outliers.sort_by(|a, b| b.score().total_cmp(&a.score()));
+        found.total = found.outliers.len();
+        found.outliers.truncate(OUTLIERS_MAX);
+        Ok(found)
+    }
+
+    /// One service on all nodes of a group.
+    fn group_outliers(
+        &self,
+        members: &[(NodeInfo, ServiceInfo)],
+        found: &mut Found,
+    ) -> Result<(), WebError> {
+        let mut now: Vec<Means> = Vec::new();
+        for (node, service) in members {
+            now.push(self.means(&node.name, &service.spec, (found.from_ms, found.to_ms))?);
+        }
+        let mut names: Vec<&str> = members.iter().flat_map(|(_, s)| shown(&s.spec)).collect();
+        names.sort_unstable();
+        names.dedup();
+        let of = |name: &str| now.iter().filter_map(|m| m.get(name).copied()).collect::<Vec<f64>>();
+        let scale = names.iter().map(|n| median(&mut of(n)).abs()).fold(0.0, f64::max);
+        let mut reasons: BTreeMap<(usize, &str), Vec<Reason>> = BTreeMap::new();
+        for name in &names {
+            let at: Vec<usize> = (0..now.len()).filter(|i| now[*i].contains_key(*name)).collect();
+            for (i, reason) in peers(&of(name), scale) {
+                reasons.entry((at[i], *name)).or_default().push(reason);
+            }
+        }
+        for (i, (node, service)) in members.iter().enumerate() {
+            let known_ms = node.first_seen_ms.map_or(0, |t| found.from_ms.saturating_sub(t));
+            let mut past: Vec<Means> = Vec::new();
+            for week in 1..=WEEKS.min(known_ms / WEEK_MS) {
+                let span = (found.from_ms - week * WEEK_MS, found.to_ms - week * WEEK_MS);
+                past.push(self.means(&node.name, &service.spec, span)?);
+            }
+            for name in shown(&service.spec) {
+                let Some(value) = now[i].get(name) else { continue };
+                let before: Vec<f64> = past.iter().filter_map(|m| m.get(name).copied()).collect();
+                if let Some(reason) = unlike_past(*value, &before, scale) {
+                    let Some(name) = names.iter().find(|n| **n == name) else { continue };
+                    reasons.entry((i, *name)).or_default().push(reason);
+                }
+            }
+        }
+        for ((i, field), mut reasons) in reasons {
+            let (node, service) = &members[i];
+            reasons.sort_by(|a, b| b.score.total_cmp(&a.score));
+            found.outliers.push(Outlier {
+                node: node.name.clone(),
+                group: node.group.clone(),
+                service: service.spec.name.clone(),
+                field: field.to_owned(),
+                value: now[i].get(field).copied().unwrap_or_default(),
+                reasons,
+                spec: service.spec.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Each field's mean over a span of whole hours; those without are left out.
+    fn means(&self, node: &str, spec: &ServiceSpec, span: (i64, i64)) -> Result<Means, WebError> {
+        // By name: the service may have had other fields then.
+        let names: Vec<&str> = shown(spec).collect();
+        if names.is_empty() {
+            return Ok(Means::new());
+        }
+        let read = self.history.rollup(node, &spec.name, &names, span.0, span.1, HOUR_MS);
+        let rollup = match read {
+            Ok(rollup) => rollup,
+            Err(ReadError::NotFound(_)) => return Ok(Means::new()),
+            Err(e) => return Err(e.into()),
+        };
+        let fields = rollup.fields.into_iter();
+        let mean = |f: rookery_collector::history::FieldRollup| {
+            Some((f.spec.name, f.total.mean().filter(|v| v.is_finite())?))
+        };
+        Ok(fields.filter_map(mean).collect())
+    }
+}
+
+type Means = BTreeMap<String, f64>;
+
+/// The fields that a graph of the service has.
+fn shown(spec: &ServiceSpec) -> impl Iterator<Item = &str> {
+    let is_partner = |name: &str| spec.fields.iter().any(|f| f.negative.as_deref() == Some(name));
+    spec.fields.iter().filter(move |f| !f.hidden || is_partner(&f.name)).map(|f| f.name.as_str())
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    let n = values.len();
+    if n == 0 {
+        return 0.0;
+    }
+    values.sort_unstable_by(f64::total_cmp);
+    (values[(n - 1) / 2] + values[n / 2]) / 2.0
+}
+
+/// The median, and how far values usually are from it.
+fn middle(values: &[f64]) -> (f64, f64) {
+    let middle = median(&mut values.to_vec());
+    let mut far: Vec<f64> = values.iter().map(|v| (v - middle).abs()).collect();
+    // Of values that are normally distributed this is the standard deviation.
+    (middle, 1.4826 * median(&mut far))
+}
+
+fn score(value: f64, middle: f64, deviation: f64) -> f64 {
+    let far = (value - middle).abs();
+    if far == 0.0 {
+        return 0.0;
+    }
+    // Where all others are zero and nothing gives a scale, it is just an outlier.
+    let score = if deviation > 0.0 { far / deviation } else { SCORE_MIN };
+    score.min(SCORE_MAX)
+}
+
+/// Those that are unlike the others, by index.
+fn peers(values: &[f64], scale: f64) -> Vec<(usize, Reason)> {
+    if values.len() < PEERS_MIN {
+        return Vec::new();
+    }
+    let (middle, deviation) = middle(values);
+    let deviation = deviation.max(middle.abs() * PART_OF_MEDIAN).max(scale * PART_OF_SERVICE);
+    let scores: Vec<f64> = values.iter().map(|v| score(*v, middle, deviation)).collect();
+    let usual = || values.iter().zip(&scores).filter(|(_, s)| **s < SCORE_MIN).map(|(v, _)| *v);
+    let (low, high) = (usual().fold(f64::INFINITY, f64::min), usual().fold(f64::MIN, f64::max));
+    let n = usual().count();
+    // Where half of them differ from the other half, nobody is usual.
+    if n * 2 <= values.len() {
+        return Vec::new();
+    }
+    let odd = scores.iter().enumerate().filter(|(_, s)| **s >= SCORE_MIN);
+    odd.map(|(i, s)| (i, Reason { with: With::Peers, n, low, high, score: *s })).collect()
+}
+
+/// Whether a value is unlike those of the same hours before.
+fn unlike_past(value: f64, before: &[f64], scale: f64) -> Option<Reason> {
+    if before.len() < WEEKS_MIN {
+        return None;
+    }
+    let (low, high) =
+        before.iter().fold((f64::INFINITY, f64::MIN), |(a, b), v| (a.min(*v), b.max(*v)));
+    let middle = median(&mut before.to_vec());
+    // So few have no deviation of their own: their range is one.
+    let deviation = (high - low).max(middle.abs() * PART_OF_PAST).max(scale * PART_OF_SERVICE);
+    let score = score(value, middle, deviation);
+    let n = before.len();
+    (score >= SCORE_MIN).then_some(Reason { with: With::Past, n, low, high, score })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn one_bad_disk_is_found_and_does_not_hide_itself() {
+        let mut values = vec![2.0, 3.0, 5.0, 4.0, 3.5, 2.5, 41.0, 3.0, 4.5, 2.2, 3.1, 4.4];
+        let found = peers(&values, 41.0);
+        assert_eq!(found.len(), 1);
+        let (i, reason) = &found[0];
+        assert_eq!((*i, reason.n, reason.low, reason.high), (6, 11, 2.0, 5.0));
+        values[6] = 5.5;
+        assert!(peers(&values, 5.0).is_empty());
+        assert!(peers(&[1.0, 1.0, 90.0], 1.0).is_empty(), "too few");
+        assert!(peers(&[1.0, 1.0, 9.0, 9.0], 1.0).is_empty(), "two kinds of nodes");
+    }
+
+    #[test]
+    fn what_is_small_beside_the_service_is_no_outlier() {
+        let idle = [0.0, 0.0, 0.0, 0.0, 0.4];
+        assert!(peers(&idle, 200.0).is_empty(), "0.4 of 200 %");
+        assert_eq!(peers(&idle, 0.0).len(), 1, "the first errors of a service without any");
+        assert!(peers(&[100.0, 100.0, 100.0, 101.0], 0.0).is_empty());
+    }
+
+    #[test]
+    fn the_past_must_be_known_and_left_far() {
+        assert_eq!(unlike_past(50.0, &[5.0], 0.0), None);
+        let reason = unlike_past(50.0, &[5.0, 6.0, 4.0], 6.0).expect("an outlier");
+        assert_eq!((reason.n, reason.low, reason.high), (3, 4.0, 6.0));
+        assert_eq!(unlike_past(9.0, &[5.0, 6.0, 4.0], 6.0), None);
+        assert_eq!(unlike_past(5.0, &[5.0, 5.0], 6.0), None);
+    }
+
+    proptest! {
+        #[test]
+        fn scores_are_numbers(values in prop::collection::vec(any::<f64>(), 0..20), scale: f64) {
+            for (i, reason) in peers(&values, scale) {
+                prop_assert!(i < values.len() && reason.score <= SCORE_MAX);
+            }
+            let _ = unlike_past(scale, &values, 0.0);
+        }
+    }
+}

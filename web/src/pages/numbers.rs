@@ -1,0 +1,173 @@
+//! The numbers below a service's graphs: their legend. A click on a field mutes it.
+
+use super::layout::{segment, state_badge};
+use super::service::Shown;
+use super::words::number;
+use crate::graph::{Percentile, Theme, colours};
+use crate::pictures::mix::{field_text, mix_path};
+use crate::pictures::{is_muted, percents};
+use maud::{Markup, html};
+use rookery_collector::history::{FieldRollup, Rollup};
+use rookery_plugins::{FieldType, State as FieldState};
+
+/// A square in a field's colour, light or dark as the reader's system is; empty
+/// where the field is muted.
+pub fn swatch(colours: (&str, &str), is_muted: bool) -> Markup {
+    let fill = |colour: &str| if is_muted { "none".to_owned() } else { colour.to_owned() };
+    html! {
+        svg.swatch width="12" height="12" aria-hidden="true" {
+            @for (class, colour) in [("light", colours.0), ("dark", colours.1)] {
+                rect class=(class) x="1" y="1" width="10" height="10" fill=(fill(colour))
+                    stroke=(colour) stroke-width="2" {}
+            }
+        }
+    }
+}
+
+/// Each drawn field's two colours, by name.
+pub struct Swatches {
+    light: Vec<(String, String)>,
+    dark: Vec<(String, String)>,
+}
+
+impl Swatches {
+    /// As the pictures of this rollup have them.
+    pub fn of(rollup: &Rollup) -> Swatches {
+        Swatches { light: colours(rollup, Theme::Light), dark: colours(rollup, Theme::Dark) }
+    }
+
+    /// `None`: the field is not drawn.
+    pub fn get(&self, field: &str) -> Option<(&str, &str)> {
+        let at = self.light.iter().position(|(name, _)| name == field)?;
+        Some((self.light[at].1.as_str(), self.dark[at].1.as_str()))
+    }
+}
+
+/// What the rows share.
+struct Table<'a> {
+    shown: &'a Shown<'a>,
+    swatches: Swatches,
+    percentiles: Vec<Percentile>,
+    percents: Vec<f64>,
+    has_growth: bool,
+}
+
+/// The table of all fields over the span.
+pub fn table(shown: &Shown, rollup: &Rollup) -> Markup {
+    let address = &shown.address;
+    let asked = percents(Some(&address.pct)).unwrap_or_default();
+    let muted: Vec<String> = rollup
+        .fields
+        .iter()
+        .filter(|f| is_muted(&address.hide, &f.spec.name))
+        .map(|f| f.spec.name.clone())
+        .collect();
+    let span = (shown.from_ms, shown.to_ms, 0);
+    let read = shown.view.app.percentiles(shown.node, rollup, span, (&muted, &asked));
+    let (percentiles, fault) = match read {
+        Ok(percentiles) => (percentiles, None),
+        Err(e) => (Vec::new(), Some(e.text)),
+    };
+    let table = Table {
+        shown,
+        swatches: Swatches::of(rollup),
+        percentiles,
+        percents: asked.iter().map(|p| f64::from(*p) / 1000.0).collect(),
+        has_growth: rollup.fields.iter().any(|f| f.increase.is_some()),
+    };
+    let local = |ms: i64| shown.view.local(ms);
+    html! {
+        h2 id="numbers" { "Numbers"
+            span.more.soft { (local(shown.from_ms)) " to " (local(shown.to_ms)) }
+            a.more href=(shown.export(None, "csv")) { "exact samples as CSV" }
+            a.more href=(shown.export(None, "json")) { "JSON" }
+        }
+        @if let Some(fault) = fault { p.soft { (fault) } }
+        (table.sums())
+        div.scroll { table {
+            thead { tr {
+                th { "field" } th.n { "now" } th.n { "min" } th.n { "mean" } th.n { "max" }
+                @for p in &table.percents { th.n { (p) " %" } }
+                @if table.has_growth { th.n { "total" } }
+                th.n { "warning" } th.n { "critical" } th { "state" } th { "exact" }
+            } }
+            tbody {
+                @for (i, field) in rollup.fields.iter().enumerate() { (table.field(i, field)) }
+            }
+        } }
+    }
+}
+
+/// The field on a graph to which others can be added.
+fn alone(shown: &Shown, field: &str) -> String {
+    let text = field_text(shown.node, &shown.info.spec.name, field);
+    format!("{}&from={}&to={}", mix_path(&[text]), segment(shown.from), segment(shown.to))
+}
+
+impl Table<'_> {
+    fn number(&self, v: f64) -> String {
+        number(v, &self.shown.info.spec)
+    }
+
+    /// The percentiles of the stack.
+    fn sums(&self) -> Markup {
+        let of: Vec<&Percentile> = self.percentiles.iter().filter(|p| p.field.is_none()).collect();
+        html! { @if !of.is_empty() {
+            p { "The stack's sum:" @for p in of { " " (p.percent) " % " b { (self.number(p.value)) } } }
+        } }
+    }
+
+    /// The label, which mutes the field or brings it back.
+    fn name(&self, field: &FieldRollup) -> Markup {
+        let (spec, address) = (&field.spec, &self.shown.address);
+        let muted = is_muted(&address.hide, &spec.name);
+        let label = spec.label_or_name();
+        html! {
+            @if let Some(colours) = self.swatches.get(&spec.name) {
+                a.legend href=(address.toggled_field(&spec.name)) rel="nofollow"
+                    aria-pressed=(muted) data-mute=(spec.name)
+                    title={ (if muted { "show " } else { "mute " }) (label) } {
+                    (swatch(colours, muted)) " " (label)
+                }
+            } @else { (label) }
+            " " span.soft { (spec.name)
+                @if spec.kind != FieldType::Gauge { ", per second" }
+                @if !spec.info.is_empty() { ": " (spec.info) } }
+        }
+    }
+
+    fn field(&self, i: usize, field: &FieldRollup) -> Markup {
+        let (shown, spec) = (self.shown, &field.spec);
+        let service = &shown.info.spec.name;
+        let states = &shown.view.app.states;
+        let known = field.total.count > 0;
+        let total = |v: f64| if known { self.number(v) } else { "–".to_owned() };
+        let now = shown.info.now.get(i).and_then(|n| n.value);
+        let (warning, critical) = states.field_limits(shown.node, service, &spec.name);
+        let state = states.field_state(shown.node, service, &spec.name);
+        let percentile = |p: &f64| {
+            let own = |q: &&Percentile| q.field.as_ref() == Some(&spec.name) && q.percent == *p;
+            self.percentiles.iter().find(own).map_or("–".to_owned(), |q| self.number(q.value))
+        };
+        html! {
+            tr id={ "field-" (segment(&spec.name)) } {
+                td { (self.name(field)) }
+                td.n { (now.map_or("–".to_owned(), |v| self.number(v))) }
+                td.n { (total(field.total.min)) }
+                td.n { (total(field.total.mean().unwrap_or_default())) }
+                td.n { (total(field.total.max)) }
+                @for p in &self.percents { td.n { (percentile(p)) } }
+                @if self.has_growth {
+                    td.n { (field.increase.map_or(String::new(), |v| self.number(v))) }
+                }
+                td.n { (warning.unwrap_or_default()) }
+                td.n { (critical.unwrap_or_default()) }
+                td { @if state != FieldState::Ok { (state_badge(state, true)) } @else { "OK" } }
+                td { a href=(shown.export(Some(&spec.name), "csv")) { "CSV" } " "
+                    a href=(shown.export(Some(&spec.name), "json")) { "JSON" } " "
+                    a href=(alone(shown, &spec.name)) rel="nofollow"
+                        title="on a graph with fields of other services" { "graph" } }
+            }
+        }
+    }
+}
