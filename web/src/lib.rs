@@ -4,6 +4,7 @@
 //! CSV, HTML, SVG and PNG. What it never does: write to the history; marks in time
 //! are added through the collector's events.
 //!
+//! [`outliers`] ranks fields by how unusual they are.
 //! [`api`] answers scripts, [`pages`] people, [`pictures`] both; [`graph`] draws
 //! and knows nothing of HTTP.
 

@@ -54,7 +54,7 @@ fn the_first_view_is_light_and_stays_here() {
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
     let mut browser = Browser::start(1200, 800);
-    for path in ["/", "/events", "/compare", "/search?q=web"] {
+    for path in ["/", "/events", "/compare", "/search?q=web", "/outliers", "/graph"] {
         browser.asked.clear();
         browser.open(&format!("{}{path}", site.url()));
         browser.wait(&format!("location.href.endsWith('{path}')"));

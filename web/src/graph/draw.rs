@@ -323,12 +323,13 @@ impl<'a> Picture<'a> {
 
     /// An earlier span as thin dashed lines.
     fn ghost<B: DrawingBackend>(&self, brush: &mut Brush<B>) -> Done {
+        let most = over::DASHES_MAX / self.ghost.len().max(1);
         for (series, run) in &self.ghost {
             let colour =
                 series.map_or(self.palette.ink, |i| self.colour(&self.drawing.series[i], i));
             let at = |(bucket, v): &(usize, f64)| (self.x(*bucket as f64 + 0.5), self.layout.y(*v));
             let points: Vec<(f64, f64)> = run.iter().map(at).collect();
-            for part in dashes(&points, over::GHOST_DASH) {
+            for part in dashes(&points, over::GHOST_DASH, most) {
                 let part: Vec<BackendCoord> = part.iter().map(|p| brush.at(*p)).collect();
                 brush.path(&part, mix_to(colour, self.palette.ground, over::GHOST_INK), 1)?;
             }
@@ -345,7 +346,7 @@ impl<'a> Picture<'a> {
             let colour =
                 line.series.map_or(self.palette.ink, |i| self.colour(&self.drawing.series[i], i));
             let ends = [(l.left, y), (l.right, y)];
-            for part in dashes(&ends, over::PERCENTILE_DASH) {
+            for part in dashes(&ends, over::PERCENTILE_DASH, over::DASHES_MAX) {
                 let part: Vec<BackendCoord> = part.iter().map(|p| brush.at(*p)).collect();
                 brush.path(&part, colour, 1)?;
             }

@@ -2,7 +2,7 @@
 //! `UPDATE_GOLDEN=1 cargo test -p rookery-web golden`, then look at the files.
 
 use super::testing::{FROM, bucket, field, request, rollup, with_buckets};
-use super::{GraphRequest, Limits, Mark, svg};
+use super::{GraphRequest, Limits, Mark, Over, Percentile, svg};
 use rookery_collector::history::Rollup;
 use rookery_plugins::{Draw, FieldSpec, ServiceSpec};
 use std::path::Path;
@@ -66,6 +66,26 @@ fn golden_marks() {
     ];
     let rollup = two(Draw::Line1);
     compare("marks.svg", &GraphRequest { marks: &marks, height: 160, ..request(&rollup, &[]) });
+}
+
+#[test]
+fn golden_overlays() {
+    let of = |field: Option<&str>, value: f64| Percentile {
+        field: field.map(str::to_owned),
+        percent: 95.0,
+        value,
+    };
+    let (lines, before) = (two(Draw::Line1), two(Draw::Line2));
+    let muted = ["a".to_owned()];
+    let percentiles = [of(Some("a"), 3.0), of(Some("b"), 5.5)];
+    let over = Over {
+        muted: &muted,
+        percentiles: &percentiles,
+        ghost: Some(&before),
+        ghost_name: "1w",
+        note: "a note",
+    };
+    compare("overlays.svg", &GraphRequest { over, height: 160, ..request(&lines, &[]) });
 }
 
 #[test]

@@ -125,7 +125,7 @@ fn describe(request: &GraphRequest<'_>, picture: &Picture<'_>) -> String {
         let _ = write!(out, "; {} more", shown().count() - ALT_FIELDS);
     }
     for line in &picture.percentiles {
-        let _ = write!(out, "; {}", line.label);
+        let _ = write!(out, "; {}", font::fit(font::Face::Sans, &line.label, 60.0));
     }
     if request.over.ghost.is_some() {
         let _ = write!(out, "; dashed: {} before", request.over.ghost_name);
@@ -152,7 +152,7 @@ fn escape(out: &mut String, text: &str) {
 mod tests {
     use super::*;
     use crate::graph::testing::{any_rollup, bucket, field, request, rollup, with_buckets};
-    use crate::graph::{Limits, sparkline_svg};
+    use crate::graph::{Limits, Over, Percentile, sparkline_svg};
     use proptest::prelude::*;
     use rookery_plugins::{Draw, FieldSpec, ServiceSpec};
 
@@ -202,6 +202,7 @@ mod tests {
             to in prop_oneof![Just(None), any::<i64>().prop_map(Some)],
             (width, height) in (0u32..500, 0u32..300),
             title in ".{0,30}",
+            (is_muted, percentile) in (any::<bool>(), any::<f64>()),
             limit in ".{0,6}|~:[0-9]{1,3}|@-5:1e300",
             legend: bool,
         ) {
@@ -214,6 +215,20 @@ mod tests {
             if let Some(to) = to {
                 request.to_ms = to;
             }
+            let muted = ["b".to_owned()];
+            let percentile = |field: Option<&str>| Percentile {
+                field: field.map(str::to_owned),
+                percent: 95.0,
+                value: percentile,
+            };
+            let percentiles = [percentile(Some("a")), percentile(None)];
+            request.over = Over {
+                muted: if is_muted { &muted } else { &[] },
+                percentiles: &percentiles,
+                ghost: Some(&rollup),
+                ghost_name: "1w",
+                note: &title,
+            };
             let svg = svg(&request).expect("an SVG");
             prop_assert!(is_well_formed(&svg), "{}", svg);
             prop_assert!(!svg.contains("NaN") && !svg.contains("inf\""));

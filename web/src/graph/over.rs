@@ -9,6 +9,8 @@ use rookery_plugins::FieldSpec;
 /// Dashes and the spaces between them, px.
 pub(crate) const GHOST_DASH: (f64, f64) = (4.0, 3.0);
 pub(crate) const PERCENTILE_DASH: (f64, f64) = (2.0, 3.0);
+/// Most dashes of all ghosts' lines of a picture.
+pub(crate) const DASHES_MAX: usize = 5000;
 /// How strong a ghost is beside the data.
 pub(crate) const GHOST_INK: f64 = 0.75;
 
@@ -151,8 +153,17 @@ pub(crate) fn ghost(rollup: &Rollup, drawing: &Drawing, over: &Over<'_>, n: f64)
     out
 }
 
-/// A line through points as dashes, each a line of its own.
-pub(crate) fn dashes(points: &[(f64, f64)], (on, off): (f64, f64)) -> Vec<Vec<(f64, f64)>> {
+/// A line through points as dashes, each a line of its own. More than `most` get
+/// longer instead: a restless line must not make a picture of megabytes.
+pub(crate) fn dashes(
+    points: &[(f64, f64)],
+    (on, off): (f64, f64),
+    most: usize,
+) -> Vec<Vec<(f64, f64)>> {
+    let far = |w: &[(f64, f64)]| (w[1].0 - w[0].0).hypot(w[1].1 - w[0].1);
+    let length: f64 = points.windows(2).map(far).filter(|far| far.is_finite()).sum();
+    let stretch = (length / (on + off) / most.max(1) as f64).max(1.0);
+    let (on, off) = (on * stretch, off * stretch);
     let mut out: Vec<Vec<(f64, f64)>> = Vec::new();
     let (mut left, mut is_on) = (on, true);
     let mut part: Vec<(f64, f64)> = points.first().copied().into_iter().collect();
@@ -207,13 +218,19 @@ mod tests {
 
     #[test]
     fn dashes_have_their_lengths() {
-        let parts = dashes(&[(0.0, 0.0), (10.0, 0.0), (10.0, 10.0)], (4.0, 2.0));
+        let corner = [(0.0, 0.0), (10.0, 0.0), (10.0, 10.0)];
+        let parts = dashes(&corner, (4.0, 2.0), 100);
         let length = |p: &Vec<(f64, f64)>| {
             p.windows(2).map(|w| (w[1].0 - w[0].0).hypot(w[1].1 - w[0].1)).sum()
         };
         let lengths: Vec<f64> = parts.iter().map(length).collect();
         assert_eq!(lengths, [4.0, 4.0, 4.0, 2.0]);
-        assert!(dashes(&[], (1.0, 1.0)).is_empty() && dashes(&[(1.0, 1.0)], (1.0, 1.0)).is_empty());
+        assert!(dashes(&[], (1.0, 1.0), 9).is_empty());
+        assert!(dashes(&[(1.0, 1.0)], (1.0, 1.0), 9).is_empty());
+        let restless: Vec<(f64, f64)> =
+            (0..1000).map(|i| (f64::from(i), f64::from(i % 2) * 300.0)).collect();
+        let parts = dashes(&restless, (4.0, 3.0), 500);
+        assert!((400..=501).contains(&parts.len()), "{}", parts.len());
     }
 
     #[test]
