@@ -19,6 +19,7 @@ pub mod support;
 mod access_log;
 mod apache;
 mod beanstalkd;
+mod exim;
 mod gearman;
 mod haproxy;
 mod memcached;
@@ -29,6 +30,7 @@ mod perlbal;
 mod postfix;
 mod postgres;
 mod redis;
+mod smart;
 mod squid;
 mod systemd;
 mod varnish;
@@ -45,6 +47,7 @@ pub const DAEMONS: &[ProbeEntry] = &[
     access_log::ENTRY,
     apache::ENTRY,
     beanstalkd::ENTRY,
+    exim::ENTRY,
     gearman::ENTRY,
     haproxy::ENTRY,
     memcached::ENTRY,
@@ -55,6 +58,7 @@ pub const DAEMONS: &[ProbeEntry] = &[
     postfix::ENTRY,
     postgres::ENTRY,
     redis::ENTRY,
+    smart::ENTRY,
     squid::ENTRY,
     systemd::ENTRY,
     varnish::ENTRY,

@@ -49,8 +49,9 @@ impl<D: OnePass> Probe for Asked<D> {
         let before = self.fresh.take();
         let mut cells = Cells::new();
         let mut sheet = Sheet::new(&mut cells, true);
-        let at = Instant::now();
         self.source.ask(host, &mut sheet)?;
+        // From its end on: asking may itself take long.
+        let at = Instant::now();
         let shape = sheet.shape();
         let specs = sheet.into_specs();
         self.shape = Some(shape);
@@ -66,9 +67,10 @@ impl<D: OnePass> Probe for Asked<D> {
             copy(&fresh.cells, 0, out);
             return Ok(Read::Done);
         }
-        let (at, start) = (Instant::now(), out.len());
+        let start = out.len();
         let mut sheet = Sheet::new(out, false);
         self.source.ask(host, &mut sheet)?;
+        let at = Instant::now();
         let shape = sheet.shape();
         if Some(shape) == self.shape {
             return Ok(Read::Done);
@@ -111,6 +113,34 @@ mod tests {
             }
             Ok(())
         }
+    }
+
+    /// Slow, and another one at each asking.
+    struct Restless(u64);
+
+    impl OnePass for Restless {
+        fn ask(&mut self, _: &Host, sheet: &mut Sheet<'_>) -> Result<(), ProbeError> {
+            self.0 += 1;
+            std::thread::sleep(FRESH + Duration::from_millis(20));
+            let name = format!("f{}", self.0);
+            sheet.service("s", |n| ServiceSpec::new(n, "S", "test")).field(
+                &name,
+                Some(self.0),
+                |n| FieldSpec::gauge(n, "asked"),
+            );
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_slow_and_restless_one_is_read_all_the_same() {
+        let (mut probe, host) = (probe(Restless(0)), Host::default());
+        let mut cells = Cells::new();
+        assert_eq!(probe.read(&host, &mut cells).expect("reads"), Read::Changed);
+        assert_eq!(probe.discover(&host).expect("is here")[0].fields[0].name, "f2");
+        let mut cells = Cells::new();
+        assert_eq!(probe.read(&host, &mut cells).expect("reads"), Read::Done);
+        assert_eq!(cells.get(0), Some(Value::Int(2)));
     }
 
     #[test]
