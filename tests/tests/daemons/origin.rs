@@ -149,6 +149,20 @@ pub fn get(port: u16, target: &str) -> (u16, usize) {
     (status.unwrap_or_else(|| panic!("GET {target}: {text:?}")), reply.len())
 }
 
+/// Whether a GET is answered 200 now; a server that has just started may hang up.
+pub fn is_answered(port: u16, target: &str) -> bool {
+    let asked = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let question = format!("GET {target} HTTP/1.1\r\nHost: origin.example\r\n");
+        stream.write_all(format!("{question}Connection: close\r\n\r\n").as_bytes())?;
+        let mut reply = vec![];
+        stream.read_to_end(&mut reply)?;
+        Ok(String::from_utf8_lossy(&reply).into_owned())
+    };
+    asked().is_ok_and(|reply| reply.split(' ').nth(1) == Some("200"))
+}
+
 /// Asks so many times, one after the other; each must be answered so.
 pub fn get_all(port: u16, target: &str, times: usize, status: u16) {
     for _ in 0..times {

@@ -1,7 +1,7 @@
 //! Perlbal: requests of a known number, and a queue of known length.
 
 use crate::lab::Lab;
-use crate::origin::{Origin, done, get_all, get_at_once};
+use crate::origin::{Origin, done, get_all, get_at_once, is_answered};
 use crate::support::free_port;
 use std::process::Command;
 
@@ -29,11 +29,17 @@ fn a_known_load_and_queue_are_counted() {
     lab.daemon(command.arg(format!("--config={}", config.display())), management);
     lab.watch(&format!("[probe.perlbal]\naddress = \"127.0.0.1:{management}\"\n"));
 
-    let requests = lab.newest("perlbal_requests", "reqs");
+    // Its management answers before its services do.
+    crate::support::wait_for("Perlbal's first answer", crate::lab::LIMIT, || {
+        is_answered(port, "/x").then_some(())
+    });
+    let node = format!("_127_0_0_1_{}", origin.port);
+    lab.until("perlbal_nodes", &node, |v| v > 0.0);
+    let requests = lab.settled("perlbal_requests", "reqs");
+    let passed = lab.settled("perlbal_nodes", &node);
     get_all(port, "/x", 30, 200);
     lab.grows("perlbal_requests", "reqs", requests, 30.0);
-    let node = format!("_127_0_0_1_{}", origin.port);
-    lab.until("perlbal_nodes", &node, |v| v == 30.0);
+    lab.until("perlbal_nodes", &node, |v| v == passed + 30.0);
     assert_eq!(lab.newest("perlbal_errors", &node), 0.0);
     assert_eq!(lab.newest("perlbal_queue", "web"), 0.0);
 
@@ -49,5 +55,5 @@ fn a_known_load_and_queue_are_counted() {
     lab.until("perlbal_queue", "checked", |v| v == 0.0);
     lab.until("perlbal_client_states", "ClientProxy_wait_backend", |v| v == 0.0);
     lab.grows("perlbal_requests", "reqs", requests, 39.0);
-    lab.until("perlbal_nodes", &node, |v| v == 39.0);
+    lab.until("perlbal_nodes", &node, |v| v == passed + 39.0);
 }
