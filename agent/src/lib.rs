@@ -25,6 +25,7 @@ pub mod nrpe;
 pub mod outbox;
 pub mod plugin;
 pub mod probes;
+pub mod report;
 pub mod run;
 pub mod sampler;
 pub mod schedule;

@@ -7,23 +7,19 @@
 
 use crate::clock::{now_ms, now_us};
 use crate::event::{Event, Outlet, RowOut};
+use crate::report::{
+    AGENT, DURATION, SUCCESS, counters_spec, push_counters, report_fields, report_specs,
+};
 use crate::schedule::Grid;
 use crate::ship::Stats;
 use rookery_plugins::names::clean_field;
 use rookery_plugins::{
-    Cells, Draw, FieldKey, FieldSpec, Host, Layout, Probe, ProbeError, Read, ServiceSpec, TimeMs,
+    Cells, FieldKey, Host, Layout, Probe, ProbeError, Read, ServiceSpec, TimeMs,
 };
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
-
-/// The service that holds how long each probe and plugin took.
-pub const DURATION: &str = "rookery_duration";
-/// The service that holds whether each probe and plugin succeeded.
-pub const SUCCESS: &str = "rookery_success";
-/// The service of the agent's own counters.
-pub const AGENT: &str = "rookery_agent";
 
 /// A probe whose thing was not here is asked again after this, ms.
 const ASK_AGAIN_MS: i64 = 60_000;
@@ -483,59 +479,6 @@ impl Sampler {
 
 fn source(label: &str, step_ms: u64) -> String {
     format!("probes:{label}:{step_ms}")
-}
-
-/// The two services that hold what each probe and plugin reports of itself.
-pub fn report_specs() -> (ServiceSpec, ServiceSpec) {
-    let duration = ServiceSpec::new(DURATION, "Time taken by probes and plugins", "rookery")
-        .vlabel("seconds")
-        .args("-l 0")
-        .info("How long each probe and plugin took at its last reading.");
-    let success = ServiceSpec::new(SUCCESS, "Success of probes and plugins", "rookery")
-        .vlabel("1 = it worked")
-        .args("-l 0 -u 1")
-        .unscaled()
-        .info("1: the last reading worked; 0: it failed, the agent's log says why.");
-    (duration, success)
-}
-
-/// The fields for one probe or plugin in those two services.
-pub fn report_fields(name: &str, label: &str) -> (FieldSpec, FieldSpec) {
-    (
-        FieldSpec::gauge(name, label),
-        FieldSpec::gauge(name, label).limits("1:", "").draw(Draw::Line1),
-    )
-}
-
-fn counters_spec() -> ServiceSpec {
-    let field = |name: &str, label: &str| FieldSpec::derive(name, label);
-    ServiceSpec::new(AGENT, "The agent itself", "rookery")
-        .vlabel("per ${graph_period}")
-        .info("What the agent could not do in time, and what it keeps on disk.")
-        .fields(vec![
-            field("batches_sent", "batches sent"),
-            field("batches_dropped", "batches dropped").limits("0", ""),
-            field("attempts_failed", "attempts failed"),
-            field("ticks_missed", "ticks missed"),
-            field("events_dropped", "events dropped").limits("0", ""),
-            FieldSpec::gauge("spool_bytes", "spool, bytes").hidden(),
-            field("spool_bytes_dropped", "spool dropped, bytes").limits("0", "").hidden(),
-        ])
-}
-
-/// In the order of [`counters_spec`].
-fn push_counters(stats: &Stats, cells: &mut Cells) {
-    for counter in [
-        &stats.batches_sent,
-        &stats.batches_dropped,
-        &stats.attempts_failed,
-        &stats.ticks_missed,
-        &stats.events_dropped,
-        &stats.spool_bytes,
-        &stats.spool_bytes_dropped,
-    ] {
-        cells.push(counter.load(Ordering::Relaxed));
-    }
 }
 
 #[cfg(test)]

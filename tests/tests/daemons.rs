@@ -33,6 +33,7 @@ mod queues;
 mod redis;
 #[path = "daemons/squid.rs"]
 mod squid;
+// The other target uses more of it.
 #[path = "it/support.rs"]
 #[allow(dead_code)]
 mod support;

@@ -14,7 +14,7 @@ use crate::event::{Event, RowOut};
 use crate::plugin::conf::Settings;
 use crate::plugin::exec::{Ending, Job, Ran, exec};
 use crate::plugin::{Context, ids};
-use crate::sampler::{DURATION, SUCCESS, report_fields, report_specs};
+use crate::report::{DURATION, SUCCESS, report_fields, report_specs};
 use crate::schedule::Grid;
 use output::Said;
 use rookery_plugins::names::{clean_field, is_valid};

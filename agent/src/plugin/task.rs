@@ -15,7 +15,7 @@ use super::exec::{Ending, Ran, exec};
 use super::find::{Found, Stamp};
 use crate::clock::now_ms;
 use crate::event::{Event, RowOut};
-use crate::sampler::{DURATION, SUCCESS, report_fields, report_specs};
+use crate::report::{DURATION, SUCCESS, report_fields, report_specs};
 use crate::schedule::Grid;
 use rookery_plugins::munin::{Parsed, Reading, parse};
 use rookery_plugins::names::clean_field;

@@ -1,7 +1,9 @@
 //! `/compare?service=S`: one service on many nodes, on one value axis, the
 //! worst first.
 
-use super::layout::{Graph, card_class, host_badge, node_path, page, segment, service_path};
+use super::layout::{
+    Graph, RANGES, card_class, host_badge, node_path, page, segment, service_path,
+};
 use super::layout::{shared_axis, state_badge};
 use super::visitor::{View, Visitor};
 use super::words::{STALE_MS, ago, count};
@@ -23,14 +25,6 @@ use std::collections::BTreeMap;
 const NODES_MAX: usize = 60;
 /// Of each graph, px.
 const SIZE: (u32, u32) = (380, 130);
-/// Spans with a link: key, name, `from`.
-const RANGES: [(&str, &str, &str); 5] = [
-    ("h", "hour", "-1h"),
-    ("d", "day", "-1d"),
-    ("w", "week", "-1w"),
-    ("m", "month", "-1M"),
-    ("y", "year", "-1y"),
-];
 
 /// What is compared.
 #[derive(Default, Deserialize)]

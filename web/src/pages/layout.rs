@@ -7,6 +7,16 @@ use maud::{DOCTYPE, Markup, html};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rookery_plugins::{HostState, State};
 
+/// Spans with a link: key, name, `from`.
+pub const RANGES: [(&str, &str, &str); 6] = [
+    ("h", "hour", "-1h"),
+    ("q", "6 hours", "-6h"),
+    ("d", "day", "-1d"),
+    ("w", "week", "-1w"),
+    ("m", "month", "-1M"),
+    ("y", "year", "-1y"),
+];
+
 /// Kept as they are in a path segment.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 

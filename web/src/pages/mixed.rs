@@ -2,7 +2,7 @@
 //! numbers, and a form that adds one more.
 
 use super::address::Address;
-use super::layout::{page, segment, service_path};
+use super::layout::{RANGES, page, segment, service_path};
 use super::numbers::{Swatches, swatch};
 use super::visitor::{View, Visitor};
 use super::words::{count, number};
@@ -28,15 +28,6 @@ const SIZE: (u32, u32) = (1200, 360);
 const HITS: usize = 20;
 /// Steps of the numbers as CSV and JSON.
 const STEPS: u32 = 600;
-/// Spans with a link: key, name, `from`.
-const RANGES: [(&str, &str, &str); 6] = [
-    ("h", "hour", "-1h"),
-    ("q", "6 hours", "-6h"),
-    ("d", "day", "-1d"),
-    ("w", "week", "-1w"),
-    ("m", "month", "-1M"),
-    ("y", "year", "-1y"),
-];
 
 /// All but the fields.
 #[derive(Default, Deserialize)]

@@ -3,7 +3,7 @@
 
 use super::address::Address;
 use super::hush::{self, About};
-use super::layout::{Graph, node_path, page, segment, service_path, state_badge};
+use super::layout::{Graph, RANGES, node_path, page, segment, service_path, state_badge};
 use super::visitor::{View, Visitor};
 use super::words::{ago, small_span};
 use super::{Html, Page, make};
@@ -16,16 +16,6 @@ use axum::extract::{Path, State};
 use maud::{Markup, html};
 use rookery_collector::history::ServiceInfo;
 use serde::Deserialize;
-
-/// Spans with a link: key, name, `from`.
-const RANGES: [(&str, &str, &str); 6] = [
-    ("h", "hour", "-1h"),
-    ("q", "6 hours", "-6h"),
-    ("d", "day", "-1d"),
-    ("w", "week", "-1w"),
-    ("m", "month", "-1M"),
-    ("y", "year", "-1y"),
-];
 
 /// Earlier spans with a link: key, name, `ghost`.
 const GHOSTS: [(&str, &str, &str); 2] = [("g", "a week before", "1w"), ("b", "a day before", "1d")];
