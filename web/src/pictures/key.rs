@@ -152,7 +152,11 @@ pub(super) fn key(
         percents: percents(query.pct.as_deref())?,
         ghost: ghost(query.ghost.as_deref())?,
         mix: Vec::new(),
-        colour: query.colour.as_deref() == Some("1"),
+        colour: match query.colour.as_deref() {
+            None | Some("" | "0") => false,
+            Some("1") => true,
+            Some(other) => return Err(WebError::bad(format!("colour {other:?}: write 0 or 1"))),
+        },
     })
 }
 
