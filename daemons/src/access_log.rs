@@ -211,8 +211,10 @@ mod tests {
             "access_log",
             &format!("files = [{path:?}]\nslow = \"50ms\"\npaths = {{ api = \"/api/*\" }}"),
         );
-        let (_, values) = ask(probe.as_mut()).expect("reads");
+        let (specs, values) = ask(probe.as_mut()).expect("reads");
         assert_eq!(values["web_requests.status_2xx"], Value::Int(0));
+        let timed = |s: &rookery_plugins::ServiceSpec| s.name.starts_with("web_times");
+        assert!(!specs.iter().any(timed), "no times have been logged yet");
         let mut file = std::fs::OpenOptions::new().append(true).open(&path).expect("opens");
         for i in 0..10 {
             let text = line("shop", "/api/x?y=1", 200, 10_000 * (i + 1));

@@ -98,14 +98,16 @@ pub(super) fn write(
     let groups = std::iter::once(all).chain(vhosts.iter_mut().map(|g| &mut **g));
     for group in groups.chain(paths.iter_mut().map(|g| &mut **g)) {
         let share = group.slow_ratio.next(Some(group.slow), Some(group.timed));
+        group.times.clear();
+        if group.timed == 0 {
+            continue;
+        }
         let (field, label) = match group.field.as_str() {
             "" => ("all", "all"),
             field => (field, group.label.as_str()),
         };
-        service.field(field, share, |n| {
-            FieldSpec::gauge(n, label).info("Unknown while nobody asks, or no times are logged")
-        });
-        group.times.clear();
+        service
+            .field(field, share, |n| FieldSpec::gauge(n, label).info("Unknown while nobody asks"));
     }
     sheet
         .service("web_log", |n| {
@@ -167,7 +169,12 @@ fn write_requests(group: &Group, sheet: &mut Sheet<'_>) {
     }
 }
 
+/// Not before the first time was logged: most formats have none, and an empty graph
+/// tells nobody why.
 fn write_times(group: &Group, sheet: &mut Sheet<'_>) {
+    if group.timed == 0 {
+        return;
+    }
     let quantile = |share: f64| group.times.quantile(share).map(|us| us / 1e3);
     let max = group.times.max_us().map(|us| us as f64 / 1e3);
     sheet
