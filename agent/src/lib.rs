@@ -18,6 +18,7 @@ pub mod clock;
 pub mod config;
 pub mod configure;
 pub mod event;
+mod finder;
 pub mod hold;
 pub mod munin_conf;
 pub mod node;

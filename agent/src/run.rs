@@ -3,17 +3,17 @@
 use crate::check;
 use crate::config::Config;
 use crate::event::Outlet;
+use crate::finder::{self, Reading, read_beside};
 use crate::hold::Hold;
 use crate::node::{self, Node};
 use crate::plugin::{self, Context, Plugins};
 use crate::probes::{self, Made, PROBES};
-use crate::sampler::{Common, Live, Sampler};
+use crate::sampler::{Common, Live, Sampler, Slot};
 use crate::ship::{ClientError, ReadToken, Shipper, Stats, Target};
 use crate::spool::{Spool, SpoolError};
 use rookery_plugins::ProbeEntry;
 use std::collections::BTreeSet;
-use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -164,10 +164,11 @@ async fn wait_for_stop(mut shutdown: watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
-/// The threads that read probes: one for the cheap, one for the dear, one for
-/// each daemon. Dropping it stops them.
+/// The threads that read probes: one for the cheap, one for the dear, one for each
+/// daemon that the configuration names, and one that looks for others. Dropping it
+/// stops them.
 struct Samplers {
-    threads: Vec<(mpsc::Sender<()>, JoinHandle<()>)>,
+    threads: Vec<Reading>,
     ready: Vec<oneshot::Receiver<()>>,
     /// So many of `ready` are the host's own.
     n_host: usize,
@@ -181,23 +182,27 @@ impl Samplers {
             samplers.add("slow", Sampler::new(common.clone(), "slow", made.dear, false))?;
         }
         samplers.n_host = samplers.ready.len();
-        for (slot, node) in made.daemons {
+        let (named, others): (Vec<_>, Vec<_>) =
+            made.daemons.into_iter().partition(|(slot, _)| slot.is_wanted);
+        for (slot, node) in named {
             let label = slot.name.clone();
             let sampler = Sampler::new(common.clone(), &label, vec![slot], false);
             samplers.add(&label, sampler.of_node(node))?;
+        }
+        if !others.is_empty() {
+            let slots: Vec<Slot> = others.into_iter().map(|(slot, _)| slot).collect();
+            let (common, (ready, is_ready)) = (common.clone(), oneshot::channel());
+            let look = move |stopped| finder::run(&common, slots, &stopped, ready);
+            samplers.threads.push(read_beside("finder", look).map_err(AgentError::Thread)?);
+            samplers.ready.push(is_ready);
         }
         Ok(samplers)
     }
 
     fn add(&mut self, label: &str, sampler: Sampler) -> Result<(), AgentError> {
-        let (stop, stopped) = mpsc::channel();
         let (ready, is_ready) = oneshot::channel();
-        let thread = std::thread::Builder::new()
-            .name(format!("probes-{label}"))
-            .stack_size(512 << 10)
-            .spawn(move || sampler.run(&stopped, ready))
-            .map_err(AgentError::Thread)?;
-        self.threads.push((stop, thread));
+        let read = move |stopped| sampler.run(&stopped, ready);
+        self.threads.push(read_beside(label, read).map_err(AgentError::Thread)?);
         self.ready.push(is_ready);
         Ok(())
     }
@@ -217,7 +222,7 @@ impl Samplers {
 
     fn stop(self) {
         // All are told before any is waited for.
-        let threads: Vec<_> = self.threads.into_iter().map(|(_, thread)| thread).collect();
+        let threads: Vec<_> = self.threads.into_iter().map(Reading::end).collect();
         for thread in threads {
             // A probe that hangs in the kernel must not hold up the stop.
             if thread.is_finished() {

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 /// A probe whose thing was not here is asked again after this, ms.
-const ASK_AGAIN_MS: i64 = 60_000;
+pub const ASK_AGAIN_MS: i64 = 60_000;
 /// The second reading after a start comes this early, so that rates show soon;
 /// not for steps above [`EARLY_STEP_MS_MAX`], which are long for a reason. ms.
 const EARLY_MS: i64 = 10_000;
@@ -90,6 +90,12 @@ impl Slot {
         let name = name.to_owned();
         let (specs, error, is_wanted) = (vec![], None, true);
         Slot { name, probe, own_step_ms, is_wanted, state, specs, n_fields: 0, error }
+    }
+
+    /// Asks whether it is here; what it offers is then known.
+    pub fn is_found(&mut self, host: &Host) -> bool {
+        self.discover(host, now_ms());
+        self.is_member()
     }
 
     fn step_ms(&self, default_ms: u64) -> u64 {
