@@ -24,32 +24,6 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Beside the daemons', in both agents.
-const OTHERS: [&str; 23] = [
-    "cpu",
-    "kernel",
-    "load",
-    "memory",
-    "swap",
-    "diskstats",
-    "df",
-    "interfaces",
-    "netstat",
-    "sockets",
-    "psi",
-    "numa",
-    "numa_maps",
-    "uptime",
-    "processes",
-    "open_files",
-    "entropy",
-    "raid",
-    "drbd",
-    "nfs",
-    "conntrack",
-    "sensors",
-    "clock",
-];
 const LIBRARY: &str = "/usr/share/munin/plugins";
 /// Until counters have been read twice, and every service is known.
 const SETTLED: Duration = Duration::from_secs(15);
@@ -173,7 +147,8 @@ fn agent(zoo: &Zoo, server: &Server, node: &str, probes: &str) -> Res<Running> {
         server.addr,
         zoo.path(&format!("spool-{node}")),
     );
-    for probe in OTHERS {
+    // The host's own, in both agents.
+    for probe in rookery_plugins::probes::PROBES.iter().map(|p| p.name) {
         text += &format!("[probe.{probe}]\nenabled = false\n");
     }
     let file = zoo.path(&format!("{node}.toml"));

@@ -10,6 +10,8 @@
 //! Figures are CPU seconds a cycle, children and theirs included.
 
 use clap::Parser;
+use rookery_daemons::DAEMONS;
+use rookery_plugins::probes::PROBES;
 use rookery_tests::cost::Cost;
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
@@ -23,25 +25,6 @@ type Res<T> = Result<T, Box<dyn Error>>;
 const PLUGINS: &str = "/etc/munin/plugins";
 /// The agent fetches each plugin a second time 10 s after its start.
 const SETTLED: Duration = Duration::from_secs(13);
-const PROBES: [&str; 17] = [
-    "cpu",
-    "kernel",
-    "load",
-    "memory",
-    "swap",
-    "diskstats",
-    "df",
-    "interfaces",
-    "netstat",
-    "sockets",
-    "psi",
-    "numa",
-    "numa_maps",
-    "uptime",
-    "processes",
-    "open_files",
-    "entropy",
-];
 
 #[derive(Parser)]
 struct Args {
@@ -138,7 +121,7 @@ fn rookery_agent(dir: &Path, port: u16, binary: &Path) -> Res<Command> {
          spool = {:?}\nplugin_step = \"1h\"\nstep = \"1h\"\n",
         dir.join("spool")
     );
-    for probe in PROBES {
+    for probe in PROBES.iter().chain(DAEMONS).map(|p| p.name) {
         text += &format!("[probe.{probe}]\nenabled = false\n");
     }
     std::fs::write(&file, text)?;

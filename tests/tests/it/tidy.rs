@@ -12,7 +12,7 @@ const MAY_USE: [(&str, &[&str]); 9] = [
     ("extension", &["collector"]),
     ("web", &["plugins", "alerts", "collector"]),
     ("rookery", &["plugins", "agent", "alerts", "collector", "web"]),
-    ("tests", &["plugins", "agent", "alerts", "collector", "web", "rookery"]),
+    ("tests", &["plugins", "daemons", "agent", "alerts", "collector", "web", "rookery"]),
 ];
 
 const LINE_CHARS_MAX: usize = 100;

@@ -51,8 +51,8 @@ async fn outliers(State(app): State<App>) -> Result<Response, WebError> {
 
 async fn nothing() -> WebError {
     WebError::not_found(
-        "no such call: there are nodes, services, samples, rollup, problems, outliers, \
-         events and search",
+        "no such call: there are nodes, services, samples, rollup, problems, why, \
+         downtimes, outliers, events and search",
     )
 }
 
