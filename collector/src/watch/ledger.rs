@@ -302,3 +302,53 @@ fn save_record(tx: &Connection, record: &StateRecord) -> rusqlite::Result<()> {
         .execute(params![record.key, json(record)])?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn notice() -> Notice {
+        let json = r#"{"id":"i.0","incident":"i","sequence":0,"kind":"PROBLEM","node":"n",
+            "service":"s","state":"CRITICAL","since_ms":1,"time_ms":2,"values":[],"text":"x"}"#;
+        serde_json::from_str(json).expect("a notice")
+    }
+
+    #[test]
+    fn what_was_begun_and_never_noted_is_a_repeat() {
+        let dir = tempfile::tempdir().expect("tmp");
+        let mut ledger = Ledger::open(dir.path()).expect("opens");
+        let both = |_: &Notice| vec!["a".to_owned(), "b".to_owned()];
+        ledger.save(&[Output::Notice(notice())], both, 10).expect("saves");
+        assert_eq!(ledger.channels_due(10).expect("reads"), ["a", "b"]);
+        let begin = |ledger: &Ledger, now| -> Vec<(i64, bool)> {
+            let due = ledger.begin("a", now, 9).expect("begins");
+            due.iter().map(|d| (d.id, d.notice.repeated)).collect()
+        };
+        let first = begin(&ledger, 10);
+        assert!(!first[0].1, "told for the first time");
+        // Killed here: nobody has noted whether it was told.
+        drop(ledger);
+        let ledger = Ledger::open(dir.path()).expect("opens");
+        assert_eq!(begin(&ledger, 11), [(first[0].0, true)]);
+        // It failed, and that was noted: the next try is no repeat.
+        ledger.postpone(first[0].0, 20, "refused").expect("notes");
+        assert!(begin(&ledger, 19).is_empty(), "not yet");
+        assert_eq!(begin(&ledger, 20), [(first[0].0, false)]);
+        ledger.settle(first[0].0, 21, None).expect("notes");
+        assert_eq!(ledger.channels_due(30).expect("reads"), ["b"]);
+        let past = ledger.past("n", Some("s"), 9).expect("reads");
+        assert_eq!((past.notices.len(), past.notices[1].sent_ms), (2, Some(21)));
+        assert!(ledger.past("n", None, 9).expect("reads").notices.is_empty());
+    }
+
+    #[test]
+    fn a_database_of_before_gets_the_new_column() {
+        let dir = tempfile::tempdir().expect("tmp");
+        let conn = Connection::open(dir.path().join("state.sqlite")).expect("opens");
+        conn.execute_batch(SCHEMA).expect("as it was");
+        drop(conn);
+        let ledger = Ledger::open(dir.path()).expect("opens");
+        assert!(ledger.begin("a", 1, 1).expect("has begun_ms").is_empty());
+        drop(Ledger::open(dir.path()).expect("opens again"));
+    }
+}
