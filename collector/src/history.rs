@@ -143,6 +143,33 @@ impl Bucket {
         self.last = v;
     }
 
+    /// As [`Self::push`] for each of these that is no NaN, but that they are
+    /// summed up in four columns first.
+    pub fn push_all(&mut self, drawn: &[f64]) {
+        let is_whole = drawn.iter().fold(true, |all, v| all & !v.is_nan());
+        let (Some(first), Some(last), true) = (drawn.first(), drawn.last(), is_whole) else {
+            return drawn.iter().filter(|v| !v.is_nan()).for_each(|v| self.push(*v));
+        };
+        let (fours, rest) = drawn.as_chunks::<4>();
+        let (mut min, mut max, mut sum) = ([*first; 4], [*first; 4], [0.0; 4]);
+        for four in fours {
+            for i in 0..4 {
+                min[i] = if four[i] < min[i] { four[i] } else { min[i] };
+                max[i] = if four[i] > max[i] { four[i] } else { max[i] };
+                sum[i] += four[i];
+            }
+        }
+        let all = |of: [f64; 4]| of.into_iter().chain(rest.iter().copied());
+        // Of equal ones (0.0 and -0.0) the first stays.
+        let first_of = |v: f64| match v == 0.0 {
+            true => drawn.iter().copied().find(|v| *v == 0.0).unwrap_or(v),
+            false => v,
+        };
+        let least = first_of(all(min).fold(*first, |a, v| if v < a { v } else { a }));
+        let greatest = first_of(all(max).fold(*first, |a, v| if v > a { v } else { a }));
+        self.merge(drawn.len() as u64, (least, greatest), all(sum).sum(), (*first, *last));
+    }
+
     /// Takes in several drawn values, newer than all before.
     pub fn merge(&mut self, count: u64, range: (f64, f64), sum: f64, ends: (f64, f64)) {
         if count == 0 {
