@@ -38,6 +38,7 @@ pub mod seal;
 pub mod series;
 pub mod sql;
 pub mod store;
+pub mod tidy;
 pub mod verify;
 pub mod watch;
 pub mod writer;

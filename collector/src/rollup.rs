@@ -137,9 +137,10 @@ impl<'a> Roll<'a> {
         cells: &ColumnBuf,
         rows: &Range<usize>,
     ) -> bool {
-        let value = rows.clone().next().and_then(|i| {
-            Value::from_bits(Kind::from_u8(cells.kinds[i])?, cells.bits[i])
-        });
+        let value = rows
+            .clone()
+            .next()
+            .and_then(|i| Value::from_bits(Kind::from_u8(cells.kinds[i])?, cells.bits[i]));
         let Some((value, v)) = value.and_then(|value| Some((value, value.as_f64()?))) else {
             return false;
         };

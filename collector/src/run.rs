@@ -7,15 +7,14 @@ use crate::events::Events;
 use crate::history::{History, States};
 use crate::munin::{self, Remote};
 use crate::read::Reader;
-use crate::retain::Keep;
-use crate::store::{Shared, Store, StoreSettings, now_ms};
+use crate::store::{Shared, Store, StoreSettings};
+use crate::tidy::Tidy;
 use crate::watch::{self, Alerts, deliver};
 use crate::{ingest, metrics};
 use axum::Router;
 use rookery_alerts::Notifier;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{Notify, watch as signal};
 
 /// An open collector.
@@ -27,14 +26,9 @@ pub struct Collector {
     notifier: Arc<Notifier>,
     due: Arc<Notify>,
     data: PathBuf,
-    retention: Vec<Keep>,
+    tidy: Tidy,
     remotes: Vec<Remote>,
 }
-
-/// How often what need not be kept is looked for.
-const RETAIN_EVERY: Duration = Duration::from_secs(6 * 3600);
-/// The first time, after the start.
-const RETAIN_AFTER: Duration = Duration::from_secs(60);
 
 impl Collector {
     /// Opens history, rules and channels. The error is one line that names the
@@ -59,7 +53,8 @@ impl Collector {
         let settings = StoreSettings::new(&config.data);
         let store = Store::open_locked(settings, lock, Box::new(watcher)).map_err(text)?;
         let (data, remotes) = (config.data.clone(), remotes.nodes);
-        Ok(Collector { store, alerts, events, token, notifier, due, data, retention, remotes })
+        let tidy = Tidy::new(store.shared().clone(), &retention);
+        Ok(Collector { store, alerts, events, token, notifier, due, data, tidy, remotes })
     }
 
     /// What agents must send.
@@ -97,6 +92,7 @@ impl Collector {
         let auth = self.auth();
         ingest::router(self.store.shared().clone(), auth.clone())
             .merge(watch::why::router(self.alerts.clone(), self.data.clone()))
+            .merge(self.tidy.clone().router(auth.clone()))
             .merge(watch::hush::router(self.alerts.clone(), auth))
             .merge(metrics::router(self.store.shared().clone()))
     }
@@ -110,23 +106,7 @@ impl Collector {
     /// Removes what need not be kept any longer, now and then, until it is
     /// dropped; runs beside the server.
     pub async fn tidy_up(&self) {
-        if self.retention.is_empty() {
-            return;
-        }
-        tokio::time::sleep(RETAIN_AFTER).await;
-        loop {
-            let queue = &self.store.shared().queue;
-            match queue.retain(self.retention.clone(), now_ms()) {
-                None => tracing::warn!("retention: too much waits; again later"),
-                Some(answer) => match answer.await {
-                    Ok(Ok(removed)) => tracing::info!(?removed, "retention"),
-                    Ok(Err(e)) => tracing::error!("retention: {e}"),
-                    // The history has been closed.
-                    Err(_) => return,
-                },
-            }
-            tokio::time::sleep(RETAIN_EVERY).await;
-        }
+        self.tidy.run().await;
     }
 
     /// Polls munin-nodes until it is dropped; runs beside the server.

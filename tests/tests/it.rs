@@ -24,6 +24,8 @@ mod events;
 mod extension;
 #[path = "it/faults.rs"]
 mod faults;
+#[path = "it/faults_care.rs"]
+mod faults_care;
 #[path = "it/formats.rs"]
 mod formats;
 #[path = "it/full_disk.rs"]
