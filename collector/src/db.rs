@@ -6,6 +6,9 @@ use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 use std::time::Duration;
 
+/// The pages of databases that hold little and change a little at a time: a new
+/// file of ten tables takes 10 kB, and a change so much less of the WAL.
+pub const SMALL_PAGE_BYTES: u32 = 1024;
 /// How long a connection waits for another one's lock.
 const BUSY_WAIT: Duration = Duration::from_secs(30);
 

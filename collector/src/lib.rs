@@ -28,6 +28,7 @@ pub mod metrics;
 pub mod munin;
 pub mod offline;
 pub mod pack;
+mod packed_text;
 pub mod period;
 pub mod read;
 pub mod rebuild;

@@ -399,6 +399,7 @@ impl Store {
                 tracing::error!("BUG: a thread of the history had panicked");
             }
         }
+        self.shared.periods.let_go();
     }
 }
 
