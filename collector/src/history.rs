@@ -230,6 +230,28 @@ pub trait History: Send + Sync {
     /// A node's services, by name.
     fn services(&self, node: &str) -> Result<Vec<ServiceInfo>, ReadError>;
 
+    /// A node's services by name, each with whether it is still expected to
+    /// report; without their newest values, which cost far more.
+    fn specs(&self, node: &str) -> Result<Vec<(Arc<ServiceSpec>, bool)>, ReadError> {
+        Ok(self.services(node)?.into_iter().map(|s| (s.spec, s.active)).collect())
+    }
+
+    /// What one service of a node is; `None`: there is none.
+    fn spec(&self, node: &str, service: &str) -> Option<Arc<ServiceSpec>> {
+        let all = self.specs(node).unwrap_or_default();
+        all.into_iter().map(|(spec, _)| spec).find(|s| s.name == service)
+    }
+
+    /// One service of a node, as in [`History::services`]; `None`: there is none.
+    fn service(&self, node: &str, service: &str) -> Result<Option<ServiceInfo>, ReadError> {
+        Ok(self.services(node)?.into_iter().find(|s| s.spec.name == service))
+    }
+
+    /// One node, as in [`History::nodes`].
+    fn node(&self, name: &str) -> Option<NodeInfo> {
+        self.nodes().into_iter().find(|n| n.name == name)
+    }
+
     /// Every field that a service has or had, those that it has now first.
     fn fields(&self, node: &str, service: &str) -> Result<Vec<FieldSpec>, ReadError>;
 
