@@ -14,6 +14,7 @@ pub mod glob;
 pub mod machine;
 pub mod message;
 pub mod output;
+pub mod period;
 pub mod quorum;
 pub mod rate;
 pub mod rpn;
