@@ -15,6 +15,7 @@ pub mod machine;
 pub mod message;
 pub mod output;
 pub mod passive;
+pub mod period;
 pub mod quorum;
 pub mod rate;
 pub mod rpn;
