@@ -5,8 +5,8 @@
 //! [`Output`]s: what is to be kept ([`StateRecord`]), what has changed
 //! ([`Transition`]) and what people are to be told ([`Notice`]).
 //!
-//! What this crate never does: I/O outside [`channels`] and [`check`], and
-//! reading a clock anywhere else.
+//! What this crate never does: I/O outside [`channels`], [`passive`] and [`check`],
+//! and reading a clock anywhere else.
 
 pub mod channels;
 pub mod check;
@@ -14,6 +14,8 @@ pub mod glob;
 pub mod machine;
 pub mod message;
 pub mod output;
+pub mod passive;
+pub mod period;
 pub mod quorum;
 pub mod rate;
 pub mod rpn;

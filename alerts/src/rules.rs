@@ -28,6 +28,14 @@
 //! renotify = "4h"            # a problem that lasts is told again
 //! escalate_after = "30m"     # …and, when it has lasted so long, to these, too
 //! escalate_to = ["boss"]
+//!
+//! [[rule]]
+//! group = "test"
+//! period = "office"          # problems are told within it, else they wait
+//!
+//! [[period]]                 # see period.rs
+//! name = "office"
+//! times = ["mon-fri 08:00-18:00"]
 //! ```
 //!
 //! Every rule that matches is applied, key by key; later ones win, and all win
@@ -41,12 +49,14 @@
 
 use crate::glob::Patterns;
 use crate::machine::Lasting;
+use crate::period::{Period, PeriodConfig, Periods};
 use crate::quorum::Quorum;
 use rookery_plugins::{FieldSpec, Range, config};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 /// Nobody is told of the same more often than this, ms.
 const RENOTIFY_MS_MIN: i64 = 60_000;
@@ -91,6 +101,12 @@ pub struct Rule {
     pub hysteresis: Option<f64>,
     /// What a notice carries along.
     pub labels: BTreeMap<String, String>,
+    /// The name of the `[[period]]` in which problems are told; at other times they
+    /// wait for it.
+    pub period: Option<String>,
+    /// That period.
+    #[serde(skip)]
+    when_told: Option<Arc<Period>>,
 }
 
 /// A span of time, `"4h"`, in ms.
@@ -109,12 +125,14 @@ impl<'de> Deserialize<'de> for Span {
 #[serde(default, deny_unknown_fields)]
 struct RulesFile {
     rule: Vec<Rule>,
+    period: Vec<PeriodConfig>,
 }
 
 /// All rules, in order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rules {
     rules: Vec<Rule>,
+    periods: Periods,
 }
 
 /// What holds for one field once plugin and rules are put together.
@@ -140,6 +158,8 @@ pub struct Terms {
     pub hysteresis: f64,
     /// What a notice carries along.
     pub labels: BTreeMap<String, String>,
+    /// When problems are told; `None`: always.
+    pub period: Option<Arc<Period>>,
     /// What is wrong with the plugin's own limits.
     pub notes: Vec<String>,
 }
@@ -150,7 +170,7 @@ impl Rules {
     pub fn load(files: &[(String, String)]) -> Result<Rules, String> {
         let mut files: Vec<_> = files.iter().collect();
         files.sort_by(|a, b| a.0.cmp(&b.0));
-        let mut rules = Vec::new();
+        let (mut rules, mut periods) = (Vec::new(), Vec::new());
         for (name, text) in files {
             let file: RulesFile = config::from_toml(name, text)?;
             for (i, rule) in file.rule.iter().enumerate() {
@@ -158,7 +178,7 @@ impl Rules {
                     return Err(format!(
                         "{name}: rule {} sets nothing: give it warning, critical, \
                          max_check_attempts, unknown_limit, enabled, contacts, quorum, \
-                         renotify, escalate_after, hysteresis or labels",
+                         renotify, escalate_after, hysteresis, period or labels",
                         i + 1
                     ));
                 }
@@ -167,8 +187,22 @@ impl Rules {
                 }
             }
             rules.extend(file.rule);
+            periods.extend(file.period);
         }
-        Ok(Rules { rules })
+        let periods = Periods::new(&periods)?;
+        for rule in &mut rules {
+            let Some(name) = &rule.period else { continue };
+            let period = periods.get(name).ok_or_else(|| {
+                format!("a rule names period {name:?}: add a [[period]] of that name")
+            })?;
+            rule.when_told = Some(period.clone());
+        }
+        Ok(Rules { rules, periods })
+    }
+
+    /// The `[[period]]`s of all files.
+    pub fn periods(&self) -> &Periods {
+        &self.periods
     }
 
     /// How many rules there are.
@@ -287,6 +321,9 @@ impl Rule {
         if let Some(hysteresis) = self.hysteresis {
             terms.hysteresis = hysteresis;
         }
+        if let Some(period) = &self.when_told {
+            terms.period = Some(period.clone());
+        }
         terms.labels.extend(self.labels.iter().map(|(k, v)| (k.clone(), v.clone())));
     }
 }
@@ -344,7 +381,7 @@ mod tests {
             .map(|l| l.trim_start_matches("//!"))
             .collect();
         let rules = load(&lines.join("\n")).expect("loads");
-        assert_eq!(rules.len(), 4);
+        assert_eq!(rules.len(), 5);
         let f = FieldSpec::gauge("connections", "").limits("10", "20");
         let t = rules.terms("db1", "", "mysql_x", &f);
         assert_eq!(t.warning, Some("~:800".parse().expect("range")));
@@ -378,6 +415,7 @@ mod tests {
             ("[[rule]]\nescalate_after = \"1h\"\n", "a.toml: rule 1: escalate_after and"),
             ("[[rule]]\nhysteresis = -1\n", "a.toml: rule 1: hysteresis: a number"),
             ("[[rule]]\nrenotify = \"soon\"\n", "a.toml:2: "),
+            ("[[rule]]\nperiod = \"nights\"\n", "a rule names period \"nights\": add a"),
             ("[[rules]]\n", "a.toml:1: unknown key \"rules\"; did you mean \"rule\"?"),
         ] {
             let e = load(text).expect_err(text);

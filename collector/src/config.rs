@@ -6,6 +6,7 @@
 use crate::disk;
 use crate::munin::{self, MuninConfig, Remotes};
 use crate::retain::Keep;
+use rookery_alerts::passive::{PassiveConfig, Target};
 use rookery_alerts::{ContactConfig, MailConfig, Notifier, Rules, Settings};
 use rookery_plugins::config as words;
 use serde::Deserialize;
@@ -39,6 +40,8 @@ pub struct Config {
     pub mail: Option<MailConfig>,
     /// Others who are told.
     pub contact: Vec<ContactConfig>,
+    /// Where how everything stands is sent: Nagios, Icinga.
+    pub passive: Vec<PassiveConfig>,
     /// Munin-nodes to poll.
     pub munin: Vec<MuninConfig>,
     /// What is not kept for ever; the first that speaks of a service holds.
@@ -101,6 +104,7 @@ impl Default for Config {
             alerting: Settings::default(),
             mail: None,
             contact: Vec::new(),
+            passive: Vec::new(),
             munin: Vec::new(),
             retention: Vec::new(),
         }
@@ -183,6 +187,7 @@ impl Config {
         self.listen_addr()?;
         self.retention()?;
         self.remotes()?;
+        self.passive.iter().try_for_each(|p| Target::new(p).map(drop))?;
         let rules = self.rules()?;
         self.notifier(&rules).map(|_| ())
     }

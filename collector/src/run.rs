@@ -9,6 +9,7 @@ use crate::munin::{self, Remote};
 use crate::read::Reader;
 use crate::store::{Shared, Store, StoreSettings};
 use crate::tidy::Tidy;
+use crate::watch::passive::{Changes, Reporter};
 use crate::watch::{self, Alerts, deliver};
 use crate::{ingest, metrics};
 use axum::Router;
@@ -28,6 +29,7 @@ pub struct Collector {
     data: PathBuf,
     tidy: Tidy,
     remotes: Vec<Remote>,
+    reporter: Arc<Reporter>,
 }
 
 impl Collector {
@@ -45,16 +47,23 @@ impl Collector {
         let text = |e: crate::StoreError| e.to_string();
         // The lock is taken by the store: it comes first of all databases.
         let lock = Store::lock(&config.data).map_err(text)?;
-        let (alerts, watcher) =
+        let (alerts, mut watcher) =
             watch::open(&config.data, rules, config.alerting.clone(), notifier.clone())
                 .map_err(text)?;
         let events = Arc::new(Events::open(&config.data).map_err(text)?);
         let due = watcher.due();
+        let changes = Arc::new(Changes::default());
+        if !config.passive.is_empty() {
+            watcher.note_changes(changes.clone());
+        }
         let settings = StoreSettings::new(&config.data);
         let store = Store::open_locked(settings, lock, Box::new(watcher)).map_err(text)?;
         let (data, remotes) = (config.data.clone(), remotes.nodes);
         let tidy = Tidy::new(store.shared().clone(), &retention);
-        Ok(Collector { store, alerts, events, token, notifier, due, data, tidy, remotes })
+        let history = Arc::new(Reader::new(store.shared().clone()));
+        let reporter = Reporter::new(&config.passive, alerts.clone(), history, changes)?;
+        let reporter = Arc::new(reporter);
+        Ok(Collector { store, alerts, events, token, notifier, due, data, tidy, remotes, reporter })
     }
 
     /// What agents must send.
@@ -107,6 +116,12 @@ impl Collector {
     /// dropped; runs beside the server.
     pub async fn tidy_up(&self) {
         self.tidy.run().await;
+    }
+
+    /// Sends passive results to Nagios and Icinga until it is dropped; runs beside the
+    /// server.
+    pub async fn report(&self) {
+        self.reporter.clone().run().await;
     }
 
     /// Polls munin-nodes until it is dropped; runs beside the server.

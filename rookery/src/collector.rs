@@ -122,6 +122,10 @@ impl Server {
             let collector = self.collector.clone();
             async move { collector.poll().await }
         });
+        let reporting = tokio::spawn({
+            let collector = self.collector.clone();
+            async move { collector.report().await }
+        });
         let mut until = stop.clone();
         let graceful = async move {
             // An error means that nobody can say stop any more.
@@ -141,6 +145,7 @@ impl Server {
         };
         tidying.abort();
         polling.abort();
+        reporting.abort();
         if let Err(e) = postman.await {
             tracing::error!("BUG: the postman panicked: {e}");
         }

@@ -53,7 +53,7 @@ enum Command {
     Status(status::Args),
     /// Have a running collector seal its head and empty its journal
     Seal(status::SealArgs),
-    /// Write Nagios' object definitions of all nodes and services
+    /// Write Nagios' or Icinga's object definitions of all nodes and services
     NagiosConfig(nagios::Args),
     /// Try rules on the stored history before they wake anyone
     Alerts(alerts::Args),

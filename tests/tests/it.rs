@@ -48,6 +48,8 @@ mod munin_node;
 mod munin_probes;
 #[path = "it/nagios.rs"]
 mod nagios;
+#[path = "it/nagios_lab.rs"]
+mod nagios_lab;
 #[path = "it/nrpe.rs"]
 mod nrpe;
 #[path = "it/numa.rs"]
@@ -58,6 +60,10 @@ mod outliers;
 mod overlays;
 #[path = "it/pages.rs"]
 mod pages;
+#[path = "it/passive.rs"]
+mod passive;
+#[path = "it/passive_icinga.rs"]
+mod passive_icinga;
 #[path = "it/posters.rs"]
 mod posters;
 #[path = "it/rehearsal.rs"]

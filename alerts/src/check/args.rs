@@ -22,6 +22,8 @@ Examples:
       one field against Nagios ranges ([@][start:][end], alert outside)
   check_rookery -u http://127.0.0.1:4950 -H db1
       whether the node reports (UP is 0, DOWN is 2)
+  check_rookery -u http://127.0.0.1:4950
+      whether the collector answers
   check_rookery -H db1.example.com:4949 -s load
       without a collector: asks the munin-node or rookery-agent itself
   check_rookery -H db1 -u http://127.0.0.1:4950 df 88 94
@@ -42,7 +44,8 @@ struct Line {
     /// The collector; without it, HOST itself is asked by Munin's protocol
     #[arg(short, long, value_name = "URL")]
     url: Option<String>,
-    /// The node's name at the collector, or without -u HOST[:PORT] (4949)
+    /// The node's name at the collector (without it the collector itself is checked),
+    /// or without -u HOST[:PORT] (4949)
     #[arg(short = 'H', long = "host", value_name = "NODE")]
     host: Option<String>,
     /// The service (Munin's plugin name); without it the node is checked
@@ -86,7 +89,7 @@ struct Line {
 pub struct Args {
     /// The collector.
     pub url: Option<String>,
-    /// The node's name, or its address.
+    /// The node's name, or its address; empty: the collector itself.
     pub host: String,
     /// The collector's token.
     pub token: Option<String>,
@@ -117,8 +120,7 @@ impl Args {
             true => decoded(&text),
             false => Ok(text),
         };
-        let host = line.host.filter(|h| !h.is_empty()).ok_or("-H NODE is missing")?;
-        let host = plain(host)?;
+        let host = plain(line.host.unwrap_or_default())?;
         let mut wish = Wish {
             service: plain(line.service.unwrap_or_default())?,
             fields: line.field,
@@ -130,6 +132,10 @@ impl Args {
         };
         let words: Vec<&str> = line.words.iter().flat_map(|w| w.split('!')).collect();
         positional(&mut wish, &words)?;
+        let is_of_collector = line.url.is_some() && wish.service.is_empty() && !line.list;
+        if host.is_empty() && !is_of_collector {
+            return Err("-H NODE is missing".to_owned());
+        }
         if wish.service.is_empty() && !line.list {
             let useless = !wish.fields.is_empty() || wish.has_limits();
             if useless {

@@ -143,6 +143,18 @@ impl Collector {
         Ok(Answer { state: State::Ok, text: text.trim_end().to_owned() })
     }
 
+    /// Whether the collector answers, and how many nodes it watches.
+    pub(super) async fn itself(&self) -> Result<Answer, String> {
+        let all: Vec<NodeAnswer> = self.get("/api/v1/nodes").await?;
+        let n_up = all.iter().filter(|n| n.state == HostState::Up).count();
+        let perf = to_line(&[
+            Perf::new("nodes", all.len() as u64).bounds(Some(0.0), None),
+            Perf::new("up", n_up as u64).bounds(Some(0.0), None),
+        ]);
+        let text = format!("ROOKERY OK - {} nodes, {n_up} are UP | {perf}", all.len());
+        Ok(Answer { state: State::Ok, text })
+    }
+
     /// Whether the node reports.
     pub(super) async fn node(
         &self,

@@ -17,7 +17,7 @@ use std::ffi::OsString;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use args::Args;
-pub use judge::{FieldReading, Reading, Wish, judge};
+pub use judge::{AGE_MS_MIN, FieldReading, Reading, Wish, judge};
 
 /// What a check prints and how it exits.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,6 +72,9 @@ async fn ask(args: &Args) -> Result<Answer, String> {
             let collector = collector::Collector::new(url, args.token.as_deref())?;
             if args.list {
                 return collector.list(&args.host).await;
+            }
+            if args.host.is_empty() {
+                return collector.itself().await;
             }
             if service.is_empty() {
                 return collector.node(&args.host, args.wish.age_s, now_ms).await;

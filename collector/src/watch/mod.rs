@@ -7,6 +7,7 @@
 pub mod deliver;
 pub mod hush;
 pub mod ledger;
+pub mod passive;
 pub mod why;
 
 use crate::catalog::{LayoutIndex, NodeEntry};
@@ -75,6 +76,7 @@ pub fn open(
         plans: HashMap::new(),
         ledger,
         notifier,
+        changes: None,
         due: Arc::new(Notify::new()),
         unsaved: Vec::new(),
         is_failing: false,
@@ -91,6 +93,8 @@ pub struct Watcher {
     plans: HashMap<(i64, LayoutId), Plan>,
     ledger: Ledger,
     notifier: Arc<Notifier>,
+    /// For those who are told of every hard state.
+    changes: Option<Arc<passive::Changes>>,
     due: Arc<Notify>,
     /// What could not be written down yet.
     unsaved: Vec<Output>,
@@ -105,6 +109,11 @@ impl Watcher {
     /// Rings when there is something in the outbox.
     pub fn due(&self) -> Arc<Notify> {
         self.due.clone()
+    }
+
+    /// From now on hard states are noted there, once they are written down.
+    pub fn note_changes(&mut self, changes: Arc<passive::Changes>) {
+        self.changes = Some(changes);
     }
 
     fn save(&mut self, now_ms: TimeMs) {
@@ -123,6 +132,9 @@ impl Watcher {
                     tracing::info!("alert states are written down again");
                 }
                 self.log();
+                if let Some(changes) = &self.changes {
+                    changes.note(&self.unsaved);
+                }
                 self.unsaved.clear();
                 if n_notices > 0 {
                     self.due.notify_one();

@@ -195,7 +195,8 @@ impl App {
         (from, to, step): (i64, i64, i64),
     ) -> Result<Rollup, WebError> {
         let service = &info.spec.name;
-        let needs_others = field.is_some_and(|f| info.spec.field(f).is_some_and(|f| f.cdef.is_some()));
+        let needs_others =
+            field.is_some_and(|f| info.spec.field(f).is_some_and(|f| f.cdef.is_some()));
         let names: &[&str] = match (&field, needs_others) {
             (Some(field), false) => &[*field],
             _ => &[],
@@ -275,7 +276,8 @@ impl App {
         }
         marks.sort_by_key(|m| m.time_ms);
         marks.drain(..marks.len().saturating_sub(MARKS_MAX));
-        let (percentiles, note) = self.mix_percentiles(&parts, &rollup, (from, to), &key.percents)?;
+        let (percentiles, note) =
+            self.mix_percentiles(&parts, &rollup, (from, to), &key.percents)?;
         let over = Over {
             muted: &muted,
             percentiles: &percentiles,

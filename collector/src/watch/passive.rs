@@ -1,0 +1,488 @@
+//! How everything stands, to Nagios and Icinga as passive results: each hard state
+//! at once, and all of it anew every `refresh`, so that it stays fresh there.
+//!
+//! What is sent is always how a thing stands at that moment, never a change of the
+//! past: so late data and a target that was down can put nothing in its place that
+//! is over. A service whose samples are too old (a node that is silent, a spool that
+//! is replayed) is UNKNOWN, as `check_rookery` has it.
+
+use super::Alerts;
+use crate::history::{History, ServiceInfo};
+use crate::store::now_ms;
+use rookery_alerts::check::{AGE_MS_MIN, FieldReading, Reading, Wish, judge};
+use rookery_alerts::message::span;
+use rookery_alerts::passive::{
+    CheckResult, FRESH_REFRESHES, HEARTBEAT, HOST, Names, PassiveConfig, Queue, Target,
+};
+use rookery_alerts::{HostView, Output, ServiceView, TransitionKind};
+use rookery_plugins::perfdata::{Perf, clean_text};
+use rookery_plugins::{State, TimeMs, Value};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+/// What changes within this time is sent together.
+const GATHER: Duration = Duration::from_millis(200);
+/// The longest pause between two tries.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// A target that fails for so long is told of in the log: Nagios may be reloading.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What has changed and was not looked at yet; at most one entry a service.
+#[derive(Default)]
+pub struct Changes {
+    changed: Mutex<BTreeMap<String, BTreeSet<Option<String>>>>,
+    ring: Notify,
+}
+
+impl Changes {
+    /// Notes hard states. Those of a replayed spool are over: not news.
+    pub(super) fn note(&self, outputs: &[Output]) {
+        let mut any = false;
+        for output in outputs {
+            let Output::Transition(t) = output else { continue };
+            if t.kind == TransitionKind::State && t.hard && !t.stale {
+                any = true;
+                lock(&self.changed).entry(t.node.clone()).or_default().insert(t.service.clone());
+            }
+        }
+        if any {
+            self.ring.notify_one();
+        }
+    }
+
+    fn take(&self) -> BTreeMap<String, BTreeSet<Option<String>>> {
+        std::mem::take(&mut *lock(&self.changed))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Who sends.
+pub struct Reporter {
+    alerts: Alerts,
+    history: Arc<dyn History>,
+    changes: Arc<Changes>,
+    lanes: Vec<Arc<Lane>>,
+    /// The latest hard state of each service: what is soft now is still that.
+    settled: Mutex<HashMap<(String, String), State>>,
+    /// Until then old data is no news: agents find a collector that was away again.
+    grace: Instant,
+}
+
+/// One target with what waits for it.
+struct Lane {
+    target: Target,
+    host: String,
+    limits_only: bool,
+    refresh: Duration,
+    queue: Mutex<Queue>,
+    ring: Notify,
+}
+
+impl Lane {
+    fn new(config: &PassiveConfig) -> Result<Lane, String> {
+        Ok(Lane {
+            target: Target::new(config)?,
+            host: if config.host.is_empty() { HOST.to_owned() } else { config.host.clone() },
+            limits_only: config.limits_only,
+            refresh: Duration::from_millis(config.refresh_ms()?),
+            queue: Mutex::new(Queue::default()),
+            ring: Notify::new(),
+        })
+    }
+}
+
+/// How a node and its services stand, by their own names.
+struct Standing {
+    node: String,
+    names: Names,
+    all: Vec<OneStands>,
+}
+
+struct OneStands {
+    service: Option<String>,
+    code: u8,
+    text: String,
+    perf: Vec<String>,
+    has_limits: bool,
+}
+
+impl Reporter {
+    /// For these targets; the error names the one that is wrong.
+    pub fn new(
+        configs: &[PassiveConfig],
+        alerts: Alerts,
+        history: Arc<dyn History>,
+        changes: Arc<Changes>,
+    ) -> Result<Reporter, String> {
+        let lanes: Result<Vec<_>, _> = configs.iter().map(|c| Lane::new(c).map(Arc::new)).collect();
+        let grace = alerts.live().machine.settings().start_grace_ms;
+        let grace = Instant::now() + Duration::from_millis(grace);
+        let settled = Mutex::default();
+        Ok(Reporter { alerts, history, changes, lanes: lanes?, settled, grace })
+    }
+
+    /// Sends until it is dropped.
+    pub async fn run(self: Arc<Self>) {
+        if self.lanes.is_empty() {
+            return;
+        }
+        let mut senders = JoinSet::new();
+        for lane in &self.lanes {
+            senders.spawn(send(lane.clone()));
+        }
+        let mut next: Vec<Instant> = vec![Instant::now(); self.lanes.len()];
+        loop {
+            let now = Instant::now();
+            let due: Vec<usize> = (0..next.len()).filter(|i| next[*i] <= now).collect();
+            if !due.is_empty() {
+                for i in &due {
+                    next[*i] = now + self.lanes[*i].refresh;
+                }
+                // What has changed is in it.
+                drop(self.changes.take());
+                self.clone().spread(None, due).await;
+            }
+            let wake = next.iter().min().copied().unwrap_or(now);
+            tokio::select! {
+                () = tokio::time::sleep_until(wake.into()) => {}
+                () = self.changes.ring.notified() => {
+                    tokio::time::sleep(GATHER).await;
+                    let changed = self.changes.take();
+                    let all = (0..self.lanes.len()).collect();
+                    self.clone().spread(Some(changed), all).await;
+                }
+            }
+        }
+    }
+
+    /// Puts how things stand into the queues of these lanes.
+    async fn spread(
+        self: Arc<Self>,
+        which: Option<BTreeMap<String, BTreeSet<Option<String>>>>,
+        lanes: Vec<usize>,
+    ) {
+        let work = move || {
+            let now = now_ms();
+            let nodes: Vec<String> = self.history.nodes().into_iter().map(|n| n.name).collect();
+            let standing: Vec<Standing> = nodes
+                .iter()
+                .filter(|n| which.as_ref().is_none_or(|w| w.contains_key(*n)))
+                .filter_map(|n| self.standing(n, which.as_ref().and_then(|w| w.get(n)), now))
+                .collect();
+            for i in lanes {
+                let lane = &self.lanes[i];
+                lane.fill(&nodes, &standing, which.is_none(), now);
+                lane.ring.notify_one();
+            }
+        };
+        if let Err(e) = tokio::task::spawn_blocking(work).await {
+            tracing::error!("BUG: passive results broke off: {e}");
+        }
+    }
+
+    /// How a node and its services stand; of `only` these.
+    fn standing(
+        &self,
+        node: &str,
+        only: Option<&BTreeSet<Option<String>>>,
+        now: TimeMs,
+    ) -> Option<Standing> {
+        let services = self.history.services(node).ok()?;
+        let names = Names::new(services.iter().map(|s| s.spec.name.as_str()), "");
+        let host = self.alerts.live().machine.host_state(node);
+        // A node's own change is one of all its services.
+        let only = only.filter(|o| !o.contains(&None));
+        let mut all: Vec<OneStands> = services
+            .iter()
+            .filter(|s| s.active)
+            .filter(|s| only.is_none_or(|o| o.contains(&Some(s.spec.name.clone()))))
+            .filter_map(|s| self.service(node, s, now))
+            .collect();
+        if only.is_none() {
+            all.extend(host.map(|view| host_stands(&view, now)));
+        }
+        Some(Standing { node: node.to_owned(), names, all })
+    }
+
+    fn service(&self, node: &str, info: &ServiceInfo, now: TimeMs) -> Option<OneStands> {
+        let name = &info.spec.name;
+        let (view, limits) = {
+            let live = self.alerts.live();
+            let view = live.machine.service_state(node, name);
+            let fields = info.spec.fields.iter();
+            let limits: Vec<_> = fields
+                .map(|f| live.machine.field_state(node, name, &f.name))
+                .map(|v| v.map_or((None, None), |v| (v.warning, v.critical)))
+                .collect();
+            (view, limits)
+        };
+        let fields = info.spec.fields.iter().zip(&info.now).zip(limits);
+        let reading = Reading {
+            service: name.clone(),
+            step_ms: info.spec.step_ms,
+            fields: fields
+                .map(|((f, latest), (warning, critical))| FieldReading {
+                    field: f.name.clone(),
+                    value: latest.value.map_or(Value::Unknown, Value::Float),
+                    time_ms: latest.time_ms,
+                    warning,
+                    critical,
+                    min: f.min,
+                    max: f.max,
+                })
+                .collect(),
+        };
+        let settled = match &view {
+            Some(view) if !view.hard => {
+                *lock(&self.settled).get(&(node.to_owned(), name.clone()))?
+            }
+            Some(view) => {
+                let key = (node.to_owned(), name.clone());
+                lock(&self.settled).insert(key, view.state);
+                view.state
+            }
+            None => State::Ok,
+        };
+        let has_limits = view.is_some();
+        if age(&reading, now).is_none_or(|age| age > age_max(&reading))
+            && Instant::now() < self.grace
+        {
+            return None;
+        }
+        let (state, text) = service_text(&reading, view.as_ref(), settled, now);
+        let perf = reading.fields.iter().map(|f| {
+            let item = Perf::new(&f.field, f.value).limits(f.warning, f.critical);
+            item.bounds(f.min, f.max).to_string()
+        });
+        Some(OneStands {
+            service: Some(name.clone()),
+            code: CheckResult::service_code(state),
+            text,
+            perf: perf.collect(),
+            has_limits,
+        })
+    }
+}
+
+/// How old the newest value is, ms; `None`: there is none.
+fn age(reading: &Reading, now: TimeMs) -> Option<i64> {
+    let newest = reading.fields.iter().filter_map(|f| f.time_ms).max();
+    newest.map(|t| now.saturating_sub(t))
+}
+
+/// Older data is no data, as for `check_rookery`, ms.
+fn age_max(reading: &Reading) -> i64 {
+    i64::try_from(reading.step_ms).unwrap_or(0).saturating_mul(3).max(AGE_MS_MIN)
+}
+
+/// A service's state, and what is said of it.
+fn service_text(
+    reading: &Reading,
+    view: Option<&ServiceView>,
+    settled: State,
+    now: TimeMs,
+) -> (State, String) {
+    let judged = judge(reading, &Wish::default(), now);
+    let line = judged.text.split(" | ").next().unwrap_or_default().to_owned();
+    let (age, limit) = (age(reading, now), age_max(reading));
+    let title = reading.service.to_uppercase();
+    match (age, view) {
+        (None, _) => (State::Unknown, clean_text(&format!("{title} UNKNOWN - no value yet"))),
+        (Some(age), _) if age > limit => {
+            let why = format!("data is {} old (limit {})", span(age), span(limit));
+            (State::Unknown, clean_text(&format!("{title} UNKNOWN - {why}")))
+        }
+        (_, Some(view)) if !view.hard => {
+            let so_far = format!("{} of {}", view.attempt, view.max_check_attempts);
+            let why = format!("{} ({}, attempt {so_far})", view.text, view.state);
+            (settled, clean_text(&format!("{title} {settled} - {why}")))
+        }
+        (_, Some(view)) if view.is_own_text || judged.state != settled => {
+            (settled, clean_text(&format!("{title} {settled} - {}", view.text)))
+        }
+        // Nobody has set a limit: whatever it is, it is fine.
+        (_, None) if judged.state != State::Ok => {
+            (State::Ok, clean_text(&format!("{title} OK - no limits are set")))
+        }
+        _ => (settled, line),
+    }
+}
+
+fn host_stands(view: &HostView, now: TimeMs) -> OneStands {
+    let seen = view.last_seen_ms.map_or_else(
+        || "never heard".to_owned(),
+        |t| format!("last heard {} ago", span(now.saturating_sub(t))),
+    );
+    OneStands {
+        service: None,
+        code: CheckResult::host_code(view.state),
+        text: format!("node is {}, {seen}", view.state),
+        perf: Vec::new(),
+        has_limits: true,
+    }
+}
+
+impl Lane {
+    /// Takes in how things stand; with all of it goes a word of the collector itself.
+    fn fill(&self, nodes: &[String], standing: &[Standing], is_all: bool, now: TimeMs) {
+        let hosts = Names::new(nodes.iter().map(String::as_str), &self.host);
+        let fresh_s = (self.refresh.as_secs().max(1)) * FRESH_REFRESHES;
+        let mut queue = lock(&self.queue);
+        let mut n_results = 0u64;
+        for node in standing {
+            let host = hosts.of(&node.node);
+            for one in node.all.iter().filter(|o| o.has_limits || !self.limits_only) {
+                n_results += 1;
+                queue.push(CheckResult {
+                    host: host.clone(),
+                    service: one.service.as_deref().map(|s| node.names.of(s)),
+                    code: one.code,
+                    text: one.text.clone(),
+                    perf: one.perf.clone(),
+                    time_ms: now,
+                    fresh_s,
+                });
+            }
+        }
+        if is_all {
+            let text = format!("OK - {n_results} results of {} nodes", nodes.len());
+            let own = |service: Option<&str>, text: &str, perf| CheckResult {
+                host: self.host.clone(),
+                service: service.map(str::to_owned),
+                code: 0,
+                text: text.to_owned(),
+                perf,
+                time_ms: now,
+                fresh_s,
+            };
+            let perf = vec![Perf::new("results", n_results).to_string()];
+            queue.push(own(None, "the collector sends results", Vec::new()));
+            queue.push(own(Some(HEARTBEAT), &text, perf));
+        }
+        let n_dropped = queue.take_dropped();
+        if n_dropped > 0 {
+            tracing::error!("{}: too much waits, {n_dropped} results dropped", self.target.name());
+        }
+    }
+}
+
+/// Empties a lane's queue, again and again.
+async fn send(lane: Arc<Lane>) {
+    let mut failing: Option<(Instant, u32, bool)> = None;
+    let mut noted: Option<String> = None;
+    loop {
+        let all = lock(&lane.queue).drain();
+        if all.is_empty() {
+            lane.ring.notified().await;
+            continue;
+        }
+        let name = lane.target.name();
+        let mut rest = all.into_iter();
+        loop {
+            let batch: Vec<CheckResult> = rest.by_ref().take(lane.target.batch()).collect();
+            if batch.is_empty() {
+                break;
+            }
+            match lane.target.send(&batch).await {
+                Ok(note) => {
+                    if failing.take().is_some_and(|(_, _, is_told)| is_told) {
+                        tracing::info!("{name}: results are taken again");
+                    }
+                    if let Some(note) = note
+                        && noted.as_ref() != Some(&note)
+                    {
+                        tracing::warn!("{note}");
+                        noted = Some(note);
+                    }
+                }
+                Err(e) => {
+                    lock(&lane.queue).put_back(batch.into_iter().chain(rest).collect());
+                    let pause = note_failure(&mut failing, name, &e);
+                    tokio::time::sleep(pause).await;
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Says in the log, once, that a target fails; how long to wait.
+fn note_failure(failing: &mut Option<(Instant, u32, bool)>, name: &str, e: &str) -> Duration {
+    let (since, n_tries, is_told) = failing.get_or_insert((Instant::now(), 0, false));
+    *n_tries += 1;
+    if !*is_told && since.elapsed() >= PATIENCE {
+        *is_told = true;
+        tracing::error!(
+            "{name}: results are not taken ({e}); the newest of each service is kept and tried again"
+        );
+    } else {
+        tracing::debug!("{name}: {e}");
+    }
+    Duration::from_secs(1 << (*n_tries - 1).min(10)).min(PAUSE_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(value: f64, time_ms: TimeMs) -> Reading {
+        Reading {
+            service: "cpu".to_owned(),
+            step_ms: 10_000,
+            fields: vec![FieldReading {
+                field: "user".to_owned(),
+                value: Value::Float(value),
+                time_ms: Some(time_ms),
+                warning: None,
+                critical: "~:90".parse().ok(),
+                min: None,
+                max: None,
+            }],
+        }
+    }
+
+    fn view(state: State, hard: bool, attempt: u32) -> ServiceView {
+        ServiceView {
+            state,
+            hard,
+            since_ms: None,
+            last_ms: None,
+            attempt,
+            max_check_attempts: 3,
+            notified: false,
+            incident: None,
+            acknowledged: None,
+            downtime: None,
+            text: "user is 95 (outside ~:90)".to_owned(),
+            is_own_text: false,
+        }
+    }
+
+    #[test]
+    fn what_is_sent_is_the_hard_state() {
+        let now = 1_000_000;
+        let text = |value, view: Option<&ServiceView>, settled, time| {
+            service_text(&reading(value, time), view, settled, now)
+        };
+        let hard = view(State::Critical, true, 3);
+        let soft = view(State::Critical, false, 2);
+        let (state, line) = text(95.0, Some(&hard), State::Critical, now);
+        assert_eq!(state, State::Critical);
+        assert_eq!(line, "CPU CRITICAL - user is 95 (outside ~:90)");
+        let (state, line) = text(95.0, Some(&soft), State::Ok, now);
+        assert_eq!(state, State::Ok);
+        assert_eq!(line, "CPU OK - user is 95 (outside ~:90) (CRITICAL, attempt 2 of 3)");
+        // Data of a replayed spool says nothing of now.
+        let (state, line) = text(95.0, Some(&hard), State::Critical, now - 61_000);
+        assert_eq!(state, State::Unknown);
+        assert_eq!(line, "CPU UNKNOWN - data is 61 s old (limit 60 s)");
+        let (state, line) = text(5.0, None, State::Ok, now);
+        assert_eq!((state, line.as_str()), (State::Ok, "CPU OK - user 5"));
+    }
+}
