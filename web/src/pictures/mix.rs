@@ -10,7 +10,9 @@ use crate::error::WebError;
 use crate::graph::own_cdef;
 use crate::pages::segment;
 use percent_encoding::percent_decode_str;
-use rookery_collector::history::{Bucket, FieldRollup, NodeInfo, ReadError, Rollup, ServiceInfo};
+use rookery_collector::history::{
+    Averages, Bucket, FieldRollup, NodeInfo, ReadError, Rollup, ServiceInfo,
+};
 use rookery_plugins::{FieldSpec, ServiceSpec};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -117,6 +119,7 @@ struct Found {
     siblings: Vec<FieldRollup>,
     spec: Arc<ServiceSpec>,
     node: String,
+    averages: Vec<Averages>,
 }
 
 impl App {
@@ -155,7 +158,7 @@ impl App {
             Err(ReadError::NotFound(_)) => return Ok(None),
             Err(e) => return Err(e.into()),
         };
-        let spec = rollup.spec.clone();
+        let (spec, averages) = (rollup.spec.clone(), rollup.averages);
         let Some(mut field) = rollup.fields.into_iter().next() else { return Ok(None) };
         let mut siblings = Vec::new();
         if let Some(cdef) = field.spec.cdef.take() {
@@ -182,7 +185,7 @@ impl App {
                 }
             }
         }
-        Ok(Some(Found { field, siblings, spec, node: part.which.clone() }))
+        Ok(Some(Found { field, siblings, spec, node: part.which.clone(), averages }))
     }
 
     /// The field of all nodes that have it, as one. Each counts with its newest
@@ -196,7 +199,7 @@ impl App {
         let n_buckets = usize::try_from((to - from + step - 1) / step).unwrap_or(0);
         let mut sums: Vec<(f64, u32)> = vec![(0.0, 0); n_buckets];
         let mut first: Option<(ServiceInfo, FieldSpec)> = None;
-        let mut n = 0;
+        let (mut n, mut averages) = (0, Vec::new());
         for node in nodes.iter().filter(|n| part.has(n)) {
             // A node that has just been forgotten has none.
             let services = self.history.services(&node.name).unwrap_or_default();
@@ -207,6 +210,7 @@ impl App {
             let (name, fields) = (&info.spec.name, [part.field.as_str()]);
             let rollup = self.history.rollup(&node.name, name, &fields, from, to, step)?;
             let Some(field) = rollup.fields.first() else { continue };
+            averages.extend_from_slice(&rollup.averages);
             let interval = match info.spec.step_ms {
                 0 => UNKNOWN_STEP_MS,
                 ms => i64::try_from(ms).unwrap_or(UNKNOWN_STEP_MS),
@@ -234,7 +238,7 @@ impl App {
         let node = format!("{word} of {which} ({n})");
         let field = FieldRollup { spec, buckets, total, increase: None };
         let spec = info.spec;
-        Ok(Some(Found { field, siblings: Vec::new(), spec, node }))
+        Ok(Some(Found { field, siblings: Vec::new(), spec, node, averages }))
     }
 }
 
@@ -267,6 +271,7 @@ fn combined(parts: &[Part], found: Vec<Option<Found>>, from_ms: i64, step_ms: i6
         let set: BTreeSet<String> = all.iter().map(|f| of(f)).collect();
         (set.len() == 1).then(|| set.into_iter().next()).flatten()
     };
+    let averages = all.iter().flat_map(|f| f.averages.iter().copied()).collect();
     let mut spec = ServiceSpec::new("graph", "Graph", "other");
     spec.vlabel = is_one(&|f| f.spec.vlabel.clone()).unwrap_or_default();
     if is_one(&|f| f.spec.base().to_string()).as_deref() == Some("1024") {
@@ -279,7 +284,7 @@ fn combined(parts: &[Part], found: Vec<Option<Found>>, from_ms: i64, step_ms: i6
     let mut fields = Vec::new();
     let mut hidden = Vec::new();
     for (part, found) in parts.iter().zip(found) {
-        let Some(Found { mut field, siblings, spec, node }) = found else {
+        let Some(Found { mut field, siblings, spec, node, .. }) = found else {
             let label = format!("{} (not found)", part.text);
             let (total, buckets) = (Bucket::default(), Vec::new());
             let spec = FieldSpec::gauge(&part.text, &label);
@@ -298,7 +303,7 @@ fn combined(parts: &[Part], found: Vec<Option<Found>>, from_ms: i64, step_ms: i6
     }
     fields.append(&mut hidden);
     spec.fields = fields.iter().map(|f| f.spec.clone()).collect();
-    Rollup { from_ms, step_ms, spec: Arc::new(spec), fields }
+    Rollup { from_ms, step_ms, spec: Arc::new(spec), fields, averages }
 }
 
 #[cfg(test)]
