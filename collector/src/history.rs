@@ -220,6 +220,19 @@ pub struct Rollup {
     pub spec: Arc<ServiceSpec>,
     /// The fields asked for, in the service's order.
     pub fields: Vec<FieldRollup>,
+    /// Where the buckets hold no samples but averages of a period: see [`crate::past`].
+    pub averages: Vec<Averages>,
+}
+
+/// A span in which averages stand in for samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Averages {
+    /// Its start, UTC, ms.
+    pub from_ms: TimeMs,
+    /// Its end, not included.
+    pub to_ms: TimeMs,
+    /// Of so long a time each is the average, ms.
+    pub step_ms: i64,
 }
 
 /// What a reader can ask of the history.
@@ -276,6 +289,13 @@ pub trait History: Send + Sync {
         to_ms: TimeMs,
         step_ms: i64,
     ) -> Result<Rollup, ReadError>;
+
+    /// The services that hold averages of this one, and the period of each, ms: the
+    /// finest first. None where it has samples only.
+    fn averages(&self, node: &str, service: &str) -> Vec<(String, i64)> {
+        let _ = (node, service);
+        Vec::new()
+    }
 
     /// A number that changes whenever new samples of the node arrived: for
     /// caches.

@@ -467,7 +467,7 @@ impl History for Reader {
         let grid = Grid { from_ms, to_ms, step_ms, before_ms: heartbeat.0 };
         let rolls = wanted.iter().map(|f| Roll::new(f, heartbeat, grid)).collect();
         let fields = self.roll(&node, service, &wanted, rolls, grid)?;
-        Ok(Rollup { from_ms, step_ms, fields, spec: spec.clone() })
+        Ok(Rollup { from_ms, step_ms, fields, spec: spec.clone(), averages: vec![] })
     }
 
     fn version(&self, node: &str) -> u64 {

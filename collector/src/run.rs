@@ -6,6 +6,7 @@ use crate::config::{self, Config};
 use crate::events::Events;
 use crate::history::{History, States};
 use crate::munin::{self, Remote};
+use crate::past::Past;
 use crate::read::Reader;
 use crate::store::{Shared, Store, StoreSettings};
 use crate::tidy::Tidy;
@@ -78,7 +79,7 @@ impl Collector {
 
     /// For readers.
     pub fn history(&self) -> Arc<dyn History> {
-        Arc::new(Reader::new(self.store.shared().clone()))
+        Arc::new(Past::new(self.store.shared().clone()))
     }
 
     /// For those who ask what is wrong.

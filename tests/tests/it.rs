@@ -40,6 +40,8 @@ mod mixes;
 mod munin_configure;
 #[path = "it/munin_corpus.rs"]
 mod munin_corpus;
+#[path = "it/munin_import.rs"]
+mod munin_import;
 #[path = "it/munin_master.rs"]
 mod munin_master;
 #[path = "it/munin_node.rs"]

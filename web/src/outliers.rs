@@ -170,8 +170,8 @@ impl App {
         let to_ms = (now_ms.div_euclid(HOUR_MS) + 1) * HOUR_MS;
         let from_ms = to_ms - SPAN_MS;
         let mut found = Found { from_ms, to_ms, ..Found::default() };
-        let mut groups: BTreeMap<(String, String), Vec<(NodeInfo, Arc<ServiceSpec>)>> =
-            BTreeMap::new();
+        type Same = Vec<(NodeInfo, Arc<ServiceSpec>)>;
+        let mut groups: BTreeMap<(String, String), Same> = BTreeMap::new();
         for node in self.history.nodes() {
             // A node that has just been forgotten has none.
             for (spec, active) in self.history.specs(&node.name).unwrap_or_default() {

@@ -73,6 +73,15 @@ struct ServiceAnswer {
     /// Names of fields that it had once: their samples are there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     past_fields: Vec<String>,
+    /// Services with averages of it, from before it came here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    averages: Vec<AveragesAnswer>,
+}
+
+#[derive(Serialize)]
+struct AveragesAnswer {
+    service: String,
+    step_ms: i64,
 }
 
 #[derive(Serialize)]
@@ -130,8 +139,11 @@ fn service(app: &App, node: &str, s: &ServiceInfo) -> ServiceAnswer {
     });
     let past = app.history.fields(node, name).unwrap_or_default().into_iter().map(|f| f.name);
     let past_fields = past.filter(|f| s.spec.field(f).is_none()).collect();
+    let averages = app.history.averages(node, name).into_iter();
+    let averages = averages.map(|(service, step_ms)| AveragesAnswer { service, step_ms });
     ServiceAnswer {
         past_fields,
+        averages: averages.collect(),
         node: node.to_owned(),
         service: name.clone(),
         title: s.spec.title.clone(),

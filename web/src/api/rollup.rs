@@ -98,11 +98,15 @@ fn to_json(query: &Query, rollup: &Rollup) -> Json {
             "increase": f.increase,
         })
     });
-    json!({
+    let mut answer = json!({
         "from_ms": rollup.from_ms,
         "step_ms": rollup.step_ms,
         "fields": fields.collect::<Vec<Json>>(),
-    })
+    });
+    if !rollup.averages.is_empty() {
+        answer["averages"] = json!(rollup.averages);
+    }
+    answer
 }
 
 fn to_csv(query: &Query, rollup: &Rollup) -> String {

@@ -12,6 +12,7 @@ use plotters::backend::DrawingBackend;
 use plotters::style::RGBColor;
 use plotters::style::text_anchor::HPos;
 use rookery_collector::history::Rollup;
+use rookery_collector::past;
 use std::borrow::Cow;
 
 /// More buckets than this in a px are joined.
@@ -119,6 +120,7 @@ impl<'a> Picture<'a> {
         self.limits(&mut brush)?;
         self.marks(&mut brush)?;
         self.texts(&mut brush)?;
+        self.averages(&mut brush)?;
         self.note(&mut brush)?;
         self.legend(&mut brush)
     }
@@ -340,6 +342,26 @@ impl<'a> Picture<'a> {
             (xs[0].0, xs[n - 1].0) = (from, from + LEAST_RUN);
         }
         xs
+    }
+
+    /// Where averages stand in for samples: a line along the axis, and of what time.
+    fn averages<B: DrawingBackend>(&self, brush: &mut Brush<B>) -> Done {
+        let l = &self.layout;
+        let above = if self.request.over.note.is_empty() { 8.0 } else { 20.0 };
+        for (i, span) in self.rollup.averages.iter().enumerate() {
+            let (from, to) = (self.x_of_time(span.from_ms), self.x_of_time(span.to_ms));
+            // Neighbours of another period are told apart by their lines' ends.
+            let to = to.max(from + 1.0) - 1.0;
+            let y = l.bottom - 3.0;
+            brush.rect((from, y), (to.max(from + 1.0), y + 2.0), self.palette.dim)?;
+            let text = format!("averages of {}", past::words(span.step_ms));
+            let style = (Face::Sans, LABEL_EM, self.palette.dim);
+            let is_wide = font::width_em(Face::Sans, &text) * LABEL_EM + 8.0 <= to - from;
+            if is_wide && (i == 0 || l.plot_height() > 24.0) {
+                brush.text(&text, style, HPos::Left, (from + 4.0, l.bottom - above))?;
+            }
+        }
+        Ok(())
     }
 
     /// What could not be drawn, below the other texts.

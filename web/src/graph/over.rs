@@ -119,6 +119,7 @@ pub(crate) fn ghost(rollup: &Rollup, drawing: &Drawing, over: &Over<'_>, n: f64)
         step_ms: rollup.step_ms,
         spec: rollup.spec.clone(),
         fields: fields.collect(),
+        averages: vec![],
     };
     let then = super::coarse::coarsen_by(&then, ghost.step_ms, rollup.step_ms).unwrap_or(then);
     let earlier = series::prepare_without(&then, n, over.muted);

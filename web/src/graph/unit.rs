@@ -19,7 +19,9 @@ pub struct Unit {
 
 /// Words at the axis, what is meant, its factor, and whether large and small ones
 /// have prefixes.
-const WORDS: [(&[&str], &str, f64, (bool, bool)); 11] = [
+type Word = (&'static [&'static str], &'static str, f64, (bool, bool));
+
+const WORDS: [Word; 11] = [
     (&["bytes", "byte"], "B", 1.0, (true, false)),
     (&["bits", "bit"], "b", 1.0, (true, false)),
     (&["seconds", "s"], "s", 1.0, (false, true)),

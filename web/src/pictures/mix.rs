@@ -10,7 +10,7 @@ use crate::error::WebError;
 use crate::graph::as_drawn;
 use crate::pages::segment;
 use percent_encoding::percent_decode_str;
-use rookery_collector::history::{Bucket, FieldRollup, NodeInfo, ReadError, Rollup};
+use rookery_collector::history::{Averages, Bucket, FieldRollup, NodeInfo, ReadError, Rollup};
 use rookery_plugins::{FieldSpec, ServiceSpec};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -120,6 +120,7 @@ struct Found {
     field: FieldRollup,
     spec: Arc<ServiceSpec>,
     node: String,
+    averages: Vec<Averages>,
 }
 
 impl App {
@@ -193,7 +194,7 @@ impl App {
             Err(ReadError::NotFound(_)) => return Ok(None),
             Err(e) => return Err(e.into()),
         };
-        let spec = rollup.spec.clone();
+        let (spec, averages) = (rollup.spec.clone(), rollup.averages);
         let Some(mut field) = rollup.fields.into_iter().next() else { return Ok(None) };
         if field.spec.cdef.is_some() {
             // It may need other fields of its service.
@@ -203,7 +204,7 @@ impl App {
             };
             field = own;
         }
-        Ok(Some(Found { field, spec, node: part.which.clone() }))
+        Ok(Some(Found { field, spec, node: part.which.clone(), averages }))
     }
 
     /// The fields of all nodes that have them, each as one. Each node counts with
@@ -219,6 +220,7 @@ impl App {
         let mut sums: Vec<Sum> = parts.iter().map(|_| Sum::new(n_buckets)).collect();
         let Some(part) = parts.first() else { return Ok(Vec::new()) };
         let mut newest: Option<Arc<ServiceSpec>> = None;
+        let mut averages = Vec::new();
         for node in nodes.iter().filter(|n| part.has(n)) {
             // A node that has just been forgotten has none.
             let Some(spec) = self.history.spec(&node.name, &part.service) else { continue };
@@ -234,6 +236,7 @@ impl App {
                 continue;
             }
             let rollup = self.history.rollup(&node.name, &spec.name, &names, from, to, step)?;
+            averages.extend_from_slice(&rollup.averages);
             let rollup = if has_cdef { as_drawn(&rollup) } else { rollup };
             let interval = match spec.step_ms {
                 0 => UNKNOWN_STEP_MS,
@@ -255,7 +258,7 @@ impl App {
             let word = if part.how == How::Mean { "mean" } else { "sum" };
             let which = if part.which.is_empty() { "all" } else { &part.which };
             let node = format!("{word} of {which} ({n})");
-            Some(Found { field, spec: service.clone(), node })
+            Some(Found { field, spec: service.clone(), node, averages: averages.clone() })
         });
         Ok(found.collect())
     }
@@ -325,6 +328,7 @@ fn combined(parts: &[Part], found: Vec<Option<Found>>, from_ms: i64, step_ms: i6
         let set: BTreeSet<String> = all.iter().map(|f| of(f)).collect();
         (set.len() == 1).then(|| set.into_iter().next()).flatten()
     };
+    let averages = all.iter().flat_map(|f| f.averages.iter().copied()).collect();
     let mut spec = ServiceSpec::new("graph", "Graph", "other");
     spec.vlabel = is_one(&|f| f.spec.vlabel.clone()).unwrap_or_default();
     if is_one(&|f| f.spec.base().to_string()).as_deref() == Some("1024") {
@@ -342,7 +346,7 @@ fn combined(parts: &[Part], found: Vec<Option<Found>>, from_ms: i64, step_ms: i6
     }
     let mut fields = Vec::new();
     for (part, found) in parts.iter().zip(found) {
-        let Some(Found { mut field, spec, node }) = found else {
+        let Some(Found { mut field, spec, node, .. }) = found else {
             let label = format!("{} (not found)", part.text);
             let (total, buckets) = (Bucket::default(), Vec::new());
             let spec = FieldSpec::gauge(&part.text, &label);
@@ -364,7 +368,7 @@ fn combined(parts: &[Part], found: Vec<Option<Found>>, from_ms: i64, step_ms: i6
         fields.push(field);
     }
     spec.fields = fields.iter().map(|f| f.spec.clone()).collect();
-    Rollup { from_ms, step_ms, spec: Arc::new(spec), fields }
+    Rollup { from_ms, step_ms, spec: Arc::new(spec), fields, averages }
 }
 
 /// The text of the part with this field.
