@@ -30,6 +30,16 @@
 //! escalate_to = ["boss"]
 //!
 //! [[rule]]
+//! service = "memcached"
+//! value = "hits / (hits + misses)"    # see expression.rs
+//! as = "hit_ratio"
+//! warning = "0.8:"
+//!
+//! [[rule]]
+//! service = "backup"
+//! absent_for = "26h"         # nothing came for so long: CRITICAL
+//!
+//! [[rule]]
 //! group = "test"
 //! period = "office"          # problems are told within it, else they wait
 //!
@@ -48,6 +58,7 @@
 //! and is told to the contacts of all of them.
 
 use crate::dependency::{self, Dependency};
+use crate::expression::Expression;
 use crate::glob::Patterns;
 use crate::machine::Lasting;
 use crate::period::{Period, PeriodConfig, Periods};
@@ -102,12 +113,30 @@ pub struct Rule {
     pub hysteresis: Option<f64>,
     /// What a notice carries along.
     pub labels: BTreeMap<String, String>,
+    /// Judges this instead of fields: an expression over a service's fields, …
+    pub value: Option<Formula>,
+    /// … which is called so.
+    #[serde(rename = "as")]
+    pub name: Option<String>,
+    /// A field of which nothing came for so long is CRITICAL, while its node reports.
+    pub absent_for: Option<Span>,
     /// The name of the `[[period]]` in which problems are told; at other times they
     /// wait for it.
     pub period: Option<String>,
     /// That period.
     #[serde(skip)]
     when_told: Option<Arc<Period>>,
+}
+
+/// An expression, `"hits / (hits + misses)"`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Formula(pub Arc<Expression>);
+
+impl<'de> Deserialize<'de> for Formula {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Formula, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Expression::compile(&text).map(|e| Formula(Arc::new(e))).map_err(de::Error::custom)
+    }
 }
 
 /// A span of time, `"4h"`, in ms.
@@ -163,6 +192,8 @@ pub struct Terms {
     pub labels: BTreeMap<String, String>,
     /// When problems are told; `None`: always.
     pub period: Option<Arc<Period>>,
+    /// It is CRITICAL when nothing came of it for so long, ms.
+    pub absent_ms: Option<i64>,
     /// What is wrong with the plugin's own limits.
     pub notes: Vec<String>,
 }
@@ -181,7 +212,7 @@ impl Rules {
                     return Err(format!(
                         "{name}: rule {} sets nothing: give it warning, critical, \
                          max_check_attempts, unknown_limit, enabled, contacts, quorum, \
-                         renotify, escalate_after, hysteresis, period or labels",
+                         renotify, escalate_after, hysteresis, absent_for, period or labels",
                         i + 1
                     ));
                 }
@@ -255,7 +286,7 @@ impl Rules {
         let mut terms = Terms { enabled: true, ..Terms::default() };
         for rule in &self.rules {
             let whole = rule.service.0.is_empty() && rule.field.0.is_empty();
-            if whole && rule.matches(node, group, "", "") {
+            if whole && rule.value.is_none() && rule.matches(node, group, "", "") {
                 rule.apply(&mut terms);
             }
         }
@@ -279,11 +310,42 @@ impl Rules {
         (terms.warning, terms.critical) = (warning, critical);
         terms.unknown_limit = field.unknown_limit.map(|n| n.max(1));
         for rule in &self.rules {
-            if rule.matches(node, group, service, &field.name) {
+            if rule.value.is_none() && rule.matches(node, group, service, &field.name) {
                 rule.apply(&mut terms);
             }
         }
         terms
+    }
+
+    /// What rules judge of a service beside its fields: names, expressions and terms. Of
+    /// one name the last expression holds; all rules for a field of that name apply.
+    pub fn formulas(
+        &self,
+        node: &str,
+        group: &str,
+        service: &str,
+    ) -> Vec<(String, Arc<Expression>, Terms)> {
+        let mut found: BTreeMap<&str, Arc<Expression>> = BTreeMap::new();
+        let is_of = |r: &&Rule| r.matches(node, group, service, "");
+        for rule in self.rules.iter().filter(|r| r.value.is_some()).filter(is_of) {
+            if let (Some(Formula(e)), Some(name)) = (&rule.value, &rule.name) {
+                found.insert(name, e.clone());
+            }
+        }
+        let with_terms = found.into_iter().map(|(name, e)| {
+            let mut terms = Terms { enabled: true, ..Terms::default() };
+            for rule in &self.rules {
+                let applies = match &rule.value {
+                    None => rule.matches(node, group, service, name),
+                    Some(_) => rule.name.as_deref() == Some(name) && is_of(&rule),
+                };
+                if applies {
+                    rule.apply(&mut terms);
+                }
+            }
+            (name.to_owned(), e, terms)
+        });
+        with_terms.collect()
     }
 }
 
@@ -306,6 +368,26 @@ impl Rule {
         }
         if self.hysteresis.is_some_and(|h| !h.is_finite() || h < 0.0) {
             return Some("hysteresis: a number that is not negative, in the field's own unit");
+        }
+        if self.value.is_some() != self.name.is_some() {
+            return Some("value and as belong together: as = \"hit_ratio\"");
+        }
+        if self.value.is_some() {
+            if self.service.0.is_empty() || !self.field.0.is_empty() {
+                return Some("value: name the service (a pattern), and no field");
+            }
+            if self.warning.is_none() && self.critical.is_none() {
+                return Some("value: give it a warning or a critical range");
+            }
+            if self.absent_for.is_some() {
+                return Some("absent_for is for fields: give it a rule of its own");
+            }
+        }
+        if self.absent_for.is_some() && self.service.0.is_empty() {
+            return Some("absent_for: of which service? (a pattern)");
+        }
+        if self.absent_for.is_some_and(|s| s.0 < RENOTIFY_MS_MIN) {
+            return Some("absent_for: at least 1m");
         }
         let short = |s: &Option<Span>| s.is_some_and(|s| s.0 < RENOTIFY_MS_MIN);
         short(&self.renotify).then_some("renotify: at least 1m")
@@ -347,6 +429,7 @@ impl Rule {
         if let Some(hysteresis) = self.hysteresis {
             terms.hysteresis = hysteresis;
         }
+        terms.absent_ms = self.absent_for.map(|s| s.0).or(terms.absent_ms);
         if let Some(period) = &self.when_told {
             terms.period = Some(period.clone());
         }
@@ -407,7 +490,7 @@ mod tests {
             .map(|l| l.trim_start_matches("//!"))
             .collect();
         let rules = load(&lines.join("\n")).expect("loads");
-        assert_eq!(rules.len(), 5);
+        assert_eq!(rules.len(), 7);
         let f = FieldSpec::gauge("connections", "").limits("10", "20");
         let t = rules.terms("db1", "", "mysql_x", &f);
         assert_eq!(t.warning, Some("~:800".parse().expect("range")));
@@ -441,6 +524,15 @@ mod tests {
             ("[[rule]]\nescalate_after = \"1h\"\n", "a.toml: rule 1: escalate_after and"),
             ("[[rule]]\nhysteresis = -1\n", "a.toml: rule 1: hysteresis: a number"),
             ("[[rule]]\nrenotify = \"soon\"\n", "a.toml:2: "),
+            ("[[rule]]\nvalue = \"a +\"\n", "a.toml:2: value \"a +\": a field, a number"),
+            ("[[rule]]\nvalue = \"a\"\n", "a.toml: rule 1: value and as belong"),
+            ("[[rule]]\nvalue = \"a\"\nas = \"b\"\n", "a.toml: rule 1: value: name the"),
+            (
+                "[[rule]]\nservice = \"s\"\nvalue = \"a\"\nas = \"b\"\n",
+                "a.toml: rule 1: value: give it a",
+            ),
+            ("[[rule]]\nabsent_for = \"1h\"\n", "a.toml: rule 1: absent_for: of which"),
+            ("[[rule]]\nservice = \"s\"\nabsent_for = \"1s\"\n", "a.toml: rule 1: absent_for: at"),
             ("[[rule]]\nperiod = \"nights\"\n", "a rule names period \"nights\": add a"),
             ("[[rules]]\n", "a.toml:1: unknown key \"rules\"; did you mean \"rule\"?"),
         ] {

@@ -23,8 +23,10 @@ impl Machine {
             for i in 0..self.nodes.len() {
                 self.judge_silence(i, started, now_ms, out);
             }
+            self.judge_absence(started, now_ms, out);
             self.judge_pools(now_ms, out);
         }
+        self.keep_memories(now_ms, out);
         self.tell_waiting(now_ms, out);
         self.remind(now_ms, out);
     }
