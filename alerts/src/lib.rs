@@ -14,6 +14,7 @@ pub mod dependency;
 pub mod expression;
 pub mod glob;
 pub mod machine;
+pub mod memory;
 pub mod message;
 pub mod output;
 pub mod passive;

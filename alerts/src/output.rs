@@ -1,7 +1,7 @@
 //! What the machine says: to the history, to the log, to people.
 
-use crate::expression::Memory;
 use crate::machine::{Acknowledgement, Downtime};
+use crate::memory::Memory;
 use rookery_plugins::{HostState, State, TimeMs};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -2,17 +2,23 @@
 
 use super::{Formula, Machine, NEVER, Plan};
 use crate::expression::{Expression, Missing};
+use crate::memory::{Memory, Middle};
 use crate::output::{Output, RecordState, StateRecord};
 use crate::rules::Terms;
 use rookery_plugins::config::nearest;
 use rookery_plugins::{FieldSpec, HostState, ServiceSpec, State, TimeMs};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Absence is looked for so often, ms.
 const ABSENCE_EVERY_MS: i64 = 5000;
 /// What forecasts have seen is written down so often, ms: as much is lost by a kill.
 const KEEP_EVERY_MS: i64 = 600_000;
+
+/// Peers are compared so often, ms; …
+const PEERS_EVERY_MS: i64 = 10_000;
+/// … those of whom something was heard within this, ms.
+const PEERS_OLD_MS: i64 = 600_000;
 
 /// A rule's name, expression and terms.
 type Named = (String, Arc<Expression>, Terms);
@@ -147,6 +153,42 @@ impl Machine {
             let last_ms = self.services[service as usize].last_ms;
             let time_ms = if last_ms == NEVER { now_ms } else { last_ms.saturating_add(1) };
             self.judge_service(service, time_ms, true, now_ms, out);
+        }
+    }
+
+    /// Has each field that is compared with its peers know where those are.
+    pub(super) fn compare_peers(&mut self, now_ms: TimeMs) {
+        if self.formulas.is_empty() || now_ms.rem_euclid(PEERS_EVERY_MS) >= 1000 {
+            return;
+        }
+        // By group, service, field and which of its functions it is.
+        let mut of: BTreeMap<(&str, &str, &str, usize), Vec<f64>> = BTreeMap::new();
+        let mut mine = Vec::new();
+        for idx in &self.formulas {
+            let field = &self.fields[*idx as usize];
+            let (s, formula) = (&self.services[field.service as usize], field.formula.as_ref());
+            for (i, memory) in formula.iter().flat_map(|f| &f.memory).enumerate() {
+                let Memory::Peers(peers) = memory else { continue };
+                let node = &self.nodes[s.node as usize];
+                let is_old = now_ms.saturating_sub(peers.time_ms) > PEERS_OLD_MS;
+                if s.gone || node.gone || is_old {
+                    continue;
+                }
+                let key = (node.group.as_str(), s.name.as_str(), field.name.as_str(), i);
+                of.entry(key).or_default().push(peers.value);
+                mine.push((*idx, key));
+            }
+        }
+        let middles: BTreeMap<_, _> =
+            of.into_iter().map(|(key, all)| (key, Middle::of(all))).collect();
+        let found: Vec<(u32, usize, Option<Middle>)> =
+            mine.into_iter().map(|(idx, key)| (idx, key.3, middles[&key])).collect();
+        for (idx, i, middle) in found {
+            if let Some(formula) = &mut self.fields[idx as usize].formula
+                && let Some(Memory::Peers(peers)) = formula.memory.get_mut(i)
+            {
+                peers.middle = middle;
+            }
         }
     }
 

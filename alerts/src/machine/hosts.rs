@@ -26,6 +26,7 @@ impl Machine {
             self.judge_absence(started, now_ms, out);
             self.judge_pools(now_ms, out);
         }
+        self.compare_peers(now_ms);
         self.keep_memories(now_ms, out);
         self.tell_waiting(now_ms, out);
         self.remind(now_ms, out);

@@ -35,7 +35,8 @@ mod scenario;
 #[cfg(test)]
 mod tests;
 
-use crate::expression::{Expression, Memory};
+use crate::expression::Expression;
+use crate::memory::Memory;
 use crate::output::{Incident, Status};
 use crate::period::{Period, Times};
 use crate::quorum::Quorum;
