@@ -65,7 +65,7 @@ use crate::period::{Period, PeriodConfig, Periods};
 use crate::quorum::Quorum;
 use rookery_plugins::{FieldSpec, Range, config};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -163,6 +163,12 @@ struct RulesFile {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rules {
     rules: Vec<Rule>,
+    /// Which rules can be of a node, or of a service, that is named in full: so that
+    /// many rules cost those little whom they do not name.
+    of_node: HashMap<String, Vec<u32>>,
+    of_service: HashMap<String, Vec<u32>>,
+    /// The others.
+    of_any: Vec<u32>,
     periods: Periods,
     dependencies: Vec<Dependency>,
 }
@@ -242,7 +248,38 @@ impl Rules {
             })?;
             rule.when_told = Some(period.clone());
         }
-        Ok(Rules { rules, periods, dependencies })
+        let mut all = Rules { rules, periods, dependencies, ..Rules::default() };
+        all.index();
+        Ok(all)
+    }
+
+    fn index(&mut self) {
+        for (i, rule) in self.rules.iter().enumerate() {
+            let i = i as u32;
+            let (of, names) = match (rule.node.names(), rule.service.names()) {
+                (Some(names), _) => (&mut self.of_node, names),
+                (None, Some(names)) => (&mut self.of_service, names),
+                (None, None) => {
+                    self.of_any.push(i);
+                    continue;
+                }
+            };
+            for name in names {
+                let list = of.entry(name.clone()).or_default();
+                if list.last() != Some(&i) {
+                    list.push(i);
+                }
+            }
+        }
+    }
+
+    /// Those that may be of a node's service, in order.
+    fn candidates(&self, node: &str, service: &str) -> impl Iterator<Item = &Rule> {
+        let mut all = self.of_any.clone();
+        let named = [self.of_node.get(node), self.of_service.get(service)];
+        named.into_iter().flatten().for_each(|list| all.extend(list));
+        all.sort_unstable();
+        all.into_iter().filter_map(|i| self.rules.get(i as usize))
     }
 
     /// The `[[period]]`s of all files.
@@ -284,7 +321,7 @@ impl Rules {
     /// The rules for a node itself: those that name neither service nor field.
     pub fn node_terms(&self, node: &str, group: &str) -> Terms {
         let mut terms = Terms { enabled: true, ..Terms::default() };
-        for rule in &self.rules {
+        for rule in self.candidates(node, "") {
             let whole = rule.service.0.is_empty() && rule.field.0.is_empty();
             if whole && rule.value.is_none() && rule.matches(node, group, "", "") {
                 rule.apply(&mut terms);
@@ -309,7 +346,7 @@ impl Rules {
         let critical = limit(&field.critical, "critical");
         (terms.warning, terms.critical) = (warning, critical);
         terms.unknown_limit = field.unknown_limit.map(|n| n.max(1));
-        for rule in &self.rules {
+        for rule in self.candidates(node, service) {
             if rule.value.is_none() && rule.matches(node, group, service, &field.name) {
                 rule.apply(&mut terms);
             }
@@ -327,14 +364,15 @@ impl Rules {
     ) -> Vec<(String, Arc<Expression>, Terms)> {
         let mut found: BTreeMap<&str, Arc<Expression>> = BTreeMap::new();
         let is_of = |r: &&Rule| r.matches(node, group, service, "");
-        for rule in self.rules.iter().filter(|r| r.value.is_some()).filter(is_of) {
+        let all = self.candidates(node, service).filter(|r| r.value.is_some());
+        for rule in all.filter(is_of) {
             if let (Some(Formula(e)), Some(name)) = (&rule.value, &rule.name) {
                 found.insert(name, e.clone());
             }
         }
         let with_terms = found.into_iter().map(|(name, e)| {
             let mut terms = Terms { enabled: true, ..Terms::default() };
-            for rule in &self.rules {
+            for rule in self.candidates(node, service) {
                 let applies = match &rule.value {
                     None => rule.matches(node, group, service, name),
                     Some(_) => rule.name.as_deref() == Some(name) && is_of(&rule),
@@ -510,6 +548,32 @@ mod tests {
         let t = rules.terms("n", "", "s", &FieldSpec::gauge("f", ""));
         assert_eq!((t.warning, t.critical), (None, "7.5".parse().ok()));
         assert_eq!(t.unknown_limit, Some(5));
+    }
+
+    #[test]
+    fn who_is_named_in_full_is_found_in_order_all_the_same() {
+        let texts = [
+            "node = \"a\"\nwarning = 1",
+            "service = [\"s\", \"t\"]\nwarning = 2",
+            "warning = 3\nfield = \"g\"",
+            "node = [\"a\", \"a\", \"b\"]\nservice = \"t\"\nwarning = 4",
+            "node = \"a*\"\nservice = \"t*\"\ncritical = 5",
+        ];
+        let text: String = texts.iter().map(|t| format!("[[rule]]\n{t}\n")).collect();
+        let rules = load(&text).expect("loads");
+        for (node, service, field, want) in [
+            ("a", "s", "f", (Some("2"), None)),
+            ("a", "u", "f", (Some("1"), None)),
+            ("a", "u", "g", (Some("3"), None)),
+            ("a", "t", "g", (Some("4"), Some("5"))),
+            ("c", "t", "f", (Some("2"), None)),
+            ("c", "u", "f", (None, None)),
+        ] {
+            let t = rules.terms(node, "", service, &FieldSpec::gauge(field, ""));
+            let found = (t.warning.map(|r| r.to_string()), t.critical.map(|r| r.to_string()));
+            let want = (want.0.map(str::to_owned), want.1.map(str::to_owned));
+            assert_eq!(found, want, "{node} {service} {field}");
+        }
     }
 
     #[test]
