@@ -11,8 +11,10 @@
 pub mod channels;
 pub mod check;
 pub mod dependency;
+pub mod expression;
 pub mod glob;
 pub mod machine;
+pub mod memory;
 pub mod message;
 pub mod output;
 pub mod passive;

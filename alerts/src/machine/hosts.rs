@@ -23,8 +23,11 @@ impl Machine {
             for i in 0..self.nodes.len() {
                 self.judge_silence(i, started, now_ms, out);
             }
+            self.judge_absence(started, now_ms, out);
             self.judge_pools(now_ms, out);
         }
+        self.compare_peers(now_ms);
+        self.keep_memories(now_ms, out);
         self.tell_waiting(now_ms, out);
         self.remind(now_ms, out);
     }
@@ -58,7 +61,7 @@ impl Machine {
             _ => {}
         }
         if !is_told {
-            self.wait_to_tell(member, now_ms);
+            self.wait_to_tell(member, now_ms, out);
         }
     }
 
@@ -103,7 +106,7 @@ impl Machine {
             Some(root) => (HostState::Unreachable, format!("; it depends on {}", self.place(root))),
         };
         self.turn(i, state, since, now_ms, &format!("no data for {s} s{why}"), out);
-        self.wait_to_tell(member, now_ms);
+        self.wait_to_tell(member, now_ms, out);
     }
 
     /// Changes a node's state: record and transition; when it is UP, the end of what

@@ -3,6 +3,7 @@
 
 use super::{Acknowledgement, Downtime, Machine, Plan, Settings};
 use crate::output::{Notice, Output, StateRecord, Transition};
+use crate::period::TimesConfig;
 use crate::rules::Rules;
 use rookery_plugins::{Cells, FieldKey, FieldSpec, FieldType, Layout, ServiceSpec, TimeMs, Value};
 use std::collections::{BTreeMap, VecDeque};
@@ -195,6 +196,21 @@ impl World {
                 };
                 self.row(words[2], pairs, time);
             }
+            // ramp FIELD V1 V2 every 10 from A to B NODE pairs…
+            "ramp" => {
+                let number = |i: usize| words[i].parse::<f64>().expect("a number");
+                let step: i64 = words[5].parse().expect("seconds");
+                let (from, to) = (clock(words[7]), clock(words[9]));
+                let mut t = from;
+                while t <= to {
+                    self.advance(t);
+                    let part = (t - from) as f64 / (to - from) as f64;
+                    let value = format!("{:.6}", number(2) + (number(3) - number(2)) * part);
+                    let pairs = [&[words[1], value.as_str()], &words[11..]].concat();
+                    self.row(words[10], &pairs, t);
+                    t += step * 1000;
+                }
+            }
             // every 10 from A to B NODE pairs…
             "every" => {
                 let step: i64 = words[1].parse().expect("seconds");
@@ -263,6 +279,15 @@ impl World {
                     to_ms: after("to").expect("to"),
                     author,
                     comment,
+                    repeat: words.iter().position(|w| *w == "repeat").map(|i| TimesConfig {
+                        zone: "UTC".to_owned(),
+                        times: vec![words[i + 1..].join(" ")],
+                    }),
+                    flexible_ms: words
+                        .iter()
+                        .position(|w| *w == "flexible")
+                        .map(|i| words[i + 1].parse::<i64>().expect("seconds") * 1000),
+                    began_ms: None,
                 };
                 self.machine.add_downtime(downtime, now_ms, &mut out)
             }
