@@ -10,6 +10,7 @@
 
 pub mod channels;
 pub mod check;
+pub mod digest;
 pub mod glob;
 pub mod machine;
 pub mod message;
@@ -21,7 +22,7 @@ pub mod rate;
 pub mod rpn;
 pub mod rules;
 
-pub use channels::{ContactConfig, MailConfig, Notifier, SendError};
+pub use channels::{ContactConfig, GroupConfig, MailConfig, Notifier, SendError, Setup, Verdict};
 pub use machine::{
     Acknowledgement, Downtime, FieldView, HostView, Machine, Plan, Problem, ServiceView, Settings,
 };

@@ -87,6 +87,11 @@ pub fn link(notice: &Notice, base_url: &str) -> String {
     }
 }
 
+/// Where it can be acknowledged, by those who have logged in.
+pub fn acknowledge_link(notice: &Notice, base_url: &str) -> String {
+    format!("{}#acknowledge", link(notice, base_url))
+}
+
 /// What is wrong, in one line: Nagios' `SERVICEOUTPUT`.
 pub fn summary(notice: &Notice) -> String {
     format!("{}: {}", notice.state, line(&notice.text))
@@ -147,6 +152,10 @@ fn write_body(out: &mut String, notice: &Notice, base_url: &str) -> std::fmt::Re
     }
     if !base_url.is_empty() {
         writeln!(out, "Look at:  {}", link(notice, base_url))?;
+        let is_told_to_all = notice.kind == NoticeKind::Recovery || notice.of_group;
+        if !is_told_to_all && notice.kind != NoticeKind::Acknowledgement {
+            writeln!(out, "Ack:      {}", acknowledge_link(notice, base_url))?;
+        }
     }
     if let Some(why) = &notice.instead_of {
         writeln!(out, "Instead:  told to you, as it could not be told otherwise: {}", line(why))?;
@@ -210,6 +219,7 @@ pub(crate) mod tests {
             Since:    2025-11-20 12:00:00 UTC (20 s before this)\n\
             Values:   conn  Bcc: x@y 93.10 is CRITICAL (limit ~:80)\n\
             Look at:  http://c:4950/node/db1/my%20sql\n\
+            Ack:      http://c:4950/node/db1/my%20sql#acknowledge\n\
             team:     db\n\
             Incident: 19a-0f (message 1)\n";
         assert_eq!(text, want);

@@ -123,8 +123,14 @@ impl Collector {
 
     /// Empties the outbox until `stop`; runs beside the server.
     pub async fn tell(&self, illustrate: deliver::Illustrate, stop: signal::Receiver<bool>) {
-        let (notifier, due) = (self.notifier.clone(), self.due.clone());
-        deliver::run(&self.data, notifier, due, illustrate, stop).await;
+        let postman = deliver::Postman {
+            notifier: self.notifier.clone(),
+            due: self.due.clone(),
+            illustrate,
+            alerts: self.alerts.clone(),
+            history: self.history(),
+        };
+        deliver::run(&self.data, postman, stop).await;
     }
 
     /// Removes what need not be kept any longer, now and then, until it is

@@ -18,6 +18,8 @@ mod channels;
 mod compare;
 #[path = "it/crash.rs"]
 mod crash;
+#[path = "it/digest.rs"]
+mod digest;
 #[path = "it/events.rs"]
 mod events;
 #[path = "it/extension.rs"]
