@@ -10,6 +10,7 @@
 
 pub mod channels;
 pub mod check;
+pub mod dependency;
 pub mod digest;
 pub mod glob;
 pub mod machine;

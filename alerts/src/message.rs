@@ -14,6 +14,10 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 pub const TEXT_BYTES_MAX: usize = 64 * 1024;
 /// The most fields that a message lists; the rest are counted.
 pub const VALUES_MAX: usize = 40;
+/// How long a line of names may get, bytes.
+const BEHIND_COLUMNS: usize = 70;
+/// The most other problems, and the most of what stands behind, in a message.
+pub const PARTS_MAX: usize = 50;
 
 /// A value for people: whole numbers as such, others with two decimals, or
 /// with four digits that count where they are small.
@@ -71,7 +75,11 @@ pub fn subject(notice: &Notice) -> String {
         NoticeKind::Acknowledgement => format!("ACKNOWLEDGED {}", place(notice)),
         NoticeKind::Flapping => format!("FLAPPING {}", place(notice)),
         NoticeKind::Problem | NoticeKind::Recovery => {
-            format!("{} {}", notice.state, place(notice))
+            let more = match notice.n_with {
+                0 => String::new(),
+                n => format!(" (+{n})"),
+            };
+            format!("{}{more} {}", notice.state, place(notice))
         }
     }
 }
@@ -150,6 +158,27 @@ fn write_body(out: &mut String, notice: &Notice, base_url: &str) -> std::fmt::Re
     if notice.values.len() > VALUES_MAX {
         writeln!(out, "          and {} more", notice.values.len() - VALUES_MAX)?;
     }
+    for (i, part) in notice.with.iter().enumerate() {
+        let head = if i == 0 { "With it:" } else { "" };
+        let of = part.service.as_ref().map_or_else(String::new, |s| format!("/{s}"));
+        let place = line(&format!("{}{of}", part.node));
+        writeln!(out, "{head:<10}{place} is {}: {}", part.state, line(&part.text))?;
+    }
+    write_more(out, notice.n_with, notice.with.len())?;
+    let mut row = String::new();
+    let mut head = "Behind:";
+    for name in &notice.behind {
+        if row.len() + name.len() > BEHIND_COLUMNS && !row.is_empty() {
+            writeln!(out, "{head:<10}{row}")?;
+            (row, head) = (String::new(), "");
+        }
+        let comma = if row.is_empty() { "" } else { ", " };
+        row = format!("{row}{comma}{}", line(name));
+    }
+    if !row.is_empty() {
+        writeln!(out, "{head:<10}{row}")?;
+    }
+    write_more(out, notice.n_behind, notice.behind.len())?;
     if !base_url.is_empty() {
         writeln!(out, "Look at:  {}", link(notice, base_url))?;
         let is_told_to_all = notice.kind == NoticeKind::Recovery || notice.of_group;
@@ -169,6 +198,13 @@ fn write_body(out: &mut String, notice: &Notice, base_url: &str) -> std::fmt::Re
     writeln!(out, "Incident: {} (message {})", notice.incident, notice.sequence + 1)
 }
 
+fn write_more(out: &mut String, n_all: usize, n_shown: usize) -> std::fmt::Result {
+    match n_all.saturating_sub(n_shown) {
+        0 => Ok(()),
+        n => writeln!(out, "          and {n} more"),
+    }
+}
+
 /// Whether it is about a node that does not report.
 pub fn is_down(notice: &Notice) -> bool {
     matches!(notice.state, Status::Host(_)) && notice.kind == NoticeKind::Problem
@@ -177,7 +213,7 @@ pub fn is_down(notice: &Notice) -> bool {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::output::FieldValue;
+    use crate::output::{FieldValue, Part};
     use std::collections::BTreeMap;
 
     /// A notice of a service with a hostile name and text.
@@ -203,6 +239,10 @@ pub(crate) mod tests {
                 limit: Some("~:80".to_owned()),
             }],
             text: "c is 93.10 (outside ~:80)\r\nBcc: x@y".to_owned(),
+            with: vec![],
+            n_with: 0,
+            behind: vec![],
+            n_behind: 0,
             contacts: vec![],
             labels: BTreeMap::from([("team".to_owned(), "db".to_owned())]),
             repeated: false,
@@ -226,6 +266,28 @@ pub(crate) mod tests {
         let text = body(&sample(NoticeKind::Recovery, 1), "");
         assert!(text.contains("Lasted:   20 s, from 2025-11-20 12:00:00 UTC"), "{text}");
         assert_eq!(subject(&sample(NoticeKind::Recovery, 1)), "OK db1/my sql");
+    }
+
+    #[test]
+    fn an_incident_names_what_is_of_it() {
+        let mut notice = sample(NoticeKind::Problem, 0);
+        let part = |i: u32| Part {
+            node: format!("db{i}"),
+            service: (i > 2).then(|| "load\n".to_owned()),
+            state: Status::Service(State::Warning),
+            text: "load1 is 9\r".to_owned(),
+        };
+        (notice.with, notice.n_with) = ((2..=3).map(part).collect(), 12);
+        notice.behind = (1..=9).map(|i| format!("web{i}/wordpress")).collect();
+        notice.n_behind = 30;
+        let text = body(&notice, "");
+        let want = "With it:  db2 is WARNING: load1 is 9 \n          \
+            db3/load  is WARNING: load1 is 9 \n          and 10 more\n\
+            Behind:   web1/wordpress, web2/wordpress, web3/wordpress, web4/wordpress\n          \
+            web5/wordpress, web6/wordpress, web7/wordpress, web8/wordpress\n          \
+            web9/wordpress\n          and 21 more\n";
+        assert!(text.contains(want), "{text}");
+        assert_eq!(subject(&notice), "CRITICAL (+12) db1/my sql");
     }
 
     #[test]

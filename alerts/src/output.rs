@@ -118,6 +118,19 @@ pub struct FieldValue {
     pub limit: Option<String>,
 }
 
+/// Another problem of an incident.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Part {
+    /// The node.
+    pub node: String,
+    /// The service; `None` when it is the node itself.
+    pub service: Option<String>,
+    /// Its state.
+    pub state: Status,
+    /// What is wrong with it, in one line.
+    pub text: String,
+}
+
 /// What people are told.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Notice {
@@ -150,6 +163,19 @@ pub struct Notice {
     pub values: Vec<FieldValue>,
     /// What is wrong, in one line.
     pub text: String,
+    /// The incident's other problems, worst first; the first so many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub with: Vec<Part>,
+    /// How many there are.
+    #[serde(default)]
+    pub n_with: usize,
+    /// What stands behind it and is told of by this alone: a node's services, and
+    /// what depends on it; `NODE` or `NODE/SERVICE`, the first so many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub behind: Vec<String>,
+    /// How many there are.
+    #[serde(default)]
+    pub n_behind: usize,
     /// The contacts by name; empty means all.
     #[serde(default)]
     pub contacts: Vec<String>,
@@ -168,7 +194,8 @@ pub struct Notice {
 /// What must be kept for a restart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StateRecord {
-    /// `host/NODE`, `service/NODE/SERVICE`, `downtime/ID` or `pool/GROUP/SERVICE`.
+    /// `host/NODE`, `service/NODE/SERVICE`, `downtime/ID`, `pool/GROUP/SERVICE` or
+    /// `incident/ID`.
     pub key: String,
     /// What it is, to be given back to [`crate::Machine::restore`].
     pub state: RecordState,
@@ -274,6 +301,23 @@ pub enum RecordState {
         service: Option<String>,
         /// The incident that is open.
         incident: Incident,
+    },
+    /// An incident that is open. Who is of it stands in their own records.
+    Incident {
+        /// It.
+        incident: Incident,
+        /// The node that it began with.
+        node: String,
+        /// The service; `None`: the node itself.
+        service: Option<String>,
+        /// The worst state that was told.
+        told: Status,
+        /// When it was told first, on the collector's clock, ms.
+        opened_ms: TimeMs,
+        /// How many problems the latest telling spoke of.
+        n_told: usize,
+        /// How many it has had.
+        n_all: usize,
     },
     /// Forgotten: the record can be deleted.
     Gone,

@@ -47,6 +47,7 @@
 //! only. A service is as patient as the least patient of its fields with limits,
 //! and is told to the contacts of all of them.
 
+use crate::dependency::{self, Dependency};
 use crate::glob::Patterns;
 use crate::machine::Lasting;
 use crate::period::{Period, PeriodConfig, Periods};
@@ -126,6 +127,7 @@ impl<'de> Deserialize<'de> for Span {
 struct RulesFile {
     rule: Vec<Rule>,
     period: Vec<PeriodConfig>,
+    dependency: Vec<Dependency>,
 }
 
 /// All rules, in order.
@@ -133,6 +135,7 @@ struct RulesFile {
 pub struct Rules {
     rules: Vec<Rule>,
     periods: Periods,
+    dependencies: Vec<Dependency>,
 }
 
 /// What holds for one field once plugin and rules are put together.
@@ -170,7 +173,7 @@ impl Rules {
     pub fn load(files: &[(String, String)]) -> Result<Rules, String> {
         let mut files: Vec<_> = files.iter().collect();
         files.sort_by(|a, b| a.0.cmp(&b.0));
-        let (mut rules, mut periods) = (Vec::new(), Vec::new());
+        let (mut rules, mut periods, mut dependencies) = (Vec::new(), Vec::new(), Vec::new());
         for (name, text) in files {
             let file: RulesFile = config::from_toml(name, text)?;
             for (i, rule) in file.rule.iter().enumerate() {
@@ -188,6 +191,17 @@ impl Rules {
             }
             rules.extend(file.rule);
             periods.extend(file.period);
+            for (i, dependency) in file.dependency.iter().enumerate() {
+                if let Some(why) = dependency.is_wrong() {
+                    return Err(format!("{name}: dependency {}: {why}", i + 1));
+                }
+            }
+            dependencies.extend(file.dependency);
+        }
+        if let Some(circle) = dependency::circle(&dependencies) {
+            return Err(format!(
+                "dependencies go in a circle: {circle}; narrow the node patterns of one"
+            ));
         }
         let periods = Periods::new(&periods)?;
         for rule in &mut rules {
@@ -197,12 +211,24 @@ impl Rules {
             })?;
             rule.when_told = Some(period.clone());
         }
-        Ok(Rules { rules, periods })
+        Ok(Rules { rules, periods, dependencies })
     }
 
     /// The `[[period]]`s of all files.
     pub fn periods(&self) -> &Periods {
         &self.periods
+    }
+
+    /// The `[[dependency]]`s by which a node (without `service`) or a service depends.
+    pub fn dependencies_of(&self, node: &str, group: &str, service: Option<&str>) -> Vec<u32> {
+        let all = self.dependencies.iter().enumerate();
+        let mine = all.filter(|(_, d)| d.holds_for(node, group, service));
+        mine.map(|(i, _)| i as u32).collect()
+    }
+
+    /// One of them.
+    pub fn dependency(&self, idx: u32) -> Option<&Dependency> {
+        self.dependencies.get(idx as usize)
     }
 
     /// How many rules there are.

@@ -6,7 +6,12 @@
 //! so that every sample acknowledged before the start is in one or the other.
 //! A period's file that has not changed since the last backup to the same
 //! folder is not copied again: `backup.json` there remembers what it was.
-//! A copy takes its place by a rename; what the source has lost stays.
+//!
+//! First all is copied beside what is there, as `NAME.part`; then the copies take
+//! their places by renames, what describes first, then what is sealed, then the
+//! journal. So a backup that is cut short leaves the one before whole: an older
+//! journal beside newer periods and a newer catalog says nothing twice and misses
+//! nothing. What the source has lost stays.
 
 use crate::db;
 use crate::disk::{remove, with_suffix};
@@ -68,10 +73,11 @@ pub fn backup(data: &Path, dest: &Path) -> Result<Done, StoreError> {
         .and_then(|text| serde_json::from_slice(&text).ok())
         .unwrap_or_default();
     let mut done = Done::default();
+    let mut made = Made::default();
     let segments = databases(&data.join("journal"))?;
     for path in &segments {
         // Gone: sealed meanwhile, and copied with its period.
-        done.copy(path, &dest.join("journal"), true)?;
+        made.journal.extend(done.copy(path, &dest.join("journal"), true)?);
     }
     let periods = databases(&data.join("periods"))?;
     for path in &periods {
@@ -82,7 +88,8 @@ pub fn backup(data: &Path, dest: &Path) -> Result<Done, StoreError> {
             done.n_unchanged += 1;
             continue;
         }
-        if done.copy(path, &dest.join("periods"), false)? {
+        if let Some(copy) = done.copy(path, &dest.join("periods"), false)? {
+            made.periods.push(copy);
             match mark.filter(is_settled) {
                 Some(mark) => marks.insert(name, mark),
                 None => marks.remove(&name),
@@ -90,8 +97,14 @@ pub fn backup(data: &Path, dest: &Path) -> Result<Done, StoreError> {
         }
     }
     for name in ["catalog.sqlite", "state.sqlite"] {
-        done.copy(&data.join(name), dest, true)?;
+        made.described.extend(done.copy(&data.join(name), dest, true)?);
     }
+    // What is not as `marks` will say must not be taken for it.
+    remove(&dest.join("backup.json"))?;
+    sync_dir(dest)?;
+    made.described.iter().try_for_each(|to| take_place(to))?;
+    made.periods.iter().try_for_each(|to| take_place(to))?;
+    made.journal.iter().try_for_each(|to| take_place(to))?;
     copy_token(data, dest)?;
     let kept: Vec<String> = periods.iter().map(|p| name_of(p)).collect();
     let here = databases(&dest.join("periods"))?;
@@ -111,39 +124,66 @@ pub fn backup(data: &Path, dest: &Path) -> Result<Done, StoreError> {
     Ok(done)
 }
 
+/// Where the copies go that were made.
+#[derive(Default)]
+struct Made {
+    journal: Vec<PathBuf>,
+    periods: Vec<PathBuf>,
+    described: Vec<PathBuf>,
+}
+
 impl Done {
-    /// Copies a database into a folder; `false`: it could not be.
-    fn copy(&mut self, path: &Path, dir: &Path, may_be_gone: bool) -> Result<bool, StoreError> {
-        if may_be_gone && !path.exists() {
-            return Ok(true);
-        }
+    /// Copies a database beside its place in a folder; that place, if there is
+    /// a copy.
+    fn copy(
+        &mut self,
+        path: &Path,
+        dir: &Path,
+        may_be_gone: bool,
+    ) -> Result<Option<PathBuf>, StoreError> {
         let to = dir.join(name_of(path));
-        let part = to.with_extension("part");
-        remove(&part)?;
+        let part = part_of(&to);
+        remove_part(&part)?;
+        if may_be_gone && !path.exists() {
+            return Ok(None);
+        }
         match copy_database(path, &part) {
             Ok(()) => {}
             Err(e) if may_be_gone && !path.exists() => {
                 tracing::debug!("{}: sealed meanwhile: {e}", path.display());
-                remove(&part)?;
-                return Ok(true);
+                remove_part(&part)?;
+                return Ok(None);
             }
             Err(e) => {
-                remove(&part)?;
+                remove_part(&part)?;
                 self.failed.push((path.to_owned(), e.to_string()));
-                return Ok(false);
+                return Ok(None);
             }
         }
         File::open(&part).and_then(|f| f.sync_all()).map_err(|e| StoreError::io(&part, e))?;
         self.bytes_copied += part.metadata().map_err(|e| StoreError::io(&part, e))?.len();
-        // A WAL of the copy that is replaced must not be taken for the new one's.
-        for suffix in ["-wal", "-shm"] {
-            remove(&with_suffix(&to, suffix))?;
-        }
-        std::fs::rename(&part, &to).map_err(|e| StoreError::io(&to, e))?;
-        sync_dir(dir)?;
         self.n_copied += 1;
-        Ok(true)
+        Ok(Some(to))
     }
+}
+
+fn part_of(to: &Path) -> PathBuf {
+    to.with_extension("part")
+}
+
+/// Removes a copy that was begun, with what would be taken for a new one's.
+fn remove_part(part: &Path) -> Result<(), StoreError> {
+    ["", "-journal", "-wal", "-shm"].iter().try_for_each(|s| remove(&with_suffix(part, s)))
+}
+
+/// Puts a copy in its place, for good.
+fn take_place(to: &Path) -> Result<(), StoreError> {
+    // A WAL of the copy that is replaced must not be taken for the new one's.
+    for suffix in ["-wal", "-shm"] {
+        remove(&with_suffix(to, suffix))?;
+    }
+    std::fs::rename(part_of(to), to).map_err(|e| StoreError::io(to, e))?;
+    to.parent().map_or(Ok(()), sync_dir)
 }
 
 fn copy_database(from: &Path, to: &Path) -> Result<(), StoreError> {

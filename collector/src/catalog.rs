@@ -7,6 +7,7 @@
 
 use crate::db;
 use crate::head::NodeHead;
+use crate::packed_text;
 use crate::store::StoreError;
 use rookery_plugins::wire::Announce;
 use rookery_plugins::{FieldKey, FieldSpec, Layout, LayoutId, ServiceSpec, TimeMs, names};
@@ -246,8 +247,8 @@ impl Catalog {
     pub fn open(dir: &Path) -> Result<Catalog, StoreError> {
         let path = dir.join("catalog.sqlite");
         let err = |e| StoreError::db(&path, e);
-        db::make_whole(&path, SCHEMA, |path| db::open_durable(path, 4096))?;
-        let conn = db::open_durable(&path, 4096)?;
+        db::make_whole(&path, SCHEMA, |path| db::open_durable(path, db::SMALL_PAGE_BYTES))?;
+        let conn = db::open_durable(&path, db::SMALL_PAGE_BYTES)?;
         conn.execute_batch(SCHEMA).map_err(err)?;
         Catalog::of(path, conn)
     }
@@ -284,7 +285,8 @@ impl Catalog {
         })?;
         let mut spec_by_id = HashMap::new();
         for_each(&self.conn, "SELECT id, json FROM spec", |r| {
-            let (id, json): (i64, String) = (r.get(0)?, r.get(1)?);
+            let id: i64 = r.get(0)?;
+            let Some(json) = packed_text::unpack(r.get_ref(1)?) else { return Ok(()) };
             if let Ok(spec) = serde_json::from_str::<ServiceSpec>(&json) {
                 let spec = Arc::new(spec);
                 spec_by_id.insert(id, spec.clone());
@@ -293,7 +295,7 @@ impl Catalog {
             Ok(())
         })?;
         for_each(&self.conn, "SELECT id, json FROM layout", |r| {
-            let json: String = r.get(1)?;
+            let Some(json) = packed_text::unpack(r.get_ref(1)?) else { return Ok(()) };
             if let Ok(layout) = serde_json::from_str::<Layout>(&json) {
                 self.layouts.insert(layout.id(), Arc::new(LayoutIndex::new(layout)));
             }
@@ -525,7 +527,9 @@ impl Catalog {
         }
         let err = |e| StoreError::db(&self.path, e);
         // All of the table is in `specs`: this one is new.
-        self.conn.execute("INSERT INTO spec(json) VALUES (?1)", [&json]).map_err(err)?;
+        self.conn
+            .execute("INSERT INTO spec(json) VALUES (?1)", [packed_text::pack(&json)])
+            .map_err(err)?;
         let id = self.conn.last_insert_rowid();
         let spec = Arc::new(spec.clone());
         self.specs.insert(json, (id, spec.clone()));
@@ -571,7 +575,7 @@ impl Catalog {
         self.conn
             .execute(
                 "INSERT OR IGNORE INTO layout VALUES (?1, ?2)",
-                params![layout.id().0 as i64, json],
+                params![layout.id().0 as i64, packed_text::pack(&json)],
             )
             .map_err(|e| StoreError::db(&self.path, e))?;
         let index = Arc::new(LayoutIndex::new(layout.clone()));

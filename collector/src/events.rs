@@ -95,7 +95,7 @@ impl Events {
     pub fn open(dir: &Path) -> Result<Events, StoreError> {
         let path = dir.join("state.sqlite");
         let err = |e| StoreError::db(&path, e);
-        let conn = db::open_durable(&path, 4096)?;
+        let conn = db::open_durable(&path, db::SMALL_PAGE_BYTES)?;
         conn.execute_batch(SCHEMA).map_err(err)?;
         Ok(Events { path, conn: Mutex::new(conn), version: AtomicU64::new(0) })
     }

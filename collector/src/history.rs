@@ -143,6 +143,33 @@ impl Bucket {
         self.last = v;
     }
 
+    /// As [`Self::push`] for each of these that is no NaN, but that they are
+    /// summed up in four columns first.
+    pub fn push_all(&mut self, drawn: &[f64]) {
+        let is_whole = drawn.iter().fold(true, |all, v| all & !v.is_nan());
+        let (Some(first), Some(last), true) = (drawn.first(), drawn.last(), is_whole) else {
+            return drawn.iter().filter(|v| !v.is_nan()).for_each(|v| self.push(*v));
+        };
+        let (fours, rest) = drawn.as_chunks::<4>();
+        let (mut min, mut max, mut sum) = ([*first; 4], [*first; 4], [0.0; 4]);
+        for four in fours {
+            for i in 0..4 {
+                min[i] = if four[i] < min[i] { four[i] } else { min[i] };
+                max[i] = if four[i] > max[i] { four[i] } else { max[i] };
+                sum[i] += four[i];
+            }
+        }
+        let all = |of: [f64; 4]| of.into_iter().chain(rest.iter().copied());
+        // Of equal ones (0.0 and -0.0) the first stays.
+        let first_of = |v: f64| match v == 0.0 {
+            true => drawn.iter().copied().find(|v| *v == 0.0).unwrap_or(v),
+            false => v,
+        };
+        let least = first_of(all(min).fold(*first, |a, v| if v < a { v } else { a }));
+        let greatest = first_of(all(max).fold(*first, |a, v| if v > a { v } else { a }));
+        self.merge(drawn.len() as u64, (least, greatest), all(sum).sum(), (*first, *last));
+    }
+
     /// Takes in several drawn values, newer than all before.
     pub fn merge(&mut self, count: u64, range: (f64, f64), sum: f64, ends: (f64, f64)) {
         if count == 0 {
@@ -193,6 +220,19 @@ pub struct Rollup {
     pub spec: Arc<ServiceSpec>,
     /// The fields asked for, in the service's order.
     pub fields: Vec<FieldRollup>,
+    /// Where the buckets hold no samples but averages of a period: see [`crate::past`].
+    pub averages: Vec<Averages>,
+}
+
+/// A span in which averages stand in for samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Averages {
+    /// Its start, UTC, ms.
+    pub from_ms: TimeMs,
+    /// Its end, not included.
+    pub to_ms: TimeMs,
+    /// Of so long a time each is the average, ms.
+    pub step_ms: i64,
 }
 
 /// What a reader can ask of the history.
@@ -202,6 +242,28 @@ pub trait History: Send + Sync {
 
     /// A node's services, by name.
     fn services(&self, node: &str) -> Result<Vec<ServiceInfo>, ReadError>;
+
+    /// A node's services by name, each with whether it is still expected to
+    /// report; without their newest values, which cost far more.
+    fn specs(&self, node: &str) -> Result<Vec<(Arc<ServiceSpec>, bool)>, ReadError> {
+        Ok(self.services(node)?.into_iter().map(|s| (s.spec, s.active)).collect())
+    }
+
+    /// What one service of a node is; `None`: there is none.
+    fn spec(&self, node: &str, service: &str) -> Option<Arc<ServiceSpec>> {
+        let all = self.specs(node).unwrap_or_default();
+        all.into_iter().map(|(spec, _)| spec).find(|s| s.name == service)
+    }
+
+    /// One service of a node, as in [`History::services`]; `None`: there is none.
+    fn service(&self, node: &str, service: &str) -> Result<Option<ServiceInfo>, ReadError> {
+        Ok(self.services(node)?.into_iter().find(|s| s.spec.name == service))
+    }
+
+    /// One node, as in [`History::nodes`].
+    fn node(&self, name: &str) -> Option<NodeInfo> {
+        self.nodes().into_iter().find(|n| n.name == name)
+    }
 
     /// Every field that a service has or had, those that it has now first.
     fn fields(&self, node: &str, service: &str) -> Result<Vec<FieldSpec>, ReadError>;
@@ -227,6 +289,13 @@ pub trait History: Send + Sync {
         to_ms: TimeMs,
         step_ms: i64,
     ) -> Result<Rollup, ReadError>;
+
+    /// The services that hold averages of this one, and the period of each, ms: the
+    /// finest first. None where it has samples only.
+    fn averages(&self, node: &str, service: &str) -> Vec<(String, i64)> {
+        let _ = (node, service);
+        Vec::new()
+    }
 
     /// A number that changes whenever new samples of the node arrived: for
     /// caches.

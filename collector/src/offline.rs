@@ -2,6 +2,7 @@
 //! collector or without one.
 
 use crate::db;
+use crate::packed_text;
 use crate::store::StoreError;
 use rookery_plugins::{FieldKey, Layout, LayoutId};
 use rusqlite::Connection;
@@ -39,9 +40,9 @@ impl Names {
         let mut stmt = conn.prepare("SELECT json FROM layout")?;
         let mut rows = stmt.query([])?;
         while let Some(row) = rows.next()? {
-            let json: String = row.get(0)?;
             // One that cannot be read has numbers for names.
-            if let Ok(layout) = serde_json::from_str::<Layout>(&json) {
+            let json = packed_text::unpack(row.get_ref(0)?);
+            if let Some(Ok(layout)) = json.map(|j| serde_json::from_str::<Layout>(&j)) {
                 names.layouts.insert(layout.id(), layout);
             }
         }

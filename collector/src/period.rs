@@ -200,6 +200,18 @@ impl Period {
         Ok(result)
     }
 
+    /// Closes what is open of it; the last to close removes the empty WAL and its
+    /// index, which a reader may not.
+    fn let_go(&self) {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        if disk::with_suffix(&self.path, "-shm").exists()
+            && let Ok(conn) = db::open_durable(&self.path, PAGE_BYTES)
+        {
+            // SQLite opens the WAL with the first question.
+            let _ = conn.query_row("PRAGMA schema_version", [], |_| Ok(()));
+        }
+    }
+
     /// The newest journal position of any block; 0 without blocks.
     pub fn sealed_position(&self) -> Result<u64, StoreError> {
         self.with_reader(|conn| {
@@ -436,6 +448,12 @@ impl Periods {
         }
         let range = PeriodId::of(from)..=PeriodId::of(to - 1);
         open.range(range).map(|(_, p)| p.clone()).collect()
+    }
+
+    /// Closes all that is open; whoever reads opens it again.
+    pub fn let_go(&self) {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.values().for_each(|period| period.let_go());
     }
 
     /// All periods, newest first.

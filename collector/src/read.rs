@@ -4,7 +4,7 @@
 //! that is sealed in between is seen twice rather than never; doubled times are
 //! merged, and the sample that came first stays.
 
-use crate::catalog::{LayoutIndex, NodeEntry};
+use crate::catalog::{LayoutIndex, NodeEntry, ServiceEntry};
 use crate::chunk::{ColumnBuf, DIGEST_MS};
 use crate::head::{HeadBlock, Stored};
 use crate::history::{
@@ -33,7 +33,7 @@ impl Reader {
         Reader(shared)
     }
 
-    fn node(&self, name: &str) -> Result<Arc<NodeEntry>, ReadError> {
+    fn entry(&self, name: &str) -> Result<Arc<NodeEntry>, ReadError> {
         self.0.nodes.get(name).ok_or_else(|| {
             let all = self.0.nodes.all();
             let names: Vec<&str> = all.iter().map(|n| n.name.as_str()).collect();
@@ -41,7 +41,7 @@ impl Reader {
         })
     }
 
-    fn spec(&self, node: &NodeEntry, service: &str) -> Result<Arc<ServiceSpec>, ReadError> {
+    fn spec_of(&self, node: &NodeEntry, service: &str) -> Result<Arc<ServiceSpec>, ReadError> {
         node.service(service).map(|s| s.spec).ok_or_else(|| {
             let all = node.services();
             let names: Vec<&str> = all.iter().map(|s| s.spec.name.as_str()).collect();
@@ -56,7 +56,7 @@ impl Reader {
         service: &str,
         field: &str,
     ) -> Result<FieldSpec, ReadError> {
-        self.spec(node, service)?;
+        self.spec_of(node, service)?;
         let mut ever = node.fields_ever(service);
         match ever.iter().position(|f| f.name == field) {
             Some(at) => Ok(ever.swap_remove(at)),
@@ -150,8 +150,8 @@ impl Reader {
         span: (TimeMs, TimeMs),
         step_ms: i64,
     ) -> Result<Vec<FieldRollup>, ReadError> {
-        let node = self.node(node)?;
-        let spec = self.spec(&node, service)?;
+        let node = self.entry(node)?;
+        let spec = self.spec_of(&node, service)?;
         let wanted: Vec<&FieldSpec> = spec.fields.iter().collect();
         let heartbeat = Heartbeat::of(&spec);
         let grid = Grid { from_ms: span.0, to_ms: span.1, step_ms, before_ms: heartbeat.0 };
@@ -319,7 +319,7 @@ impl RollPart<'_> {
         {
             // What they do not tell, damaged ones too, the block tells.
             let digests = match period.digests(conn, row.id, &(*first..*last + 1)) {
-                Err(e) if e.is_damage() => vec![],
+                Err(e) if e.is_of_a_piece() => vec![],
                 other => other?,
             };
             for mut digest in digests {
@@ -387,38 +387,39 @@ fn read_block(
 
 impl History for Reader {
     fn nodes(&self) -> Vec<NodeInfo> {
-        let all = self.0.nodes.all();
-        let info = all.iter().map(|n| {
-            let seen = n.last_seen_ms.load(Ordering::Relaxed);
-            let first = n.first_seen_ms.load(Ordering::Relaxed);
-            NodeInfo {
-                name: n.name.clone(),
-                group: n.group(),
-                last_seen_ms: (seen != TimeMs::MIN).then_some(seen),
-                first_seen_ms: (first != TimeMs::MAX).then_some(first),
-                n_services: n.n_services(),
-            }
-        });
-        info.collect()
+        self.0.nodes.all().iter().map(|n| node_info(n)).collect()
+    }
+
+    fn node(&self, name: &str) -> Option<NodeInfo> {
+        self.0.nodes.get(name).map(|n| node_info(&n))
+    }
+
+    fn specs(&self, node: &str) -> Result<Vec<(Arc<ServiceSpec>, bool)>, ReadError> {
+        let all = self.entry(node)?.services();
+        Ok(all.into_iter().map(|s| (s.spec, s.active)).collect())
+    }
+
+    fn spec(&self, node: &str, service: &str) -> Option<Arc<ServiceSpec>> {
+        Some(self.0.nodes.get(node)?.service(service)?.spec)
+    }
+
+    fn service(&self, node: &str, service: &str) -> Result<Option<ServiceInfo>, ReadError> {
+        let node = self.entry(node)?;
+        let Some(entry) = node.service(service) else { return Ok(None) };
+        let (layouts, head) = (node.layouts(), node.head());
+        Ok(Some(service_info(&head, &layouts, &entry)))
     }
 
     fn services(&self, node: &str) -> Result<Vec<ServiceInfo>, ReadError> {
-        let node = self.node(node)?;
+        let node = self.entry(node)?;
         let layouts = node.layouts();
         let head = node.head();
-        let info = node.services().into_iter().map(|s| {
-            let now = s.spec.fields.iter().map(|f| {
-                let key = FieldKey::new(&s.spec.name, &f.name);
-                newest(&head, &layouts, &key, f, &s.spec)
-            });
-            ServiceInfo { now: now.collect(), active: s.active, spec: s.spec.clone() }
-        });
-        Ok(info.collect())
+        Ok(node.services().iter().map(|s| service_info(&head, &layouts, s)).collect())
     }
 
     fn fields(&self, node: &str, service: &str) -> Result<Vec<FieldSpec>, ReadError> {
-        let node = self.node(node)?;
-        self.spec(&node, service)?;
+        let node = self.entry(node)?;
+        self.spec_of(&node, service)?;
         Ok(node.fields_ever(service))
     }
 
@@ -430,7 +431,7 @@ impl History for Reader {
         from_ms: TimeMs,
         to_ms: TimeMs,
     ) -> Result<Samples, ReadError> {
-        let node = self.node(node)?;
+        let node = self.entry(node)?;
         let field = self.field_ever(&node, service, field)?;
         let mut read = self.read_fields(&node, service, &[&field], (from_ms, to_ms))?;
         Ok(read.pop().unwrap_or_default())
@@ -452,8 +453,8 @@ impl History for Reader {
                  {BUCKETS_MAX} steps"
             )));
         }
-        let node = self.node(node)?;
-        self.spec(&node, service)?;
+        let node = self.entry(node)?;
+        self.spec_of(&node, service)?;
         // As it was then: with its labels, types and limits of that time.
         let spec = node.service_at(service, to_ms - 1).unwrap_or_default();
         let mut chosen: Vec<FieldSpec> = Vec::new();
@@ -466,7 +467,7 @@ impl History for Reader {
         let grid = Grid { from_ms, to_ms, step_ms, before_ms: heartbeat.0 };
         let rolls = wanted.iter().map(|f| Roll::new(f, heartbeat, grid)).collect();
         let fields = self.roll(&node, service, &wanted, rolls, grid)?;
-        Ok(Rollup { from_ms, step_ms, fields, spec: spec.clone() })
+        Ok(Rollup { from_ms, step_ms, fields, spec: spec.clone(), averages: vec![] })
     }
 
     fn version(&self, node: &str) -> u64 {
@@ -596,6 +597,31 @@ pub fn row_at(
         col = to;
     }
     Ok(found.then_some(row))
+}
+
+fn node_info(node: &NodeEntry) -> NodeInfo {
+    let seen = node.last_seen_ms.load(Ordering::Relaxed);
+    let first = node.first_seen_ms.load(Ordering::Relaxed);
+    NodeInfo {
+        name: node.name.clone(),
+        group: node.group(),
+        last_seen_ms: (seen != TimeMs::MIN).then_some(seen),
+        first_seen_ms: (first != TimeMs::MAX).then_some(first),
+        n_services: node.n_services(),
+    }
+}
+
+fn service_info(
+    head: &crate::head::NodeHead,
+    layouts: &[Arc<LayoutIndex>],
+    entry: &ServiceEntry,
+) -> ServiceInfo {
+    let spec = &entry.spec;
+    let now = spec.fields.iter().map(|f| {
+        let key = FieldKey::new(&spec.name, &f.name);
+        newest(head, layouts, &key, f, spec)
+    });
+    ServiceInfo { now: now.collect(), active: entry.active, spec: spec.clone() }
 }
 
 /// A field's newest drawn value, from memory alone.

@@ -32,7 +32,7 @@ pub fn rebuild(data: &Path) -> Result<Rebuilt, StoreError> {
     for (_, period) in periods.newest_first() {
         match rebuild_period(&period, &catalog, &mut encoder, &mut done) {
             // The other months are served, and rebuilt, all the same.
-            Err(e) if e.is_damage() => {
+            Err(e) if e.is_of_a_piece() => {
                 tracing::error!("{e}");
                 done.damaged += 1;
             }

@@ -11,7 +11,7 @@
 use crate::chunk::{Block, ChunkError, ColumnBuf, Digest, ReadAt, RunTimes, SUMMARY_ROWS, Summary};
 use crate::history::FieldRollup;
 use crate::series::{Drawn, Heartbeat, Run};
-use rookery_plugins::{FieldSpec, FieldType, TimeMs, Value};
+use rookery_plugins::{FieldSpec, FieldType, Kind, TimeMs, Value};
 use std::ops::Range;
 
 /// Between the shortest and the longest step of a summary's samples there may
@@ -105,12 +105,16 @@ impl<'a> Roll<'a> {
         rows: Range<usize>,
         drawn: &mut Vec<f64>,
     ) {
+        if cells.is_constant && self.constant(clock, times, cells, &rows) {
+            return;
+        }
         let lead = clock.lead.clamp(rows.start, rows.end);
         drawn.clear();
         for part in [rows.start..lead, lead..rows.end] {
             let run = Run {
                 times_ms: &times[part.clone()],
                 seconds: &clock.seconds[part.clone()],
+                longest_ms: clock.longest_ms,
                 kinds: &cells.kinds[part.clone()],
                 bits: &cells.bits[part],
             };
@@ -119,17 +123,49 @@ impl<'a> Roll<'a> {
                 self.drawn.forget_increase();
             }
         }
-        let first = clock.buckets.partition_point(|(_, b)| b.end <= lead);
-        for (bucket, here) in &clock.buckets[first..] {
-            if here.start >= rows.end {
-                break;
-            }
-            let part = here.start.max(lead) - rows.start..here.end.min(rows.end) - rows.start;
-            let bucket = &mut self.out.buckets[*bucket];
-            for v in drawn[part].iter().filter(|v| !v.is_nan()) {
-                bucket.push(*v);
-            }
+        for (bucket, part) in clock.buckets_of(&rows) {
+            let part = part.start - rows.start..part.end - rows.start;
+            self.out.buckets[bucket].push_all(&drawn[part]);
         }
+    }
+
+    /// Rows that all have one value; `false`: they must be looked at one by one.
+    fn constant(
+        &mut self,
+        clock: &Clock,
+        times: &[TimeMs],
+        cells: &ColumnBuf,
+        rows: &Range<usize>,
+    ) -> bool {
+        let value = rows
+            .clone()
+            .next()
+            .and_then(|i| Value::from_bits(Kind::from_u8(cells.kinds[i])?, cells.bits[i]));
+        let Some((value, v)) = value.and_then(|value| Some((value, value.as_f64()?))) else {
+            return false;
+        };
+        if self.field.kind == FieldType::Gauge {
+            if !v.is_nan() && self.in_range(v, v) {
+                for (bucket, part) in clock.buckets_of(rows) {
+                    let n = part.len();
+                    self.out.buckets[bucket].merge(n as u64, (v, v), v * n as f64, (v, v));
+                }
+            }
+            return true;
+        }
+        let is_plain = matches!(self.field.kind, FieldType::Counter | FieldType::Derive);
+        let is_still = is_plain && v.is_finite() && self.in_range(0.0, 0.0);
+        if !is_still || clock.longest_ms > self.heartbeat.0 {
+            return false;
+        }
+        // The rate over from what came before; then it stands still.
+        self.sample(times[rows.start], value);
+        let rest = rows.start + 1..rows.end;
+        for (bucket, part) in clock.buckets_of(&rest) {
+            self.out.buckets[bucket].merge(part.len() as u64, (0.0, 0.0), 0.0, (0.0, 0.0));
+        }
+        self.drawn.leap(times[rows.end - 1], value, 0.0);
+        true
     }
 
     /// What came of it.
@@ -272,6 +308,8 @@ struct Clock {
     lead: usize,
     /// Seconds from the row before to each.
     seconds: Vec<f64>,
+    /// The longest of these, ms.
+    longest_ms: i64,
     /// The rows from `lead` on by bucket.
     buckets: Vec<(usize, Range<usize>)>,
 }
@@ -283,6 +321,7 @@ impl Clock {
         let lead = times.partition_point(|t| *t < grid.from_ms).clamp(rows.start, rows.end);
         let steps = times.windows(2).map(|w| (w[1] - w[0]) as f64 / 1000.0);
         let seconds = std::iter::once(0.0).chain(steps).collect();
+        let longest_ms = times.windows(2).map(|w| w[1] - w[0]).max().unwrap_or(0);
         let mut buckets = Vec::new();
         let mut at = lead;
         while at < rows.end {
@@ -293,7 +332,17 @@ impl Clock {
             buckets.push((bucket, at..at + n));
             at += n;
         }
-        Clock { rows, lead, seconds, buckets }
+        Clock { rows, lead, seconds, longest_ms, buckets }
+    }
+
+    /// Those of these rows that are not before the first bucket, by bucket.
+    fn buckets_of(&self, rows: &Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
+        let rows = rows.start.max(self.lead)..rows.end;
+        let first = self.buckets.partition_point(|(_, b)| b.end <= rows.start);
+        let buckets = self.buckets[first..].iter();
+        buckets.take_while(move |(_, here)| here.start < rows.end).map(move |(bucket, here)| {
+            (*bucket, here.start.max(rows.start)..here.end.min(rows.end))
+        })
     }
 }
 

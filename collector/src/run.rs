@@ -6,9 +6,10 @@ use crate::config::{self, Config};
 use crate::events::Events;
 use crate::history::{History, States};
 use crate::munin::{self, Remote};
+use crate::past::Past;
 use crate::read::Reader;
-use crate::retain::Keep;
-use crate::store::{Shared, Store, StoreSettings, now_ms};
+use crate::store::{Shared, Store, StoreSettings};
+use crate::tidy::Tidy;
 use crate::watch::passive::{Changes, Reporter};
 use crate::watch::{self, Alerts, deliver};
 use crate::{ingest, metrics};
@@ -16,7 +17,6 @@ use axum::Router;
 use rookery_alerts::Notifier;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{Notify, watch as signal};
 
 /// An open collector.
@@ -28,15 +28,10 @@ pub struct Collector {
     notifier: Arc<Notifier>,
     due: Arc<Notify>,
     data: PathBuf,
-    retention: Vec<Keep>,
+    tidy: Tidy,
     remotes: Vec<Remote>,
     reporter: Arc<Reporter>,
 }
-
-/// How often what need not be kept is looked for.
-const RETAIN_EVERY: Duration = Duration::from_secs(6 * 3600);
-/// The first time, after the start.
-const RETAIN_AFTER: Duration = Duration::from_secs(60);
 
 impl Collector {
     /// Opens history, rules and channels. The error is one line that names the
@@ -65,21 +60,11 @@ impl Collector {
         let settings = StoreSettings::new(&config.data);
         let store = Store::open_locked(settings, lock, Box::new(watcher)).map_err(text)?;
         let (data, remotes) = (config.data.clone(), remotes.nodes);
+        let tidy = Tidy::new(store.shared().clone(), &retention);
         let history = Arc::new(Reader::new(store.shared().clone()));
         let reporter = Reporter::new(&config.passive, alerts.clone(), history, changes)?;
         let reporter = Arc::new(reporter);
-        Ok(Collector {
-            store,
-            alerts,
-            events,
-            token,
-            notifier,
-            due,
-            data,
-            retention,
-            remotes,
-            reporter,
-        })
+        Ok(Collector { store, alerts, events, token, notifier, due, data, tidy, remotes, reporter })
     }
 
     /// What agents must send.
@@ -94,7 +79,7 @@ impl Collector {
 
     /// For readers.
     pub fn history(&self) -> Arc<dyn History> {
-        Arc::new(Reader::new(self.store.shared().clone()))
+        Arc::new(Past::new(self.store.shared().clone()))
     }
 
     /// For those who ask what is wrong.
@@ -117,6 +102,7 @@ impl Collector {
         let auth = self.auth();
         ingest::router(self.store.shared().clone(), auth.clone())
             .merge(watch::why::router(self.alerts.clone(), self.data.clone()))
+            .merge(self.tidy.clone().router(auth.clone()))
             .merge(watch::hush::router(self.alerts.clone(), auth))
             .merge(metrics::router(self.store.shared().clone()))
     }
@@ -136,23 +122,7 @@ impl Collector {
     /// Removes what need not be kept any longer, now and then, until it is
     /// dropped; runs beside the server.
     pub async fn tidy_up(&self) {
-        if self.retention.is_empty() {
-            return;
-        }
-        tokio::time::sleep(RETAIN_AFTER).await;
-        loop {
-            let queue = &self.store.shared().queue;
-            match queue.retain(self.retention.clone(), now_ms()) {
-                None => tracing::warn!("retention: too much waits; again later"),
-                Some(answer) => match answer.await {
-                    Ok(Ok(removed)) => tracing::info!(?removed, "retention"),
-                    Ok(Err(e)) => tracing::error!("retention: {e}"),
-                    // The history has been closed.
-                    Err(_) => return,
-                },
-            }
-            tokio::time::sleep(RETAIN_EVERY).await;
-        }
+        self.tidy.run().await;
     }
 
     /// Sends passive results to Nagios and Icinga until it is dropped; runs beside the

@@ -28,6 +28,8 @@ pub struct Run<'a> {
     pub times_ms: &'a [TimeMs],
     /// Seconds from the sample before to each; that of the first is not asked for.
     pub seconds: &'a [f64],
+    /// At least the longest of these, ms.
+    pub longest_ms: i64,
     /// Kind of each.
     pub kinds: &'a [u8],
     /// Bits of each.
@@ -115,6 +117,11 @@ impl<'a> Drawn<'a> {
         let (min, max) = self.range();
         let may_fall = self.field.kind == FieldType::Derive;
         let is_plain = may_fall || self.field.kind == FieldType::Counter;
+        let start = out.len();
+        if is_plain && s.longest_ms <= self.heartbeat.0 && self.rising(s, may_fall, out) {
+            return;
+        }
+        out.truncate(start);
         for i in 0..s.times_ms.len() {
             // Fast path: soon after one before, and no fall.
             if is_plain
@@ -144,6 +151,57 @@ impl<'a> Drawn<'a> {
         {
             self.before = Some((s.times_ms[last], value));
         }
+    }
+
+    /// As [`Self::next_all`] for a counter all of whose samples are integers, or
+    /// all doubles, without gaps and falls; `false`: this is none.
+    fn rising(&mut self, s: &Run<'_>, may_fall: bool, out: &mut Vec<f64>) -> bool {
+        let Some((first, rest)) = s.kinds.split_first() else { return true };
+        if !matches!(*first, INT | FLOAT) || rest.iter().any(|k| k != first) {
+            return false;
+        }
+        let before = (self.before, self.grown);
+        let drawn = s.value(0).and_then(|v| self.next(s.times_ms[0], v));
+        out.push(drawn.unwrap_or(f64::NAN));
+        let is_plain = if *first == INT {
+            // Too far apart to be subtracted: as a fall.
+            self.rates(s, out, |a, b| match (b as i64).overflowing_sub(a as i64) {
+                (grown, false) if grown >= 0 || may_fall => grown as f64,
+                _ => f64::NAN,
+            })
+        } else {
+            let level = f64::from_bits;
+            self.rates(s, out, |a, b| match level(b) - level(a) {
+                grown if grown >= 0.0 || may_fall => grown,
+                _ => f64::NAN,
+            })
+        };
+        if !is_plain {
+            (self.before, self.grown) = before;
+            return false;
+        }
+        let last = s.times_ms.len() - 1;
+        if let Some(value) = s.value(last) {
+            self.before = Some((s.times_ms[last], value));
+        }
+        true
+    }
+
+    /// The rates of all but the first; `false`: somewhere there is no growth.
+    fn rates(&mut self, s: &Run<'_>, out: &mut Vec<f64>, growth: impl Fn(u64, u64) -> f64) -> bool {
+        let (min, max) = self.range();
+        let (mut grown_all, mut is_plain) = (self.grown, true);
+        let pairs = s.bits.windows(2).zip(&s.seconds[1..]);
+        out.extend(pairs.map(|(pair, seconds)| {
+            let grown = growth(pair[0], pair[1]);
+            is_plain &= !grown.is_nan();
+            let rate = grown / seconds;
+            let is_enough = rate >= min;
+            grown_all += if is_enough { grown } else { 0.0 };
+            if is_enough && rate <= max { rate } else { f64::NAN }
+        }));
+        self.grown = grown_all;
+        is_plain
     }
 
     fn levels(&self, s: &Run<'_>, out: &mut Vec<f64>) {

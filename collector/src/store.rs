@@ -89,6 +89,21 @@ impl StoreError {
         }
     }
 
+    /// Whether it concerns a piece of the history only, without which the rest is
+    /// to be served: that is damaged, or the disk fails to read it.
+    pub fn is_of_a_piece(&self) -> bool {
+        use rusqlite::ffi::{
+            SQLITE_IOERR_CORRUPTFS, SQLITE_IOERR_DATA, SQLITE_IOERR_READ, SQLITE_IOERR_SHORT_READ,
+        };
+        const UNREAD: [i32; 4] =
+            [SQLITE_IOERR_READ, SQLITE_IOERR_SHORT_READ, SQLITE_IOERR_CORRUPTFS, SQLITE_IOERR_DATA];
+        let source = match self {
+            StoreError::Db { source, .. } => source.sqlite_error(),
+            _ => None,
+        };
+        self.is_damage() || source.is_some_and(|e| UNREAD.contains(&e.extended_code))
+    }
+
     /// Whether the file itself can never be written again, so that another one
     /// must take its place. A disk that is full or fails is no reason: what the
     /// file holds is whole.
@@ -264,7 +279,7 @@ impl Shared {
     /// Any other error comes back.
     pub fn pass_damage<T: Default>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         match result {
-            Err(e) if e.is_damage() => {
+            Err(e) if e.is_of_a_piece() => {
                 let text = e.to_string();
                 let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
                 if told.len() < TOLD_MAX && !told.contains(&text) {
@@ -384,6 +399,7 @@ impl Store {
                 tracing::error!("BUG: a thread of the history had panicked");
             }
         }
+        self.shared.periods.let_go();
     }
 }
 

@@ -195,6 +195,39 @@ fn rows_of_an_unknown_layout_are_asked_for_again() {
     assert_eq!(read(&store, "f0").len(), 1);
 }
 
+/// The files of a folder and of those in it.
+fn files(dir: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).expect("a folder").flatten() {
+        match entry.path() {
+            path if path.is_dir() => found.extend(files(&path)),
+            path => found.push(path.display().to_string()),
+        }
+    }
+    found
+}
+
+#[test]
+fn after_a_stop_only_databases_are_left() {
+    let dir = tempfile::tempdir().expect("tmp");
+    let layout = layout(2);
+    let store = open(dir.path());
+    let rows: Vec<(TimeMs, Cells)> =
+        (0..400).map(|i| (i * 1000, cells(&[Some(Value::Int(i)), None]))).collect();
+    send(&store, Sender::new(1).frame(&layout, &rows)).expect("taken");
+    seal(&store);
+    let reader = Reader::new(store.shared().clone());
+    let read = || reader.samples("node", "svc", "f0", 0, 1_000_000).expect("reads").len();
+    assert_eq!(read(), 400);
+    drop(store);
+    let left = files(dir.path());
+    let is_side = |f: &&String| f.ends_with("-wal") || f.ends_with("-shm");
+    assert!(left.iter().any(|f| f.ends_with("1970-01.sqlite")), "{left:?}");
+    assert_eq!(left.iter().filter(is_side).collect::<Vec<_>>(), Vec::<&String>::new());
+    assert_eq!(read(), 400, "who still has a reader reads");
+    assert_eq!(files(dir.path()).len(), left.len() + 2, "that one's own");
+}
+
 #[test]
 fn a_second_instance_is_refused() {
     let dir = tempfile::tempdir().expect("tmp");

@@ -1,5 +1,6 @@
 //! Asking a running collector.
 
+use rookery_plugins::wire::CONTENT_TYPE;
 use serde_json::Value as Json;
 use std::path::Path;
 
@@ -60,6 +61,13 @@ impl Client {
     /// The same of a POST with a token.
     pub fn post(&self, path: &str, token: &str) -> Result<Vec<u8>, String> {
         self.ask(self.http.post(format!("{}{path}", self.url)).bearer_auth(token))
+    }
+
+    /// A POST of a batch, as agents send it.
+    pub fn post_batch(&self, token: &str, batch: &[u8]) -> Result<(), String> {
+        let request = self.http.post(format!("{}/api/v1/ingest", self.url)).bearer_auth(token);
+        let request = request.header("Content-Type", CONTENT_TYPE).body(batch.to_vec());
+        self.ask(request).map(|_| ())
     }
 
     /// A POST of JSON with a token.

@@ -12,6 +12,7 @@ mod event;
 mod export;
 mod graph;
 mod hush;
+mod import;
 mod logging;
 mod nagios;
 mod sql;
@@ -45,6 +46,8 @@ enum Command {
     Collector(collector::Args),
     /// Print exact samples as CSV or JSON lines
     Export(export::Args),
+    /// Take in another system's history: a Munin master's RRD files
+    Import(import::Args),
     /// Mark a moment on the graphs of all nodes, a group or one node
     Event(event::Args),
     /// Draw a service's graph into a file or the terminal
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         Command::Up(args) => up::run(&args),
         Command::Collector(args) => collector::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Event(args) => event::run(&args),
         Command::Graph(args) => graph::run(&args),
         Command::Status(args) => status::run(&args),

@@ -219,7 +219,7 @@ async fn round(args: &Args, fleet: &Arc<Vec<Requests>>) -> Res<()> {
         );
     }
     if !args.no_seal {
-        seal(&server, &dir, n).await?;
+        seal(server, &dir, n).await?;
     }
     Ok(())
 }
@@ -251,7 +251,7 @@ fn report(n: f64, wall: f64, before: &Cost, after: &Cost, took: &mut [u32]) {
     );
 }
 
-async fn seal(server: &Server, dir: &Path, n: f64) -> Res<()> {
+async fn seal(server: Server, dir: &Path, n: f64) -> Res<()> {
     let before = Cost::of(server.pid())?;
     let began = Instant::now();
     let mut connection = Connection::open(&server.addr).await?;
@@ -267,7 +267,13 @@ async fn seal(server: &Server, dir: &Path, n: f64) -> Res<()> {
         after.peak_rss as f64 / 1e6
     );
     let data = dir.join("data");
-    println!("  {:>8.3} bytes a sample, all of the folder:", folder_bytes(&data)? as f64 / n);
+    let running = folder_bytes(&data)? as f64 / n;
+    server.stop()?;
+    println!(
+        "  {:>8.3} bytes a sample, all of the folder ({running:.3} while it runs, with SQLite's \
+         indices of its WALs):",
+        folder_bytes(&data)? as f64 / n
+    );
     for entry in std::fs::read_dir(&data)? {
         let path = entry?.path();
         let bytes = if path.is_dir() { folder_bytes(&path)? } else { path.metadata()?.len() };

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// What the measured collector's clients must send.
 pub const TOKEN: &str = "bench";
@@ -58,6 +59,13 @@ impl Server {
         Ok(Server { child, addr })
     }
 
+    /// Stops it, so that it closes its history.
+    pub fn stop(mut self) -> io::Result<()> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        self.child.wait().map(drop)
+    }
+
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -72,7 +80,7 @@ impl Drop for Server {
     }
 }
 
-/// Serves `dir` on `addr` for ever: what `EXAMPLE serve` does.
+/// Serves `dir` on `addr` until SIGTERM: what `EXAMPLE serve` does.
 pub fn serve(dir: &Path, addr: &str, more: fn(&Collector) -> axum::Router) -> Result<(), String> {
     let config = Config {
         data: dir.join("data"),
@@ -89,8 +97,15 @@ pub fn serve(dir: &Path, addr: &str, more: fn(&Collector) -> axum::Router) -> Re
         let listener = TcpListener::bind(addr).await.map_err(|e| format!("{addr}: {e}"))?;
         println!("listening on {addr}");
         let router = collector.router().merge(more(&collector));
-        axum::serve(NoDelay(listener), router).await.map_err(|e| e.to_string())
-    })
+        let mut told = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
+        // Connections that are open are not waited for.
+        tokio::select! {
+            served = axum::serve(NoDelay(listener), router) => served.map_err(|e| e.to_string()),
+            _ = told.recv() => Ok(()),
+        }
+    })?;
+    collector.close();
+    Ok(())
 }
 
 /// Answers at once instead of waiting for more to send.

@@ -26,6 +26,8 @@ mod events;
 mod extension;
 #[path = "it/faults.rs"]
 mod faults;
+#[path = "it/faults_care.rs"]
+mod faults_care;
 #[path = "it/formats.rs"]
 mod formats;
 #[path = "it/full_disk.rs"]
@@ -40,6 +42,8 @@ mod mixes;
 mod munin_configure;
 #[path = "it/munin_corpus.rs"]
 mod munin_corpus;
+#[path = "it/munin_import.rs"]
+mod munin_import;
 #[path = "it/munin_master.rs"]
 mod munin_master;
 #[path = "it/munin_node.rs"]

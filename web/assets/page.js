@@ -4,29 +4,49 @@
   const LIVE_MS = 10000;
 
   // Pictures that end now are asked for again; the old one stays until the new is there.
-  const renew = (address) => {
+  const renew = (address, at) => {
     const url = new URL(address, location.href);
-    url.searchParams.set("t", Date.now());
+    url.searchParams.set("t", at);
     return url.pathname + url.search;
   };
   const refresh = () => {
     if (document.hidden) return;
     for (const picture of document.querySelectorAll("picture")) {
       const img = picture.querySelector("img");
-      const source = picture.querySelector("source");
       if (!img.complete || !/[?&]to=now/.test(img.src)) continue;
-      const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-      const next = new Image();
-      next.onload = () => {
-        source.srcset = renew(source.srcset);
-        if (dark) source.srcset = next.getAttribute("src"); else img.src = next.getAttribute("src");
-      };
       const box = img.getBoundingClientRect();
       if (box.bottom < 0 || box.top > innerHeight) continue;
-      next.src = renew(dark ? source.srcset : img.src);
+      // The one that is seen (light or dark, wide or narrow) is fetched; of the others
+      // only the addresses change.
+      const next = new Image(), at = Date.now();
+      next.onload = () => {
+        for (const source of picture.querySelectorAll("source")) source.srcset = renew(source.srcset, at);
+        img.src = renew(img.src, at);
+      };
+      next.src = renew(img.currentSrc || img.src, at);
     }
   };
   setInterval(refresh, LIVE_MS);
+
+  // A wall's screen is renewed as a whole; without an answer what was seen stays, and
+  // says since when.
+  const wall = document.querySelector("main[data-renew]");
+  let answered = new Date();
+  const redraw = async () => {
+    try {
+      const answer = await fetch(location.href, { cache: "no-store" });
+      if (!answer.ok) throw new Error(answer.statusText);
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const main = page.querySelector("main");
+      if (main) wall.replaceChildren(...main.childNodes);
+      answered = new Date();
+    } catch {
+      const head = wall.querySelector("header");
+      head.className = "old";
+      head.querySelector("time").textContent = "no answer since " + answered.toLocaleTimeString("sv-SE");
+    }
+  };
+  if (wall) setInterval(redraw, wall.dataset.renew * 1000);
 
   // The reader's own zone is one key press away.
   for (const input of document.querySelectorAll("input[data-zone]")) {
@@ -100,7 +120,7 @@
     const load = async () => {
       const step = Math.max(1, Math.round((to - from) / 600)) / 1000;
       if (!zoom.dataset.query) return;
-      const part = `${zoom.dataset.query}&from=${from}&to=${to}&step=${step}`;
+      const part = `${zoom.dataset.query}&from=${from}&to=${to}&step=${step}&drawn=1`;
       data = await (await fetch("/api/v1/rollup?" + part)).json();
     };
     const short = (v) => (typeof v === "number" ? Number(v.toPrecision(6)).toString() : String(v));

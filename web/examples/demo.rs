@@ -92,7 +92,13 @@ fn rollup(scene: &Scene) -> Rollup {
         FieldRollup { spec: spec.clone(), buckets, total, increase: None }
     };
     let fields = scene.spec.fields.iter().enumerate().map(field).collect();
-    Rollup { from_ms: FROM, step_ms: scene.step_ms, spec: Arc::new(scene.spec.clone()), fields }
+    Rollup {
+        from_ms: FROM,
+        step_ms: scene.step_ms,
+        spec: Arc::new(scene.spec.clone()),
+        fields,
+        averages: vec![],
+    }
 }
 
 /// A bucket of `count` samples around a mean.

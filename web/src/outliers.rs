@@ -9,7 +9,9 @@
 
 use crate::app::App;
 use crate::error::WebError;
-use rookery_collector::history::{NodeInfo, ReadError, ServiceInfo};
+use crate::graph::{Figures, figures};
+use crate::pictures::mix::shown_fields;
+use rookery_collector::history::{NodeInfo, ReadError};
 use rookery_plugins::ServiceSpec;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -25,6 +27,10 @@ pub const SPAN_MS: i64 = 3 * HOUR_MS;
 const WEEKS: i64 = 4;
 /// An answer is kept so long, ms.
 const KEPT_MS: i64 = 60_000;
+/// So old an answer is good enough to name a node on the fleet's page, ms; from
+/// the second on it is worked out anew.
+const KNOWN_MS: i64 = 1_800_000;
+const RENEWED_MS: i64 = 300_000;
 const HOUR_MS: i64 = 3_600_000;
 const WEEK_MS: i64 = 7 * 24 * HOUR_MS;
 
@@ -109,23 +115,54 @@ pub struct Found {
     pub to_ms: i64,
 }
 
-/// The newest answer.
+/// The newest answer, and whose turn it is to work out the next.
 #[derive(Default)]
-pub struct Kept(Mutex<Option<(i64, Arc<Found>)>>);
+pub struct Kept {
+    newest: Mutex<Option<(i64, Arc<Found>)>>,
+    turn: Mutex<()>,
+}
+
+impl Kept {
+    /// The newest answer, if it is no older than this, ms.
+    fn newest(&self, now_ms: i64, age_ms: i64) -> Option<Arc<Found>> {
+        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, found) = newest.as_ref()?;
+        (0..age_ms).contains(&(now_ms - at)).then(|| found.clone())
+    }
+}
 
 impl App {
     /// What is unusual now; an answer may be a minute old.
     pub fn outliers(&self, now_ms: i64) -> Result<Arc<Found>, WebError> {
+        if let Some(found) = self.outliers.newest(now_ms, KEPT_MS) {
+            return Ok(found);
+        }
         // Who comes meanwhile waits for the same answer.
-        let mut kept = self.outliers.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, found)) = &*kept
-            && (0..KEPT_MS).contains(&(now_ms - at))
-        {
-            return Ok(found.clone());
+        let turn = self.outliers.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = self.outliers.newest(now_ms, KEPT_MS) {
+            return Ok(found);
         }
         let found = Arc::new(self.find_outliers(now_ms)?);
-        *kept = Some((now_ms, found.clone()));
+        let mut newest = self.outliers.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        *newest = Some((now_ms, found.clone()));
+        drop(turn);
         Ok(found)
+    }
+
+    /// What was unusual a moment ago; where that is not known or was long ago, the
+    /// next is worked out meanwhile, and nobody waits for it.
+    pub(crate) fn known_outliers(&self, now_ms: i64) -> Option<Arc<Found>> {
+        let known = self.outliers.newest(now_ms, KNOWN_MS);
+        let is_old = self.outliers.newest(now_ms, RENEWED_MS).is_none();
+        if is_old && self.outliers.turn.try_lock().is_ok() {
+            let app = self.clone();
+            tokio::task::spawn_blocking(move || {
+                if let Err(e) = app.outliers(now_ms) {
+                    tracing::warn!("outliers for the fleet's page: {}", e.text);
+                }
+            });
+        }
+        known
     }
 
     fn find_outliers(&self, now_ms: i64) -> Result<Found, WebError> {
@@ -133,18 +170,19 @@ impl App {
         let to_ms = (now_ms.div_euclid(HOUR_MS) + 1) * HOUR_MS;
         let from_ms = to_ms - SPAN_MS;
         let mut found = Found { from_ms, to_ms, ..Found::default() };
-        let mut groups: BTreeMap<(String, String), Vec<(NodeInfo, ServiceInfo)>> = BTreeMap::new();
+        type Same = Vec<(NodeInfo, Arc<ServiceSpec>)>;
+        let mut groups: BTreeMap<(String, String), Same> = BTreeMap::new();
         for node in self.history.nodes() {
             // A node that has just been forgotten has none.
-            for service in self.history.services(&node.name).unwrap_or_default() {
-                if service.active && !service.spec.hidden {
-                    let key = (node.group.clone(), service.spec.name.clone());
-                    groups.entry(key).or_default().push((node.clone(), service));
+            for (spec, active) in self.history.specs(&node.name).unwrap_or_default() {
+                if active && !spec.hidden {
+                    let key = (node.group.clone(), spec.name.clone());
+                    groups.entry(key).or_default().push((node.clone(), spec));
                 }
             }
         }
         for members in groups.into_values() {
-            let n: usize = members.iter().map(|(_, s)| s.spec.fields.len()).sum();
+            let n: usize = members.iter().map(|(_, s)| s.fields.len()).sum();
             if found.n_fields + n > FIELDS_MAX {
                 found.is_cut = true;
                 continue;
@@ -161,14 +199,14 @@ impl App {
     /// One service on all nodes of a group.
     fn group_outliers(
         &self,
-        members: &[(NodeInfo, ServiceInfo)],
+        members: &[(NodeInfo, Arc<ServiceSpec>)],
         found: &mut Found,
     ) -> Result<(), WebError> {
         let mut now: Vec<Means> = Vec::new();
         for (node, service) in members {
-            now.push(self.means(&node.name, &service.spec, (found.from_ms, found.to_ms))?);
+            now.push(self.means(&node.name, service, (found.from_ms, found.to_ms))?);
         }
-        let mut names: Vec<&str> = members.iter().flat_map(|(_, s)| shown(&s.spec)).collect();
+        let mut names: Vec<&str> = members.iter().flat_map(|(_, s)| shown(s)).collect();
         names.sort_unstable();
         names.dedup();
         let of = |name: &str| now.iter().filter_map(|m| m.get(name).copied()).collect::<Vec<f64>>();
@@ -185,9 +223,9 @@ impl App {
             let mut past: Vec<Means> = Vec::new();
             for week in 1..=WEEKS.min(known_ms / WEEK_MS) {
                 let span = (found.from_ms - week * WEEK_MS, found.to_ms - week * WEEK_MS);
-                past.push(self.means(&node.name, &service.spec, span)?);
+                past.push(self.means(&node.name, service, span)?);
             }
-            for name in shown(&service.spec) {
+            for name in shown(service) {
                 let Some(value) = now[i].get(name) else { continue };
                 let before: Vec<f64> = past.iter().filter_map(|m| m.get(name).copied()).collect();
                 if let Some(reason) = unlike_past(*value, &before, scale) {
@@ -202,11 +240,11 @@ impl App {
             found.outliers.push(Outlier {
                 node: node.name.clone(),
                 group: node.group.clone(),
-                service: service.spec.name.clone(),
+                service: service.name.clone(),
                 field: field.to_owned(),
                 value: now[i].get(field).copied().unwrap_or_default(),
                 reasons,
-                spec: service.spec.clone(),
+                spec: service.clone(),
             });
         }
         Ok(())
@@ -215,9 +253,13 @@ impl App {
     /// Each field's mean over a span of whole hours; those without are left out.
     fn means(&self, node: &str, spec: &ServiceSpec, span: (i64, i64)) -> Result<Means, WebError> {
         // By name: the service may have had other fields then.
-        let names: Vec<&str> = shown(spec).collect();
+        let mut names: Vec<&str> = shown(spec).collect();
         if names.is_empty() {
             return Ok(Means::new());
+        }
+        if spec.fields.iter().any(|f| f.cdef.is_some()) {
+            // It may need hidden ones.
+            names = spec.fields.iter().map(|f| f.name.as_str()).collect();
         }
         let read = self.history.rollup(node, &spec.name, &names, span.0, span.1, HOUR_MS);
         let rollup = match read {
@@ -225,11 +267,11 @@ impl App {
             Err(ReadError::NotFound(_)) => return Ok(Means::new()),
             Err(e) => return Err(e.into()),
         };
-        let fields = rollup.fields.into_iter();
-        let mean = |f: rookery_collector::history::FieldRollup| {
-            Some((f.spec.name, f.total.mean().filter(|v| v.is_finite())?))
+        let figures = figures(&rollup);
+        let mean = |(f, figures): (rookery_collector::history::FieldRollup, Figures)| {
+            Some((f.spec.name, figures.avg.filter(|v| v.is_finite())?))
         };
-        Ok(fields.filter_map(mean).collect())
+        Ok(rollup.fields.into_iter().zip(figures).filter_map(mean).collect())
     }
 }
 
@@ -237,8 +279,7 @@ type Means = BTreeMap<String, f64>;
 
 /// The fields that a graph of the service has.
 fn shown(spec: &ServiceSpec) -> impl Iterator<Item = &str> {
-    let is_partner = |name: &str| spec.fields.iter().any(|f| f.negative.as_deref() == Some(name));
-    spec.fields.iter().filter(move |f| !f.hidden || is_partner(&f.name)).map(|f| f.name.as_str())
+    shown_fields(spec).map(|f| f.name.as_str())
 }
 
 fn median(values: &mut [f64]) -> f64 {

@@ -7,7 +7,7 @@
 //! catalog, never samples.
 
 use crate::error::WebError;
-use crate::pages::{node_path, segment, service_path};
+use crate::pages::{field_path, node_path, segment, service_path};
 use crate::pictures::mix::field_text;
 use rookery_collector::history::History;
 use rookery_plugins::{FieldSpec, ServiceSpec};
@@ -105,8 +105,8 @@ pub fn search_only(
         let inside = lower(&[&node.group, &node.name]);
         all.node(&node.group, &node.name);
         // A node that has just been forgotten has none.
-        for s in history.services(&node.name).unwrap_or_default() {
-            all.service(&inside, &node.name, &s.spec);
+        for (spec, _) in history.specs(&node.name).unwrap_or_default() {
+            all.service(&inside, &node.name, &spec);
         }
     }
     all.hits.retain(|hit| only.is_none_or(|kind| hit.kind == kind));
@@ -208,7 +208,7 @@ impl Hits<'_> {
         let label = field.label_or_name();
         if let Some(rank) = self.rank(&lower(&[&field.name, label]), inside) {
             let place = format!("{node} › {service} › {}", field.name);
-            self.add(rank, Kind::Field, label, place, service_path(node, service));
+            self.add(rank, Kind::Field, label, place, field_path(node, service, &field.name));
             if let Some(hit) = self.hits.last_mut() {
                 hit.graph = Some(field_text(node, service, &field.name));
             }

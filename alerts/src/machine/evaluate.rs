@@ -1,9 +1,8 @@
 //! From a row to states: fields, then services, then what is to be said.
 
 use super::flap::Turn;
-use super::lasting::Due;
-use super::{Field, Machine, Plan, Service, Settings, incident_id};
-use crate::output::{Incident, Notice, NoticeKind, Output, Status, Transition, TransitionKind};
+use super::{Field, Machine, Member, Plan, Service, Settings};
+use crate::output::{NoticeKind, Output, Status, Transition, TransitionKind};
 use crate::rate;
 use rookery_plugins::{FieldType, Kind, Range, State, TimeMs, Value};
 
@@ -39,12 +38,22 @@ impl Machine {
                 }
             }
             if judged {
-                self.judge_service(*service, time_ms, live, out);
+                self.judge_service(*service, time_ms, live, now_ms, out);
             }
+        }
+        if self.settings.group_window_ms == 0 {
+            self.tell_waiting(now_ms, out);
         }
     }
 
-    fn judge_service(&mut self, idx: u32, time_ms: TimeMs, live: bool, out: &mut Vec<Output>) {
+    fn judge_service(
+        &mut self,
+        idx: u32,
+        time_ms: TimeMs,
+        live: bool,
+        now_ms: TimeMs,
+        out: &mut Vec<Output>,
+    ) {
         let service = &self.services[idx as usize];
         let fields = service.fields.iter().map(|f| &self.fields[*f as usize]);
         let state = fields.filter(|f| f.active).fold(State::Ok, |worst, f| worst.worst(f.state));
@@ -56,18 +65,21 @@ impl Machine {
         let from = service.state;
         let is_newer = time_ms > service.last_ms;
         service.step(state, time_ms);
+        if before.hard_state != State::Ok && service.hard_state == State::Ok {
+            service.recovered_ms = now_ms;
+        }
         service.settle_acknowledgement(from, time_ms);
         let turn = if is_newer { service.flaps(&self.settings) } else { None };
-        let due = if live { service.due(&self.settings, turn, time_ms) } else { None };
-        let is_good = |kind| kind == NoticeKind::Recovery;
-        let due = due.filter(|(kind, _)| is_good(*kind) || !self.is_hushed(idx, time_ms));
+        let due = if live { service.due(&self.settings, turn) } else { None };
+        if due == Some(News::First) {
+            self.wait_to_tell(Member::Service(idx), now_ms);
+        }
         let service = &self.services[idx as usize];
-        if service.mark() == before && due.is_none() && turn.is_none() {
+        let is_due = due.is_some_and(|due| due != News::First);
+        if service.mark() == before && !is_due && turn.is_none() {
             return;
         }
-        let notice = due.map(|(kind, due)| self.notice_to(idx, kind, time_ms, due));
         out.push(Output::StateChanged(self.service_record(idx)));
-        let service = &self.services[idx as usize];
         if (before.state, before.hard) != (service.state, service.hard)
             || before.hard_state != service.hard_state
         {
@@ -84,72 +96,41 @@ impl Machine {
                 text: self.service_text(idx),
             }));
         }
-        out.extend(notice.map(Output::Notice));
-    }
-
-    /// Whether its problem is not told: it is planned, or told of the group.
-    fn is_hushed(&self, idx: u32, time_ms: TimeMs) -> bool {
-        let s = &self.services[idx as usize];
-        s.quorum.is_some() || self.downtime(s.node as usize, Some(&s.name), time_ms).is_some()
-    }
-
-    /// Makes the notice that is due, and remembers that it was made.
-    pub(super) fn notice(&mut self, idx: u32, kind: NoticeKind, time_ms: TimeMs) -> Notice {
-        self.notice_to(idx, kind, time_ms, None)
-    }
-
-    fn notice_to(
-        &mut self,
-        idx: u32,
-        kind: NoticeKind,
-        time_ms: TimeMs,
-        due: Option<Due>,
-    ) -> Notice {
-        let (text, values) = (self.service_text(idx), self.field_values(idx));
-        let service = &mut self.services[idx as usize];
-        let node = &self.nodes[service.node as usize];
-        let mut incident = service.incident.take().unwrap_or_else(|| {
-            Incident::new(incident_id(&node.name, &service.name, time_ms), service.problem_ms)
-        });
-        let sequence = incident.sequence;
-        incident.sequence += 1;
-        if kind == NoticeKind::Problem {
-            incident.told_ms = time_ms;
-            incident.escalated |= due == Some(Due::Further);
+        if let Some(due) = due {
+            self.tell_news(Member::Service(idx), due, time_ms, out);
         }
-        let notice = Notice {
-            id: format!("{}.{sequence}", incident.id),
-            incident: incident.id.clone(),
-            sequence,
-            kind,
-            node: node.name.clone(),
-            of_group: false,
-            service: Some(service.name.clone()),
-            title: service.title.clone(),
-            state: Status::Service(service.state),
-            since_ms: incident.since_ms,
-            time_ms,
-            values,
-            text,
-            contacts: service.lasting.contacts(&service.contacts, &incident, due),
-            labels: service.labels.clone(),
-            repeated: false,
-            instead_of: None,
-        };
-        match kind {
-            NoticeKind::Problem => {
-                (service.notified, service.incident) = (Some(service.state), Some(incident));
-            }
-            NoticeKind::Acknowledgement => service.incident = Some(incident),
-            // Whatever it is when it is steady again is then told.
-            NoticeKind::Flapping => {
-                service.notified = service.notified.or(Some(State::Unknown));
-                service.incident = Some(incident);
-            }
-            NoticeKind::Recovery => (service.notified, service.incident) = (None, None),
-        }
-        notice
     }
+
+    fn tell_news(&mut self, member: Member, news: News, time_ms: TimeMs, out: &mut Vec<Output>) {
+        let Member::Service(idx) = member else { return };
+        match news {
+            News::First => {}
+            News::Over => self.leave(member, time_ms, self.service_text(idx), out),
+            News::Changed | News::Flaps => {
+                if self.is_quiet(member, time_ms) || self.root_of(member).is_some() {
+                    return;
+                }
+                let kind = match news {
+                    News::Flaps => NoticeKind::Flapping,
+                    _ => NoticeKind::Problem,
+                };
+                self.tell_alone(member, kind, time_ms, None, out);
+            }
+        }
+    }
+}
+
+/// What people are still to be told of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum News {
+    /// That it has a problem.
+    First,
+    /// That its problem is another now.
+    Changed,
+    /// That it flaps.
+    Flaps,
+    /// That it is well.
+    Over,
 }
 
 /// What a change of makes a record due.
@@ -213,38 +194,27 @@ impl Service {
 
     /// What people are still to be told. Comparing what is with what was told
     /// makes late, repeated and restarted evaluation harmless.
-    fn due(
-        &self,
-        settings: &Settings,
-        turn: Option<Turn>,
-        time_ms: TimeMs,
-    ) -> Option<(NoticeKind, Option<Due>)> {
+    fn due(&self, settings: &Settings, turn: Option<Turn>) -> Option<News> {
         match turn {
-            Some(Turn::Began) if self.acknowledged.is_none() => {
-                return Some((NoticeKind::Flapping, None));
-            }
+            Some(Turn::Began) if self.acknowledged.is_none() => return Some(News::Flaps),
             // Steady again: people are told as what.
             Some(Turn::Ended) if self.notified.is_some() && self.state != State::Ok => {
-                return Some((NoticeKind::Problem, None));
+                return Some(News::Changed);
             }
             _ if self.flap.active => return None,
             _ => {}
         }
         match (self.state, self.notified) {
-            (State::Ok, Some(_)) => Some((NoticeKind::Recovery, None)),
+            (State::Ok, Some(_)) => Some(News::Over),
             (State::Ok, None) => None,
             (state, told) => {
                 if !self.hard || self.acknowledged.is_some() {
                     return None;
                 }
+                let Some(told) = told else { return Some(News::First) };
                 // "It cannot be told" was no warning of what is known now.
-                let is_news =
-                    |told| told != state && (settings.tell_changes || told == State::Unknown);
-                if told.is_none_or(is_news) {
-                    return Some((NoticeKind::Problem, None));
-                }
-                let due = self.lasting.due(self.incident.as_ref()?, time_ms)?;
-                Some((NoticeKind::Problem, Some(due)))
+                let is_news = told != state && (settings.tell_changes || told == State::Unknown);
+                is_news.then_some(News::Changed)
             }
         }
     }

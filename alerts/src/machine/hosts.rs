@@ -1,8 +1,7 @@
 //! Nodes: arrival, silence, and clocks that are off.
 
-use super::lasting::Due;
-use super::{Machine, NEVER, Node, Plan, Slot, incident_id};
-use crate::output::{Incident, Notice, NoticeKind, Output, Status, Transition, TransitionKind};
+use super::{Machine, Member, NEVER, Node, Plan, Slot};
+use crate::output::{Output, Status, Transition, TransitionKind};
 use rookery_plugins::{HostState, TimeMs};
 
 /// A pause between two ticks after which watching begins anew, ms: the
@@ -19,25 +18,48 @@ impl Machine {
     /// whose step is not known (plain JSON samples) is never silent.
     pub fn tick(&mut self, now_ms: TimeMs, out: &mut Vec<Output>) {
         let started = self.begin(now_ms);
-        if now_ms.saturating_sub(started) < ms(self.settings.start_grace_ms) {
+        if now_ms.saturating_sub(started) >= ms(self.settings.start_grace_ms) {
+            self.end_hush(now_ms, out);
+            for i in 0..self.nodes.len() {
+                self.judge_silence(i, started, now_ms, out);
+            }
+            self.judge_pools(now_ms, out);
+        }
+        self.tell_waiting(now_ms, out);
+        self.remind(now_ms, out);
+    }
+
+    fn judge_silence(&mut self, i: usize, started: TimeMs, now_ms: TimeMs, out: &mut Vec<Output>) {
+        let node = &self.nodes[i];
+        if node.gone {
             return;
         }
-        self.end_hush(now_ms, out);
-        for i in 0..self.nodes.len() {
-            let node = &self.nodes[i];
-            if node.gone {
-                continue;
-            }
-            if node.state != HostState::Up {
-                self.remind_of_host(i, now_ms, out);
-                continue;
-            }
-            let Some(limit) = self.silence_limit(node) else { continue };
+        let member = Member::Node(i as u32);
+        if node.state == HostState::Up {
+            let Some(limit) = self.silence_limit(node) else { return };
             if now_ms.saturating_sub(node.last_seen_ms.max(started)) > limit {
                 self.down(i, now_ms, out);
             }
+            return;
         }
-        self.judge_pools(now_ms, out);
+        let is_told = node.incident.is_some();
+        let since = node.since_ms;
+        let is_behind = self.root_of(member).is_some();
+        match self.nodes[i].state {
+            HostState::Down if is_behind && !is_told => {
+                let text = "what it depends on is in a hard problem";
+                self.turn(i, HostState::Unreachable, since, now_ms, text, out);
+            }
+            HostState::Unreachable if !is_behind && !self.is_recovering(member, now_ms) => {
+                let s = now_ms.saturating_sub(since) / 1000;
+                let text = format!("no data for {s} s, and what it depends on is well");
+                self.turn(i, HostState::Down, since, now_ms, &text, out);
+            }
+            _ => {}
+        }
+        if !is_told {
+            self.wait_to_tell(member, now_ms);
+        }
     }
 
     /// When watching began; now, if it begins now.
@@ -62,12 +84,7 @@ impl Machine {
 
     /// How long a node may be silent, ms.
     fn silence_limit(&self, node: &Node) -> Option<i64> {
-        let steps = node.slots.iter().filter(|s| !s.retired && s.step_ms > 0);
-        let step = steps.map(|s| s.step_ms).min().or(match ms(node.step_ms) {
-            0 => None,
-            step => Some(step),
-        })?;
-        Some(self.overdue_after(step))
+        Some(self.overdue_after(self.step_of(node)?))
     }
 
     fn overdue_after(&self, step_ms: i64) -> i64 {
@@ -78,17 +95,19 @@ impl Machine {
 
     fn down(&mut self, i: usize, now_ms: TimeMs, out: &mut Vec<Output>) {
         let started = self.started_ms.unwrap_or(now_ms);
-        let is_planned = self.downtime(i, None, now_ms).is_some();
-        let node = &mut self.nodes[i];
-        let since = node.last_seen_ms.max(started);
-        let text = format!("no data for {} s", now_ms.saturating_sub(since) / 1000);
-        // Without an incident nobody is told, neither of this nor of its end.
-        node.incident = (!node.silenced && !is_planned && node.quorum.is_none())
-            .then(|| Incident::new(incident_id(&node.name, "", since), since));
-        self.turn(i, HostState::Down, since, now_ms, &text, out);
+        let member = Member::Node(i as u32);
+        let since = self.nodes[i].last_seen_ms.max(started);
+        let s = now_ms.saturating_sub(since) / 1000;
+        let (state, why) = match self.root_of(member) {
+            None => (HostState::Down, String::new()),
+            Some(root) => (HostState::Unreachable, format!("; it depends on {}", self.place(root))),
+        };
+        self.turn(i, state, since, now_ms, &format!("no data for {s} s{why}"), out);
+        self.wait_to_tell(member, now_ms);
     }
 
-    /// Changes a node's state: record, transition, notice.
+    /// Changes a node's state: record and transition; when it is UP, the end of what
+    /// people were told.
     fn turn(
         &mut self,
         i: usize,
@@ -101,86 +120,21 @@ impl Machine {
         let node = &mut self.nodes[i];
         let from = std::mem::replace(&mut node.state, to);
         node.since_ms = since;
-        let kind = match to {
-            HostState::Up => NoticeKind::Recovery,
-            _ => NoticeKind::Problem,
-        };
-        let notice = self.host_notice(i, kind, now, text);
-        let node = &mut self.nodes[i];
-        if to == HostState::Up {
-            (node.incident, node.acknowledged) = (None, None);
-        }
         node.dirty = false;
+        if to == HostState::Up {
+            node.acknowledged = None;
+            node.recovered_ms = now;
+        }
         out.push(Output::StateChanged(self.host_record(i)));
         let kind = TransitionKind::State;
         out.push(Output::Transition(self.host_transition(i, kind, from, now, text)));
-        out.extend(notice.map(Output::Notice));
-    }
-
-    /// The next notice of the open incident, if there is one.
-    pub(super) fn host_notice(
-        &mut self,
-        i: usize,
-        kind: NoticeKind,
-        time_ms: TimeMs,
-        text: &str,
-    ) -> Option<Notice> {
-        self.host_notice_to(i, kind, time_ms, text, None)
-    }
-
-    /// Tells again, or others, of a node that has long been DOWN.
-    fn remind_of_host(&mut self, i: usize, now_ms: TimeMs, out: &mut Vec<Output>) {
-        let node = &self.nodes[i];
-        let open = node.incident.as_ref().filter(|_| node.acknowledged.is_none());
-        let Some(due) = open.and_then(|incident| node.lasting.due(incident, now_ms)) else {
-            return;
-        };
-        if self.downtime(i, None, now_ms).is_some() {
-            return;
+        if to == HostState::Up {
+            let member = Member::Node(i as u32);
+            self.waiting.remove(&member);
+            if self.nodes[i].incident.is_some() {
+                self.leave(member, now, text.to_owned(), out);
+            }
         }
-        let s = now_ms.saturating_sub(self.nodes[i].since_ms) / 1000;
-        let text = format!("no data for {s} s");
-        let notice = self.host_notice_to(i, NoticeKind::Problem, now_ms, &text, Some(due));
-        out.push(Output::StateChanged(self.host_record(i)));
-        out.extend(notice.map(Output::Notice));
-    }
-
-    fn host_notice_to(
-        &mut self,
-        i: usize,
-        kind: NoticeKind,
-        time_ms: TimeMs,
-        text: &str,
-        due: Option<Due>,
-    ) -> Option<Notice> {
-        let node = &mut self.nodes[i];
-        let incident = node.incident.as_mut()?;
-        let sequence = incident.sequence;
-        incident.sequence += 1;
-        if kind == NoticeKind::Problem {
-            incident.told_ms = time_ms;
-            incident.escalated |= due == Some(Due::Further);
-        }
-        let contacts = node.lasting.contacts(&node.contacts, incident, due);
-        Some(Notice {
-            id: format!("{}.{sequence}", incident.id),
-            incident: incident.id.clone(),
-            sequence,
-            kind,
-            node: node.name.clone(),
-            of_group: false,
-            service: None,
-            title: String::new(),
-            state: Status::Host(node.state),
-            since_ms: incident.since_ms,
-            time_ms,
-            values: Vec::new(),
-            text: text.to_owned(),
-            contacts,
-            labels: node.labels.clone(),
-            repeated: false,
-            instead_of: None,
-        })
     }
 
     fn host_transition(

@@ -6,9 +6,9 @@
 //! lasts longer than its downtime is told then; a recovery is always told to those
 //! who were told of the problem.
 
-use super::Machine;
+use super::{Machine, Member};
 use crate::glob;
-use crate::output::{Incident, NoticeKind, Output, RecordState, StateRecord};
+use crate::output::{NoticeKind, Output, RecordState, StateRecord};
 use rookery_plugins::{HostState, State, TimeMs};
 use serde::{Deserialize, Serialize};
 
@@ -126,28 +126,37 @@ impl Machine {
             comment => format!("{} is on it: {comment}", ack.author),
         };
         let (i, service) = self.target(node, service)?;
-        let Some(idx) = service else {
-            if self.nodes[i].state == HostState::Up {
+        let member = match service {
+            None if self.nodes[i].state == HostState::Up => {
                 return Err(format!("{node} is UP: there is nothing to acknowledge"));
             }
-            self.nodes[i].acknowledged = Some(ack);
-            let notice = self.host_notice(i, NoticeKind::Acknowledgement, now_ms, &text);
-            out.push(Output::StateChanged(self.host_record(i)));
-            out.extend(notice.map(Output::Notice));
-            return Ok(());
+            None => Member::Node(i as u32),
+            Some(idx) if self.services[idx as usize].state == State::Ok => {
+                let name = &self.services[idx as usize].name;
+                return Err(format!("{node}/{name} is OK: there is nothing to acknowledge"));
+            }
+            Some(idx) => Member::Service(idx),
         };
-        let s = &mut self.services[idx as usize];
-        if s.state == State::Ok {
-            return Err(format!("{node}/{} is OK: there is nothing to acknowledge", s.name));
+        // An incident is one thing: who is on it is on all of it.
+        for m in self.together_with(member) {
+            out.push(Output::StateChanged(match m {
+                Member::Node(i) => {
+                    self.nodes[i as usize].acknowledged = Some(ack.clone());
+                    self.host_record(i as usize)
+                }
+                Member::Service(idx) => {
+                    self.services[idx as usize].acknowledged = Some(ack.clone());
+                    self.service_record(idx)
+                }
+            }));
         }
-        s.acknowledged = Some(ack);
-        let is_told = s.notified.is_some();
-        let notice = is_told.then(|| self.notice(idx, NoticeKind::Acknowledgement, now_ms));
-        out.push(Output::StateChanged(self.service_record(idx)));
-        out.extend(notice.map(|mut n| {
-            n.text = text;
-            Output::Notice(n)
-        }));
+        let is_told = match member {
+            Member::Node(i) => self.nodes[i as usize].incident.is_some(),
+            Member::Service(idx) => self.services[idx as usize].notified.is_some(),
+        };
+        if is_told {
+            self.tell_alone(member, NoticeKind::Acknowledgement, now_ms, Some(text), out);
+        }
         Ok(())
     }
 
@@ -225,7 +234,7 @@ impl Machine {
         self.downtimes.iter().find(|d| d.covers(&node.name, &node.group, service, time_ms))
     }
 
-    /// Ends what is over, and tells of nodes that are DOWN longer than planned.
+    /// Ends what is over.
     pub(super) fn end_hush(&mut self, now_ms: TimeMs, out: &mut Vec<Output>) {
         if self.downtimes.iter().any(|d| d.to_ms <= now_ms) {
             let (over, rest) = std::mem::take(&mut self.downtimes)
@@ -242,18 +251,6 @@ impl Machine {
             if node.acknowledged.as_ref().is_some_and(|a| a.is_over(now_ms)) {
                 node.acknowledged = None;
                 out.push(Output::StateChanged(self.host_record(i)));
-            }
-            let node = &self.nodes[i];
-            let is_quiet = node.silenced || node.quorum.is_some() || node.acknowledged.is_some();
-            let is_due = node.incident.is_none() && !is_quiet;
-            if is_due && self.downtime(i, None, now_ms).is_none() {
-                let since_ms = node.since_ms;
-                let id = super::incident_id(&node.name, "", since_ms);
-                self.nodes[i].incident = Some(Incident::new(id, since_ms));
-                let text = format!("no data for {} s", now_ms.saturating_sub(since_ms) / 1000);
-                let notice = self.host_notice(i, NoticeKind::Problem, now_ms, &text);
-                out.push(Output::StateChanged(self.host_record(i)));
-                out.extend(notice.map(Output::Notice));
             }
         }
     }

@@ -14,28 +14,35 @@
 
 mod evaluate;
 mod flap;
+mod gather;
 mod hosts;
 mod hush;
 mod lasting;
+mod notice;
+mod parents;
 mod plan;
 mod pool;
 mod records;
 mod settings;
+mod threads;
 mod views;
 mod why;
+mod words;
 
 #[cfg(test)]
 mod scenario;
 #[cfg(test)]
 mod tests;
 
-use crate::output::Incident;
+use crate::output::{Incident, Status};
+use crate::period::Period;
 use crate::quorum::Quorum;
 use crate::rpn::Rpn;
 use crate::rules::Rules;
 use flap::Flap;
 use rookery_plugins::{FieldType, HostState, LayoutId, Range, State, TimeMs, Value};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 pub use hush::{Acknowledgement, COMMENT_BYTES_MAX, DOWNTIMES_MAX, Downtime};
 pub use lasting::Lasting;
@@ -62,6 +69,36 @@ pub struct Machine {
     downtimes: Vec<Downtime>,
     /// Groups with a quorum that people were told of.
     pools: BTreeMap<(String, Option<String>), pool::Pool>,
+    /// The open incidents, by id.
+    threads: BTreeMap<String, Thread>,
+    /// Hard problems of which nobody was told yet, and since when they wait, on the
+    /// collector's clock.
+    waiting: BTreeMap<Member, TimeMs>,
+}
+
+/// A node or a service, by index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Member {
+    Node(u32),
+    Service(u32),
+}
+
+/// An incident that people were told of.
+#[derive(Clone, Debug)]
+struct Thread {
+    incident: Incident,
+    /// What it began with: all its notices bear this name.
+    node: String,
+    service: Option<String>,
+    /// The worst that was told.
+    told: Status,
+    /// When it was told first, on the collector's clock, ms.
+    opened_ms: TimeMs,
+    /// How many members the latest telling spoke of.
+    n_told: usize,
+    /// How many it has had.
+    n_all: usize,
+    members: BTreeSet<Member>,
 }
 
 /// A node, by index: plans hold indices, so nothing is ever moved.
@@ -77,12 +114,19 @@ struct Node {
     last_seen_ms: TimeMs,
     /// The fastest step of before a restart, until plans say better; ms.
     step_ms: u64,
-    incident: Option<Incident>,
+    /// The open incident's id: people were told that it is DOWN.
+    incident: Option<String>,
     acknowledged: Option<Acknowledgement>,
     quorum: Option<Quorum>,
     contacts: Vec<String>,
     lasting: Lasting,
     labels: BTreeMap<String, String>,
+    /// When people are told; `None`: always.
+    period: Option<Arc<Period>>,
+    /// By which of the rules' dependencies it depends.
+    depends: Vec<u32>,
+    /// When it was last UP again, on the collector's clock.
+    recovered_ms: TimeMs,
     /// A rule wants nobody to be told that it is DOWN.
     silenced: bool,
     skewed: bool,
@@ -129,8 +173,17 @@ struct Service {
     hard_state: State,
     last_ms: TimeMs,
     notified: Option<State>,
-    incident: Option<Incident>,
+    /// The open incident's id: there is one while `notified` says something.
+    incident: Option<String>,
     acknowledged: Option<Acknowledgement>,
+    /// How often it is expected, ms; 0 when not known.
+    step_ms: i64,
+    /// When people are told; `None`: always.
+    period: Option<Arc<Period>>,
+    /// By which of the rules' dependencies it depends.
+    depends: Vec<u32>,
+    /// When a hard problem of it was last over, on the collector's clock.
+    recovered_ms: TimeMs,
     gone: bool,
 }
 
@@ -171,6 +224,8 @@ impl Machine {
             last_tick_ms: NEVER,
             downtimes: Vec::new(),
             pools: BTreeMap::new(),
+            threads: BTreeMap::new(),
+            waiting: BTreeMap::new(),
         }
     }
 
@@ -199,6 +254,9 @@ impl Machine {
             contacts: Vec::new(),
             lasting: Lasting::default(),
             labels: BTreeMap::new(),
+            period: None,
+            depends: Vec::new(),
+            recovered_ms: NEVER,
             silenced: false,
             skewed: false,
             dirty: true,
@@ -217,6 +275,8 @@ impl Machine {
         node.quorum = terms.quorum;
         node.lasting = terms.lasting;
         (node.contacts, node.labels) = (terms.contacts, terms.labels);
+        node.period = terms.period;
+        node.depends = self.rules.dependencies_of(&node.name, group, None);
     }
 
     fn service_idx(&mut self, node: u32, name: &str) -> u32 {
@@ -247,6 +307,10 @@ impl Machine {
             notified: None,
             incident: None,
             acknowledged: None,
+            step_ms: 0,
+            period: None,
+            depends: Vec::new(),
+            recovered_ms: NEVER,
             gone: false,
         });
         self.nodes[node as usize].services.insert(name.to_owned(), idx);

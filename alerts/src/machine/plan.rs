@@ -67,6 +67,23 @@ impl Machine {
         plan
     }
 
+    /// Makes a node's services known before its first row, so that what is said of it
+    /// names them all.
+    pub fn know<'a>(
+        &mut self,
+        node: &str,
+        group: &str,
+        services: impl Iterator<Item = &'a ServiceSpec>,
+    ) {
+        let node_idx = self.node_idx(node);
+        self.settle_node(node_idx, group);
+        let mut plan =
+            Plan { node: node_idx, slot: 0, services: vec![], columns: vec![], notes: vec![] };
+        for spec in services {
+            self.plan_service(&mut plan, spec, &spec.name, &[]);
+        }
+    }
+
     fn slot_idx(&mut self, node: u32, layout: LayoutId, step_ms: i64) -> u32 {
         let node = &mut self.nodes[node as usize];
         // The first sight of a step is kept for a restart.
@@ -109,6 +126,7 @@ impl Machine {
         let service = self.service_idx(plan.node, name);
         spec.title.clone_into(&mut self.services[service as usize].title);
         spec.said.clone_into(&mut self.services[service as usize].said);
+        self.services[service as usize].step_ms = i64::try_from(spec.step_ms).unwrap_or(0);
         self.settle_service(service, terms.iter().map(|(_, t)| t).filter(|t| judged(t)));
         let mut active = BTreeSet::new();
         for (field, terms) in terms {
@@ -142,6 +160,11 @@ impl Machine {
     fn settle_service<'t>(&mut self, service: u32, terms: impl Iterator<Item = &'t Terms>) {
         let default = self.settings.max_check_attempts.max(1);
         let service = &mut self.services[service as usize];
+        let node = &self.nodes[service.node as usize];
+        service.depends = self.rules.dependencies_of(&node.name, &node.group, Some(&service.name));
+        // A field that is always told of makes the service one that is.
+        let mut period = None;
+        let mut is_always = false;
         let mut attempts: Option<u32> = None;
         let mut contacts = Some(BTreeSet::new());
         service.labels.clear();
@@ -159,9 +182,12 @@ impl Machine {
             }
             service.labels.extend(t.labels.clone());
             service.lasting.merge(&t.lasting);
+            is_always |= t.period.is_none();
+            period = period.or_else(|| t.period.clone());
             is_alone |= t.quorum.is_none();
             quorum = quorum.or(t.quorum);
         }
+        service.period = period.filter(|_| !is_always);
         service.quorum = quorum.filter(|_| !is_alone);
         service.attempts_max = attempts.unwrap_or(default);
         service.contacts = contacts.unwrap_or_default().into_iter().collect();

@@ -5,7 +5,7 @@
 //! DOWN, or those of whose service a hard problem is known. Looked at once a tick.
 //! What is in downtime does not count.
 
-use super::{Machine, incident_id};
+use super::{Machine, Member, incident_id};
 use crate::output::{
     Incident, Notice, NoticeKind, Output, RecordState, StateRecord, Status, Transition,
     TransitionKind,
@@ -157,7 +157,9 @@ impl Machine {
         for (i, node) in self.nodes.iter().enumerate().filter(|(_, n)| !n.gone) {
             let is_up = node.state == HostState::Up;
             if let Some(quorum) = node.quorum {
-                let is_bad = !is_up && self.downtime(i, None, now_ms).is_none();
+                let is_bad = node.state == HostState::Down
+                    && self.downtime(i, None, now_ms).is_none()
+                    && self.is_to_blame(Member::Node(i as u32), now_ms);
                 let state = if is_bad { State::Critical } else { State::Ok };
                 let tally =
                     tallies.entry((node.group.clone(), None)).or_insert_with(|| Tally::new(quorum));
@@ -168,7 +170,8 @@ impl Machine {
                 let Some(quorum) = s.quorum else { continue };
                 let is_bad = is_up
                     && s.hard_state != State::Ok
-                    && self.downtime(i, Some(&s.name), now_ms).is_none();
+                    && self.downtime(i, Some(&s.name), now_ms).is_none()
+                    && self.is_to_blame(Member::Service(*idx), now_ms);
                 let state = if is_bad { s.hard_state } else { State::Ok };
                 let tally = tallies
                     .entry((node.group.clone(), Some(s.name.clone())))
@@ -177,6 +180,13 @@ impl Machine {
             }
         }
         tallies
+    }
+
+    /// Whether nothing else is, or may soon be, the cause.
+    fn is_to_blame(&self, member: Member, now_ms: TimeMs) -> bool {
+        self.root_of(member).is_none()
+            && !self.is_undecided(member, now_ms)
+            && !self.is_recovering(member, now_ms)
     }
 
     pub(super) fn restore_pool(&mut self, group: &str, service: Option<&str>, told: &Incident) {
@@ -235,6 +245,10 @@ fn notice(
         time_ms: now_ms,
         values: Vec::new(),
         text,
+        with: Vec::new(),
+        n_with: 0,
+        behind: Vec::new(),
+        n_behind: 0,
         contacts: contacts.unwrap_or_default(),
         labels: tally.map(|t| t.labels.clone()).unwrap_or_default(),
         repeated: false,

@@ -1,10 +1,10 @@
 //! What is kept for a restart, and the machine rebuilt from it.
 
-use super::Machine;
 use super::flap::Flap;
-use crate::output::{FieldValue, Output, RecordState, StateRecord};
+use super::{Machine, Member, Thread};
+use crate::output::{FieldValue, Incident, Output, RecordState, StateRecord, Status};
 use rookery_plugins::{Range, State};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Machine {
     /// Rebuilds the states from the records that were kept. To be called
@@ -25,18 +25,67 @@ impl Machine {
                     self.settle_node(idx, group);
                     let node = &mut self.nodes[idx as usize];
                     (node.state, node.since_ms, node.step_ms) = (*state, *since_ms, *step_ms);
-                    node.incident.clone_from(incident);
+                    node.incident = incident.as_ref().map(|i| i.id.clone());
                     node.acknowledged.clone_from(acknowledged);
                     node.dirty = false;
+                    let lead = (node.name.clone(), None);
+                    let told = Status::Host(*state);
+                    self.restore_member(Member::Node(idx), incident.as_ref(), lead, told);
                 }
                 RecordState::Service { .. } => self.restore_service(&record.state),
                 RecordState::Downtime { downtime } => self.downtimes.push(downtime.clone()),
                 RecordState::Pool { group, service, incident } => {
                     self.restore_pool(group, service.as_deref(), incident);
                 }
+                RecordState::Incident { .. } => self.restore_thread(&record.state),
                 RecordState::Gone => {}
             }
         }
+        self.threads.retain(|_, t| !t.members.is_empty());
+    }
+
+    /// An incident as it was written down; its members come by their own records.
+    fn restore_thread(&mut self, record: &RecordState) {
+        let RecordState::Incident { incident, node, service, told, opened_ms, n_told, n_all } =
+            record
+        else {
+            return;
+        };
+        let members = self.threads.remove(&incident.id).map(|t| t.members).unwrap_or_default();
+        let thread = Thread {
+            incident: incident.clone(),
+            node: node.clone(),
+            service: service.clone(),
+            told: *told,
+            opened_ms: *opened_ms,
+            n_told: *n_told,
+            n_all: *n_all,
+            members,
+        };
+        self.threads.insert(incident.id.clone(), thread);
+    }
+
+    /// Puts a member back into its incident; into one of its own where there is no
+    /// record of it, as in databases of before there were such records.
+    fn restore_member(
+        &mut self,
+        member: Member,
+        incident: Option<&Incident>,
+        (node, service): (String, Option<String>),
+        told: Status,
+    ) {
+        let Some(incident) = incident else { return };
+        let thread = self.threads.entry(incident.id.clone()).or_insert_with(|| Thread {
+            incident: incident.clone(),
+            node,
+            service,
+            told,
+            opened_ms: incident.told_ms,
+            n_told: 1,
+            n_all: 1,
+            members: BTreeSet::new(),
+        });
+        thread.members.insert(member);
     }
 
     fn restore_service(&mut self, record: &RecordState) {
@@ -81,8 +130,11 @@ impl Machine {
         (s.hard_state, s.notified) = (*hard_state, *notified);
         s.seen = Some(if *hard { *state } else { *hard_state });
         s.flap = Flap { bits: *flap_bits, active: *flapping };
-        s.incident.clone_from(incident);
+        s.incident = incident.as_ref().map(|i| i.id.clone());
         s.acknowledged.clone_from(acknowledged);
+        let lead = (self.nodes[node as usize].name.clone(), Some(service.clone()));
+        let told = Status::Service(notified.unwrap_or(*state));
+        self.restore_member(Member::Service(idx), incident.as_ref(), lead, told);
     }
 
     /// Forgets a service that is gone, without telling anyone; its records
@@ -93,6 +145,7 @@ impl Machine {
         if let Some(idx) = node.services.remove(service) {
             self.services[idx as usize].gone = true;
             out.push(gone(format!("service/{}/{service}", node.name)));
+            self.drop_member(Member::Service(idx), out);
         }
     }
 
@@ -100,13 +153,14 @@ impl Machine {
     /// old plans say nothing any more; a new plan makes it known again.
     pub fn forget_node(&mut self, node: &str, out: &mut Vec<Output>) {
         let Some(idx) = self.by_name.remove(node) else { return };
-        let node = &mut self.nodes[idx as usize];
-        node.gone = true;
-        for (name, idx) in std::mem::take(&mut node.services) {
+        self.nodes[idx as usize].gone = true;
+        for (name, idx) in std::mem::take(&mut self.nodes[idx as usize].services) {
             self.services[idx as usize].gone = true;
-            out.push(gone(format!("service/{}/{name}", node.name)));
+            out.push(gone(format!("service/{node}/{name}")));
+            self.drop_member(Member::Service(idx), out);
         }
-        out.push(gone(format!("host/{}", node.name)));
+        out.push(gone(format!("host/{node}")));
+        self.drop_member(Member::Node(idx), out);
     }
 
     pub(super) fn host_record(&self, i: usize) -> StateRecord {
@@ -121,10 +175,14 @@ impl Machine {
                 state: node.state,
                 since_ms: node.since_ms,
                 step_ms,
-                incident: node.incident.clone(),
+                incident: self.incident(node.incident.as_deref()),
                 acknowledged: node.acknowledged.clone(),
             },
         }
+    }
+
+    fn incident(&self, id: Option<&str>) -> Option<Incident> {
+        id.and_then(|id| self.threads.get(id)).map(|t| t.incident.clone())
     }
 
     pub(super) fn service_record(&self, idx: u32) -> StateRecord {
@@ -144,7 +202,7 @@ impl Machine {
                 problem_ms: s.problem_ms,
                 hard_state: s.hard_state,
                 notified: s.notified,
-                incident: s.incident.clone(),
+                incident: self.incident(s.incident.as_deref()),
                 acknowledged: s.acknowledged.clone(),
                 last_ms: s.last_ms,
                 flap_bits: s.flap.bits,

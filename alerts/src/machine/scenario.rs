@@ -15,6 +15,7 @@ struct World {
     settings: Settings,
     rules: String,
     nodes: BTreeMap<String, BTreeMap<String, ServiceSpec>>,
+    groups: BTreeMap<String, String>,
     plans: BTreeMap<String, (Layout, Plan)>,
     store: BTreeMap<String, StateRecord>,
     now_ms: TimeMs,
@@ -25,6 +26,11 @@ struct World {
     refused: Option<String>,
 }
 
+/// Without a window: most scenarios are about one problem.
+fn quick() -> Settings {
+    Settings { group_window_ms: 0, ..Settings::default() }
+}
+
 fn clock(text: &str) -> TimeMs {
     let parts: Vec<i64> = text.split(':').map(|p| p.parse().expect("a time")).collect();
     DAY + (parts[0] * 3600 + parts[1] * 60 + parts.get(2).copied().unwrap_or(0)) * 1000
@@ -33,10 +39,11 @@ fn clock(text: &str) -> TimeMs {
 impl World {
     fn new() -> World {
         World {
-            machine: Machine::new(Rules::default(), Settings::default()),
-            settings: Settings::default(),
+            machine: Machine::new(Rules::default(), quick()),
+            settings: quick(),
             rules: String::new(),
             nodes: BTreeMap::new(),
+            groups: BTreeMap::new(),
             plans: BTreeMap::new(),
             store: BTreeMap::new(),
             now_ms: DAY,
@@ -54,6 +61,10 @@ impl World {
         let json = serde_json::to_string(&self.store.values().collect::<Vec<_>>()).expect("json");
         let records: Vec<StateRecord> = serde_json::from_str(&json).expect("reads back");
         self.machine.restore(&records);
+        for (node, specs) in &self.nodes {
+            let group = self.groups.get(node).map_or("group", String::as_str);
+            self.machine.know(node, group, specs.values());
+        }
         self.plans.clear();
     }
 
@@ -89,7 +100,8 @@ impl World {
                 .flat_map(|s| s.fields.iter().map(|f| FieldKey::new(&s.name, &f.name)))
                 .collect();
             let layout = Layout::new(keys);
-            let plan = self.machine.plan(node, "group", &|s| specs.get(s), &layout);
+            let group = self.groups.get(node).map_or("group", String::as_str);
+            let plan = self.machine.plan(node, group, &|s| specs.get(s), &layout);
             self.plans.insert(node.to_owned(), (layout, plan));
         }
         let (layout, plan) = &self.plans[node];
@@ -149,9 +161,14 @@ impl World {
                     self.field(&[&[words[1], &name], &words[4..]].concat());
                 }
             }
-            "rule" => {
-                self.rules.push_str("[[rule]]\n");
-                self.rules.push_str(&line["rule".len()..].replace(';', "\n"));
+            "group" => {
+                for node in &words[2..] {
+                    self.groups.insert((*node).to_owned(), words[1].replace('-', ""));
+                }
+            }
+            "rule" | "dependency" | "period" => {
+                self.rules.push_str(&format!("[[{}]]\n", words[0]));
+                self.rules.push_str(&line[words[0].len()..].replace(';', "\n"));
                 self.rules.push('\n');
                 self.restart();
             }

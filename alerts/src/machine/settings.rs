@@ -15,6 +15,12 @@ pub struct Settings {
     /// again, in the same thread. Without it one problem is one notice and one
     /// recovery.
     pub tell_changes: bool,
+    /// The first message of a problem waits for so long, so that what shares its
+    /// cause is told with it; 0: everything is told at once, and by itself.
+    pub group_window_ms: u64,
+    /// What shares the cause of an incident that is open, and no older than this,
+    /// joins it.
+    pub join_window_ms: u64,
     /// A service flaps, and its single changes are told no more, when so much of
     /// its latest 21 states are changes, weighed as Nagios does, percent; 0: none
     /// ever does.
@@ -43,6 +49,8 @@ impl Default for Settings {
             max_check_attempts: 3,
             unknown_limit: 3,
             tell_changes: false,
+            group_window_ms: 30_000,
+            join_window_ms: 300_000,
             flap_high: 20,
             flap_low: 5,
             down_after_steps: 3,

@@ -102,7 +102,7 @@ impl Machine {
             attempt: s.attempt,
             max_check_attempts: s.attempts_max,
             notified: s.notified.is_some(),
-            incident: s.incident.as_ref().map(|i| i.id.clone()),
+            incident: s.incident.clone(),
             acknowledged: s.acknowledged.clone(),
             downtime: self.downtime(s.node as usize, Some(&s.name), now_ms).cloned(),
             text: self.service_text(idx),
@@ -122,7 +122,7 @@ impl Machine {
             since_ms: known(node.since_ms),
             last_seen_ms: known(node.last_seen_ms),
             clock_skewed: node.skewed,
-            incident: node.incident.as_ref().map(|i| i.id.clone()),
+            incident: node.incident.clone(),
             acknowledged: node.acknowledged.clone(),
             downtime: self.downtime(i, None, self.last_tick_ms).cloned(),
         }

@@ -1,6 +1,7 @@
 //! Why people are told of something now, or are not: in one sentence.
 
-use super::{Machine, Node, Service};
+use super::gather::Gate;
+use super::{Machine, Member, Node, Service, Thread};
 use crate::message;
 use rookery_plugins::{HostState, State, TimeMs};
 
@@ -17,14 +18,15 @@ impl Machine {
                          critical of its fields, and alerts.d"
                     .to_owned(),
                 Some(_) if node.state != HostState::Up => {
-                    format!("the node is {}: its services are not told", node.state)
+                    format!("the node is {}: its services are told of with it", node.state)
                 }
-                Some(idx) => self.why_service(&self.services[*idx as usize], i, now_ms),
+                Some(idx) => self.why_service(*idx, i, now_ms),
             },
         })
     }
 
-    fn why_service(&self, s: &Service, node: usize, now_ms: TimeMs) -> String {
+    fn why_service(&self, idx: u32, node: usize, now_ms: TimeMs) -> String {
+        let s: &Service = &self.services[idx as usize];
         if s.flap.active {
             return format!(
                 "it flaps ({:.0} % of its latest states are changes): it is told again when it \
@@ -54,21 +56,71 @@ impl Machine {
             let (to, why) = (message::time(d.to_ms), message::line(&d.comment));
             return format!("it is planned until {to} ({}: {why})", d.author);
         }
-        match (&s.incident, s.notified) {
-            (Some(incident), Some(told)) => {
+        if let Some(text) = self.why_held(Member::Service(idx), now_ms) {
+            return text;
+        }
+        let thread = s.incident.as_ref().and_then(|id| self.threads.get(id));
+        match (thread, s.notified) {
+            (Some(thread), Some(told)) => {
                 let again = match s.lasting.renotify_ms {
                     Some(ms) => {
-                        let left = incident.told_ms.saturating_add(ms).saturating_sub(now_ms);
+                        let told_ms = thread.incident.told_ms;
+                        let left = told_ms.saturating_add(ms).saturating_sub(now_ms);
                         format!("it is told again in {}", message::span(left))
                     }
                     None => "it is not told again until it is over (no renotify)".to_owned(),
                 };
-                let further = if incident.escalated { ", and escalated" } else { "" };
-                format!("people were told that it is {told}{further}; {again}")
+                let further = if thread.incident.escalated { ", and escalated" } else { "" };
+                let with = self.why_with(thread, Member::Service(idx));
+                format!("people were told that it is {told}{with}{further}; {again}")
             }
             _ => "it became so while old samples were replayed, of which nobody is told; the \
                   next sample of now will"
                 .to_owned(),
+        }
+    }
+
+    /// Of which larger incident it is.
+    fn why_with(&self, thread: &Thread, member: Member) -> String {
+        let lead = match &thread.service {
+            Some(service) => format!("{}/{service}", thread.node),
+            None => thread.node.clone(),
+        };
+        match thread.members.len() {
+            0 | 1 if lead == self.place(member) => String::new(),
+            n => format!(", as one of {n} problems of the incident of {lead}"),
+        }
+    }
+
+    /// What keeps it from being told, if that is not over.
+    fn why_held(&self, member: Member, now_ms: TimeMs) -> Option<String> {
+        let period = match member {
+            Member::Node(i) => &self.nodes[i as usize].period,
+            Member::Service(idx) => &self.services[idx as usize].period,
+        };
+        if let Some(period) = period.as_ref().filter(|p| !p.contains(now_ms)) {
+            return Some(format!("it is told of in the period {:?} only", period.name()));
+        }
+        match self.gate(member, now_ms) {
+            Gate::Behind(root) => Some(format!(
+                "it depends on {}, which is in a hard problem: it is told of with that",
+                self.place(root)
+            )),
+            Gate::Wait if self.waiting.contains_key(&member) => Some(
+                "its node, or what it depends on, is looked at first: it may be to blame, or \
+                 may just be well again"
+                    .to_owned(),
+            ),
+            Gate::Ready => {
+                let since = self.waiting.get(&member)?;
+                let window = i64::try_from(self.settings.group_window_ms).unwrap_or(i64::MAX);
+                let left = since.saturating_add(window).saturating_sub(now_ms);
+                Some(format!(
+                    "it is told in {}, with what shares its cause by then (group_window_ms)",
+                    message::span(left)
+                ))
+            }
+            Gate::Wait | Gate::Quiet => None,
         }
     }
 
@@ -93,8 +145,15 @@ impl Machine {
                 node.group
             );
         }
-        match &node.incident {
-            Some(_) => format!("people were told that it is {}", node.state),
+        let member = Member::Node(i as u32);
+        if let Some(text) = self.why_held(member, now_ms) {
+            return text;
+        }
+        match node.incident.as_ref().and_then(|id| self.threads.get(id)) {
+            Some(thread) => {
+                let with = self.why_with(thread, member);
+                format!("people were told that it is {}{with}", node.state)
+            }
             None => "it was not told when it went DOWN".to_owned(),
         }
     }

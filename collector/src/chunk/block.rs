@@ -50,6 +50,8 @@ pub struct ColumnBuf {
     pub kinds: Vec<u8>,
     /// Bits of each row's cell.
     pub bits: Vec<u64>,
+    /// Every row has the first one's cell; not all such columns say so.
+    pub is_constant: bool,
     pub(super) whole: Vec<i64>,
     pub(super) corrections: Vec<i64>,
 }

@@ -443,6 +443,11 @@ impl ColumnHead {
         Lens { planes: own.planes + more.planes, noise: own.noise + more.noise }
     }
 
+    fn is_constant(&self) -> bool {
+        let is_plain = matches!(self.corrections, Corrections::None) && self.symbol != RUNS;
+        is_plain && !matches!(self.form, Form::Summed(_)) && self.ints.is_constant()
+    }
+
     fn dense_lens(&self, n: usize) -> Lens {
         match &self.corrections {
             Corrections::Dense(ints) => ints.lens(n),
@@ -459,10 +464,11 @@ impl ColumnHead {
         n: usize,
         out: &mut ColumnBuf,
     ) -> Result<(), Flaw> {
-        let ColumnBuf { kinds, bits, whole, corrections } = out;
+        let ColumnBuf { kinds, bits, is_constant, whole, corrections } = out;
         let dense = self.dense_lens(n);
         let (more_planes, planes) = planes.split_at(dense.planes);
         let (more_noise, noise) = noise.split_at(dense.noise);
+        *is_constant = self.is_constant();
         self.ints.decode(planes, noise, n, whole);
         kinds.clear();
         bits.clear();

@@ -243,61 +243,73 @@ impl IntsHead {
         n.saturating_sub(usize::from(self.order))
     }
 
+    /// Whether all integers are the same, so that none of them is coded.
+    pub fn is_constant(&self) -> bool {
+        self.order == 0 && self.n_planes == 0 && self.noise_bits == 0
+    }
+
     /// The `n` integers, out of as many bytes as [`IntsHead::lens`] says.
     pub fn decode(&self, planes: &[u8], noise: &[u8], n: usize, out: &mut Vec<i64>) {
         out.clear();
-        out.resize(n, 0);
         let n_coded = self.n_coded(n);
-        let skip = n - n_coded;
-        let x = &mut out[skip..];
-        self.join(planes, noise, x);
-        if self.order == 2 {
-            accumulate(self.start[1], x);
-            // The first difference has no coded number of its own.
-            if let Some(first) = out.get_mut(1) {
-                *first = self.start[1];
+        let plane = |i: usize| &planes[i * n_coded..(i + 1) * n_coded];
+        // Fast paths: all that is left to do is one pass.
+        match (self.noise_bits, self.n_planes) {
+            (0, 0) => return self.undo(std::iter::repeat_n(0, n_coded), n, out),
+            (0, 1) => return self.undo(plane(0).iter().map(|a| u64::from(*a)), n, out),
+            (0, 2) => {
+                let bytes = plane(0).iter().zip(plane(1));
+                return self.undo(bytes.map(|(a, b)| u64::from(*a) | u64::from(*b) << 8), n, out);
             }
-            let n = out.len().min(1);
-            accumulate(self.start[0], &mut out[n..]);
-        } else if self.order == 1 {
-            accumulate(self.start[0], x);
+            _ => {}
         }
-        if let (1.., Some(first)) = (self.order, out.first_mut()) {
-            *first = self.start[0];
+        let mut codes = vec![0; n_coded];
+        for i in 0..usize::from(self.n_planes) {
+            let pairs = codes.iter_mut().zip(plane(i));
+            pairs.for_each(|(x, a)| *x |= u64::from(*a) << (8 * i));
+        }
+        if self.noise_bits > 0 {
+            add_noise(noise, u32::from(self.noise_bits), &mut codes);
+        }
+        self.undo(codes.into_iter(), n, out);
+    }
+
+    /// From coded numbers to integers.
+    fn undo(&self, codes: impl Iterator<Item = u64>, n: usize, out: &mut Vec<i64>) {
+        let (base, g) = (self.base, self.divisor as i64);
+        if self.signed {
+            let x = codes.map(|c| unzigzag(c).wrapping_mul(g).wrapping_add(base));
+            self.sum(x, n, out);
+        } else {
+            self.sum(codes.map(|c| (c as i64).wrapping_mul(g).wrapping_add(base)), n, out);
         }
     }
 
-    fn join(&self, planes: &[u8], noise: &[u8], x: &mut [i64]) {
-        let n = x.len();
-        let plane = |i: usize| &planes[i * n..(i + 1) * n];
-        match self.n_planes {
-            0 => {}
-            1 => x.iter_mut().zip(plane(0)).for_each(|(x, a)| *x = i64::from(*a)),
-            2 => {
-                let bytes = plane(0).iter().zip(plane(1));
-                x.iter_mut()
-                    .zip(bytes)
-                    .for_each(|(x, (a, b))| *x = i64::from(*a) | i64::from(*b) << 8);
+    /// From differences to what they are between.
+    fn sum(&self, mut x: impl Iterator<Item = i64>, n: usize, out: &mut Vec<i64>) {
+        let [mut value, mut step] = self.start;
+        if self.order > 0 && n > 0 {
+            out.push(value);
+        }
+        match self.order {
+            0 => out.extend(x),
+            1 => {
+                out.extend(x.by_ref().map(|d| {
+                    value = value.wrapping_add(d);
+                    value
+                }));
             }
             _ => {
-                for i in 0..usize::from(self.n_planes) {
-                    let pairs = x.iter_mut().zip(plane(i));
-                    pairs.for_each(|(x, a)| *x |= i64::from(*a) << (8 * i));
+                if n > 1 {
+                    value = value.wrapping_add(step);
+                    out.push(value);
                 }
+                out.extend(x.by_ref().map(|d| {
+                    step = step.wrapping_add(d);
+                    value = value.wrapping_add(step);
+                    value
+                }));
             }
-        }
-        if self.noise_bits > 0 {
-            add_noise(noise, u32::from(self.noise_bits), x);
-        }
-        let (base, g) = (self.base, self.divisor as i64);
-        match (self.signed, self.divisor) {
-            (false, 1) => x.iter_mut().for_each(|x| *x = x.wrapping_add(base)),
-            (false, _) => {
-                x.iter_mut().for_each(|x| *x = x.wrapping_mul(g).wrapping_add(base));
-            }
-            (true, _) => x.iter_mut().for_each(|x| {
-                *x = unzigzag(*x as u64).wrapping_mul(g).wrapping_add(base);
-            }),
         }
     }
 }
@@ -312,7 +324,7 @@ pub struct Lens {
 }
 
 /// Puts the low bits under each number.
-fn add_noise(noise: &[u8], n_bits: u32, x: &mut [i64]) {
+fn add_noise(noise: &[u8], n_bits: u32, x: &mut [u64]) {
     let mask = (1u64 << n_bits) - 1;
     for (i, x) in x.iter_mut().enumerate() {
         let at = i * n_bits as usize;
@@ -324,16 +336,7 @@ fn add_noise(noise: &[u8], n_bits: u32, x: &mut [i64]) {
             word
         });
         let low = u64::from_le_bytes(word) >> (at % 8) & mask;
-        *x = *x << n_bits | low as i64;
-    }
-}
-
-/// Turns differences into sums that begin at `start`.
-fn accumulate(start: i64, x: &mut [i64]) {
-    let mut sum = start;
-    for x in x {
-        sum = sum.wrapping_add(*x);
-        *x = sum;
+        *x = *x << n_bits | low;
     }
 }
 

@@ -13,6 +13,7 @@ use rookery_alerts::digest::{Digest, Fact};
 use rookery_alerts::{Notice, Notifier, Status, Transition, TransitionKind};
 use rookery_plugins::{HostState, State, TimeMs};
 use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// What is younger than this may still be told, ms.
@@ -62,11 +63,13 @@ impl Ledger {
             let mut facts = Vec::new();
             if since < now_ms {
                 if gets_all {
-                    if !told_to_nobody.contains_key(&since) {
-                        let found = untold(&tx, sources, since, now_ms).map_err(err)?;
-                        told_to_nobody.insert(since, found);
-                    }
-                    facts.extend(told_to_nobody[&since].iter().cloned());
+                    let found = match told_to_nobody.entry(since) {
+                        Entry::Occupied(found) => found.into_mut(),
+                        Entry::Vacant(slot) => {
+                            slot.insert(untold(&tx, sources, since, now_ms).map_err(err)?)
+                        }
+                    };
+                    facts.extend(found.iter().cloned());
                 }
                 facts.extend(held_back(&tx, sources, &channel).map_err(err)?);
             }

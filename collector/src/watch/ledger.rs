@@ -74,8 +74,8 @@ impl Ledger {
     pub fn open(dir: &Path) -> Result<Ledger, StoreError> {
         let path = dir.join("state.sqlite");
         let err = |e| StoreError::db(&path, e);
-        db::make_whole(&path, SCHEMA, |path| db::open_durable(path, 4096))?;
-        let conn = db::open_durable(&path, 4096)?;
+        db::make_whole(&path, SCHEMA, |path| db::open_durable(path, db::SMALL_PAGE_BYTES))?;
+        let conn = db::open_durable(&path, db::SMALL_PAGE_BYTES)?;
         conn.execute_batch(SCHEMA).map_err(err)?;
         for (column, kind) in ADDED {
             let sql = "SELECT count(*) FROM pragma_table_info('outbox') WHERE name = ?1";

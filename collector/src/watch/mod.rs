@@ -222,7 +222,10 @@ impl Observer for Watcher {
 fn plan(machine: &mut Machine, node: &NodeEntry, index: &LayoutIndex) -> Plan {
     let specs: HashMap<String, Arc<ServiceSpec>> =
         node.services().into_iter().map(|s| (s.spec.name.clone(), s.spec)).collect();
-    let find = |name: &str| specs.get(name).map(Arc::as_ref);
+    // Averages of long ago are not judged.
+    let find = |name: &str| {
+        specs.get(name).map(Arc::as_ref).filter(|s| crate::past::period_s(s).is_none())
+    };
     let plan = machine.plan(&node.name, &node.group(), &find, &index.layout);
     for note in plan.notes() {
         tracing::warn!(node = node.name, "{note}");

@@ -72,6 +72,9 @@ pub struct Due {
     pub created_ms: TimeMs,
 }
 
+/// Id, JSON, tries, whether it was begun, when it came.
+type Row = (i64, String, u32, bool, TimeMs);
+
 impl Ledger {
     /// Writes all of it in one commit. Returns how many notices wait now.
     pub fn save(
@@ -134,7 +137,7 @@ impl Ledger {
     /// What is due for a channel, oldest first; at most `n`. From now on it counts
     /// as begun.
     pub fn begin(&self, channel: &str, now_ms: TimeMs, n: usize) -> Result<Vec<Due>, StoreError> {
-        let read = || -> rusqlite::Result<Vec<(i64, String, u32, bool, TimeMs)>> {
+        let read = || -> rusqlite::Result<Vec<Row>> {
             let mut stmt = self.conn.prepare_cached(
                 "SELECT id, json, n_tries, begun_ms IS NOT NULL, created_ms FROM outbox \
                  WHERE sent_ms IS NULL AND next_ms <= ?1 AND channel = ?2 AND held IS NULL \

@@ -24,20 +24,20 @@ const OPENS: Duration = Duration::from_secs(10);
 const FILES: [(&str, u64); 5] =
     [("", 3000), ("/journal/", 1500), ("/periods/", 1500), ("catalog", 400), ("state.sqlite", 40)];
 
-fn number(name: &str, default: u64) -> u64 {
+pub fn number(name: &str, default: u64) -> u64 {
     let set = std::env::var(name).ok();
     set.map_or(default, |v| v.parse().unwrap_or_else(|_| panic!("{name}={v}: a number")))
 }
 
 /// The layer, compiled, and its folders.
-struct Layer {
+pub struct Layer {
     so: PathBuf,
     log: PathBuf,
     trash: PathBuf,
 }
 
 impl Layer {
-    fn build(site: &Site) -> Layer {
+    pub fn build(site: &Site) -> Layer {
         let so = site.path("faults.so");
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("faults/faults.c");
         let flags = ["-O1", "-Wall", "-Werror", "-fPIC", "-shared", "-pthread", "-o"];
@@ -49,7 +49,7 @@ impl Layer {
     }
 
     /// Puts it under a program: `plan` is what `faults.c` says of `FAULTS`.
-    fn put_under(&self, command: &mut Command, dir: &Path, plan: &str) {
+    pub fn put_under(&self, command: &mut Command, dir: &Path, plan: &str) {
         // Its first line is this round's.
         let _ = std::fs::remove_file(&self.log);
         command
@@ -61,19 +61,19 @@ impl Layer {
     }
 
     /// What was struck; empty: nothing.
-    fn struck(&self) -> String {
+    pub fn struck(&self) -> String {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         text.lines().collect::<Vec<_>>().join("; ")
     }
 
-    fn empty_trash(&self) {
+    pub fn empty_trash(&self) {
         std::fs::remove_dir_all(&self.trash).expect("removed");
         std::fs::create_dir(&self.trash).expect("a folder");
     }
 }
 
 /// Keeps what a failed round has left, to be looked at.
-struct Keep<'a>(&'a Site);
+pub struct Keep<'a>(pub &'a Site);
 
 impl Drop for Keep<'_> {
     fn drop(&mut self) {
@@ -126,7 +126,7 @@ fn load(
 }
 
 /// Without faults: it opens soon, all is there, and it goes on.
-fn check_after(site: &Site, posters: &mut [Poster], context: &str) {
+pub fn check_after(site: &Site, posters: &mut [Poster], context: &str) {
     if site.path("data/catalog.sqlite").exists() {
         check(site, posters, &format!("{context}: looked at before a start"));
         stdout(Command::new(bin("rookery")).arg("verify").arg("--data").arg(site.path("data")));
@@ -147,7 +147,7 @@ fn check_after(site: &Site, posters: &mut [Poster], context: &str) {
 }
 
 /// It was killed or runs; or it has ended with a clear message: no panic.
-fn check_end(collector: &mut Proc, context: &str) {
+pub fn check_end(collector: &mut Proc, context: &str) {
     let status = collector.is_gone().then(|| collector.ended(Duration::from_secs(1)));
     let said = collector.said();
     assert!(!said.contains("panicked") && !said.contains("BUG"), "{context}: {said}");
@@ -157,7 +157,7 @@ fn check_end(collector: &mut Proc, context: &str) {
     }
 }
 
-fn posters() -> Vec<Poster> {
+pub fn posters() -> Vec<Poster> {
     // One within a day, one over many months.
     vec![Poster::new("agent", 500, true), Poster::new("curl", 1_200_000, false)]
 }

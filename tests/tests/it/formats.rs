@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The version that the present program writes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// 2023-11-30 22:00 UTC: two hours before a change of month.
 const START: TimeMs = 1_701_381_600_000;
 const STEP: TimeMs = 600_000;

@@ -6,6 +6,7 @@ use rookery_plugins::wire::{CONTENT_TYPE, FrameWriter};
 use rookery_plugins::{Cells, FieldKey, Layout, Value};
 use std::collections::HashSet;
 use std::fmt::Write;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +20,7 @@ const FIELDS: i64 = 3;
 const BATCHES: i64 = 15;
 
 /// One node that sends.
+#[derive(Clone)]
 pub struct Poster {
     node: &'static str,
     /// Time of its first sample and between two, ms.
@@ -28,6 +30,8 @@ pub struct Poster {
     frames: bool,
     /// Whether each batch that was sent was acknowledged.
     acked: Vec<bool>,
+    /// What it sent may be gone, in part, too.
+    may_be_gone: bool,
 }
 
 /// What a poster's thread saw.
@@ -43,7 +47,14 @@ pub struct Seen {
 
 impl Poster {
     pub fn new(node: &'static str, step_ms: i64, frames: bool) -> Poster {
-        Poster { node, first_ms: 1_700_000_000_000, step_ms, frames, acked: Vec::new() }
+        Poster {
+            node,
+            first_ms: 1_700_000_000_000,
+            step_ms,
+            frames,
+            acked: Vec::new(),
+            may_be_gone: false,
+        }
     }
 
     fn service(batch: i64) -> String {
@@ -135,6 +146,18 @@ impl Poster {
         })
     }
 
+    /// What it has sent may be gone from now on.
+    pub fn expire(&mut self) {
+        self.may_be_gone = true;
+    }
+
+    /// As it was at an earlier time: what was acknowledged since then may be there.
+    pub fn as_of(&self, earlier: &Poster) -> Poster {
+        let mut then = self.clone();
+        then.acked.iter_mut().skip(earlier.acked.len()).for_each(|acked| *acked = false);
+        then
+    }
+
     /// Samples that were acknowledged.
     pub fn n_acked(&self) -> usize {
         self.acked.iter().filter(|a| **a).count() * (ROWS * FIELDS) as usize
@@ -160,14 +183,24 @@ pub fn sealer(url: String, stop: Arc<AtomicBool>) -> JoinHandle<usize> {
 /// Every acknowledged sample is there, unchanged and once, and nothing that
 /// was never sent; `context` is told with what is wrong.
 pub fn check(site: &Site, posters: &[Poster], context: &str) {
-    let data = site.path("data");
-    let question = "SELECT node, service, field, time, value, kind FROM samples";
+    check_in(&site.path("data"), posters, context);
+}
+
+/// As [`check`], of the history in this folder.
+pub fn check_in(data: &Path, posters: &[Poster], context: &str) {
+    check_of(data, posters, "true", context);
+}
+
+/// As [`check_in`], of the samples that these words choose.
+pub fn check_of(data: &Path, posters: &[Poster], of: &str, context: &str) {
+    let question =
+        format!("SELECT node, service, field, time, value, kind FROM samples WHERE {of}");
     let csv = stdout(
         Command::new(bin("rookery"))
             .arg("sql")
             .arg("--data")
-            .arg(&data)
-            .args(["--format", "csv", question]),
+            .arg(data)
+            .args(["--format", "csv", &question]),
     );
     let mut found: HashSet<(&str, i64, i64)> = HashSet::new();
     for line in csv.lines().skip(1) {
@@ -183,7 +216,7 @@ pub fn check(site: &Site, posters: &[Poster], context: &str) {
         assert_eq!(cells[4], Poster::value(row, field).to_string(), "{context}: {line}");
         assert!(found.insert((poster.node, row, field)), "{context}: {line}: doubled");
     }
-    for poster in posters {
+    for poster in posters.iter().filter(|p| !p.may_be_gone) {
         for (batch, acked) in poster.acked.iter().enumerate() {
             let batch = batch as i64;
             let lost = (batch * ROWS..(batch + 1) * ROWS)

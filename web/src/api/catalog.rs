@@ -35,8 +35,8 @@ fn node(app: &App, info: NodeInfo) -> NodeAnswer {
     let mut services: BTreeMap<&'static str, usize> =
         ["OK", "WARNING", "CRITICAL", "UNKNOWN"].map(|w| (w, 0)).into();
     // A node that has just been forgotten has none.
-    for service in app.history.services(&info.name).unwrap_or_default() {
-        let state = app.states.service_state(&info.name, &service.spec.name).state;
+    for (spec, _) in app.history.specs(&info.name).unwrap_or_default() {
+        let state = app.states.service_state(&info.name, &spec.name).state;
         *services.entry(state.word()).or_default() += 1;
     }
     NodeAnswer {
@@ -73,6 +73,15 @@ struct ServiceAnswer {
     /// Names of fields that it had once: their samples are there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     past_fields: Vec<String>,
+    /// Services with averages of it, from before it came here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    averages: Vec<AveragesAnswer>,
+}
+
+#[derive(Serialize)]
+struct AveragesAnswer {
+    service: String,
+    step_ms: i64,
 }
 
 #[derive(Serialize)]
@@ -82,7 +91,7 @@ struct FieldAnswer {
     #[serde(rename = "type")]
     kind: rookery_plugins::FieldType,
     state: ServiceState,
-    /// As it is drawn: a counter's is its rate per second.
+    /// As it is drawn: a counter's is its rate per second, after the `cdef`.
     value: Option<f64>,
     time_ms: Option<i64>,
     warning: Option<String>,
@@ -111,14 +120,16 @@ pub async fn services(
 fn service(app: &App, node: &str, s: &ServiceInfo) -> ServiceAnswer {
     let name = &s.spec.name;
     let state = app.states.service_state(node, name);
-    let fields = s.spec.fields.iter().zip(&s.now).map(|(f, now)| {
+    let now: Vec<Option<f64>> = s.now.iter().map(|n| n.value).collect();
+    let drawn = crate::graph::newest(&s.spec, &now);
+    let fields = s.spec.fields.iter().zip(s.now.iter().zip(drawn)).map(|(f, (now, value))| {
         let (warning, critical) = app.states.field_limits(node, name, &f.name);
         FieldAnswer {
             field: f.name.clone(),
             label: f.label_or_name().to_owned(),
             kind: f.kind,
             state: app.states.field_state(node, name, &f.name),
-            value: now.value,
+            value,
             time_ms: now.time_ms,
             warning,
             critical,
@@ -128,8 +139,11 @@ fn service(app: &App, node: &str, s: &ServiceInfo) -> ServiceAnswer {
     });
     let past = app.history.fields(node, name).unwrap_or_default().into_iter().map(|f| f.name);
     let past_fields = past.filter(|f| s.spec.field(f).is_none()).collect();
+    let averages = app.history.averages(node, name).into_iter();
+    let averages = averages.map(|(service, step_ms)| AveragesAnswer { service, step_ms });
     ServiceAnswer {
         past_fields,
+        averages: averages.collect(),
         node: node.to_owned(),
         service: name.clone(),
         title: s.spec.title.clone(),

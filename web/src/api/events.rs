@@ -142,7 +142,7 @@ impl App {
         span: (TimeMs, TimeMs),
         limit: usize,
     ) -> Result<Vec<Event>, WebError> {
-        let info = self.history.nodes().into_iter().find(|n| n.name == node);
+        let info = self.history.node(node);
         let group = info.map(|i| i.group).unwrap_or_default();
         let events = self.events.concerning(node, &group, span, limit);
         events.map_err(|e| WebError::ours(e.to_string()))

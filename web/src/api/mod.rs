@@ -66,6 +66,8 @@ struct Query {
     to: Option<String>,
     step: Option<String>,
     format: Option<String>,
+    /// 1: after the fields' `cdef` (rollup alone).
+    drawn: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -120,11 +122,11 @@ pub(crate) fn find_service(
     node: &str,
     service: &str,
 ) -> Result<rookery_collector::history::ServiceInfo, WebError> {
-    let mut all = app.history.services(node)?;
-    match all.iter().position(|s| s.spec.name == service) {
-        Some(at) => Ok(all.swap_remove(at)),
+    match app.history.service(node, service)? {
+        Some(found) => Ok(found),
         None => {
-            let names: Vec<&str> = all.iter().map(|s| s.spec.name.as_str()).collect();
+            let all = app.history.specs(node)?;
+            let names: Vec<&str> = all.iter().map(|(spec, _)| spec.name.as_str()).collect();
             let near = rookery_plugins::config::nearest(service, &names);
             let hint = near.map_or(String::new(), |n| format!("; did you mean {n:?}?"));
             Err(WebError::not_found(format!("no service {service:?} on {node:?}{hint}")))

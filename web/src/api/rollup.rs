@@ -3,6 +3,7 @@
 use super::{Format, Query, csv_cell};
 use crate::app::{App, now_ms};
 use crate::error::{Asked, WebError};
+use crate::graph::as_drawn;
 use crate::times::Rfc3339;
 use axum::extract::State;
 use axum::http::header;
@@ -15,21 +16,32 @@ use std::fmt::Write;
 /// Steps of a span when none is asked for.
 const STEPS: i64 = 300;
 
-/// `GET /api/v1/rollup?node=N&service=S[&field=F][&from=T][&to=T][&step=5m]`.
+/// `GET /api/v1/rollup?node=N&service=S[&field=F][&from=T][&to=T][&step=5m]`; with
+/// `drawn=1` after each field's `cdef`, as the graph shows it.
 pub async fn rollup(
     State(app): State<App>,
     Asked(query): Asked<Query>,
 ) -> Result<Response, WebError> {
     let format = query.format()?;
     let (from, to) = query.span(now_ms())?;
+    let is_drawn = match query.drawn.as_deref() {
+        None | Some("" | "0") => false,
+        Some("1") => true,
+        Some(other) => return Err(WebError::bad(format!("drawn {other:?}: write 0 or 1"))),
+    };
     let step = match &query.step {
         Some(text) => step_ms(text)?,
         None => ((to - from) / STEPS).max(1000),
     };
     let (body, kind) = app
         .blocking(move |app| {
-            let fields: Vec<&str> = query.field.iter().map(String::as_str).collect();
+            let mut fields: Vec<&str> = query.field.iter().map(String::as_str).collect();
+            if is_drawn {
+                // A cdef may need the others.
+                fields.clear();
+            }
             let read = app.history.rollup(&query.node, &query.service, &fields, from, to, step)?;
+            let read = if is_drawn { drawn(&query, &read)? } else { read };
             Ok(match format {
                 Format::Json => (to_json(&query, &read).to_string(), "application/json"),
                 Format::Csv => (to_csv(&query, &read), "text/csv; charset=utf-8"),
@@ -37,6 +49,17 @@ pub async fn rollup(
         })
         .await?;
     Ok(([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], body).into_response())
+}
+
+fn drawn(query: &Query, read: &Rollup) -> Result<Rollup, WebError> {
+    let mut drawn = as_drawn(read);
+    if let Some(name) = &query.field {
+        drawn.fields.retain(|f| f.spec.name == *name);
+        if drawn.fields.is_empty() {
+            return Err(WebError::not_found(format!("no field {name:?} in {}", query.service)));
+        }
+    }
+    Ok(drawn)
 }
 
 fn step_ms(text: &str) -> Result<i64, WebError> {
@@ -75,11 +98,15 @@ fn to_json(query: &Query, rollup: &Rollup) -> Json {
             "increase": f.increase,
         })
     });
-    json!({
+    let mut answer = json!({
         "from_ms": rollup.from_ms,
         "step_ms": rollup.step_ms,
         "fields": fields.collect::<Vec<Json>>(),
-    })
+    });
+    if !rollup.averages.is_empty() {
+        answer["averages"] = json!(rollup.averages);
+    }
+    answer
 }
 
 fn to_csv(query: &Query, rollup: &Rollup) -> String {

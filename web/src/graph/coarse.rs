@@ -22,6 +22,7 @@ pub(crate) fn coarsen(rollup: &Rollup, most: usize) -> Option<Rollup> {
         step_ms: rollup.step_ms.saturating_mul(i64::try_from(each).unwrap_or(i64::MAX)),
         spec: rollup.spec.clone(),
         fields: rollup.fields.iter().map(join).collect(),
+        averages: rollup.averages.clone(),
     })
 }
 

@@ -12,6 +12,7 @@ use plotters::backend::DrawingBackend;
 use plotters::style::RGBColor;
 use plotters::style::text_anchor::HPos;
 use rookery_collector::history::Rollup;
+use rookery_collector::past;
 use std::borrow::Cow;
 
 /// More buckets than this in a px are joined.
@@ -31,7 +32,8 @@ const LEAST_RUN: f64 = 3.0;
 const DASH: (f64, f64) = (7.0, 4.0);
 /// In a plot lower than this limits have no labels, px.
 const LABELLED_LIMITS: f64 = 90.0;
-/// A gap narrower than this has no text, px.
+/// What stands in a gap, and the room that it takes, px.
+const GAP_LABEL: &str = "no data";
 const GAP_TEXT: f64 = 52.0;
 
 /// A picture worked out and ready to be painted.
@@ -112,11 +114,13 @@ impl<'a> Picture<'a> {
             }
         }
         self.zero(&mut brush)?;
+        self.gap_labels(&mut brush)?;
         self.ghost(&mut brush)?;
         self.percentiles(&mut brush)?;
         self.limits(&mut brush)?;
         self.marks(&mut brush)?;
         self.texts(&mut brush)?;
+        self.averages(&mut brush)?;
         self.note(&mut brush)?;
         self.legend(&mut brush)
     }
@@ -150,11 +154,38 @@ impl<'a> Picture<'a> {
             // A gap must be seen even where it is less than a pixel wide.
             let to = to.max(from + 1.0).min(l.right);
             brush.rect((from, l.top), (to, l.bottom), self.palette.gap)?;
-            if to - from >= GAP_TEXT && l.plot_height() > 24.0 {
-                let text = (Face::Sans, 10.0, self.palette.dim);
-                let at = ((from + to) / 2.0, self.free_height());
-                brush.text("no data", text, HPos::Center, at)?;
+        }
+        Ok(())
+    }
+
+    /// What gaps are, in words: in them where there is room, else beside them; over
+    /// the data, so that it is read at every zoom.
+    fn gap_labels<B: DrawingBackend>(&self, brush: &mut Brush<B>) -> Done {
+        let l = &self.layout;
+        if !self.drawing.any || l.plot_height() <= 24.0 {
+            return Ok(());
+        }
+        let text = (Face::Sans, 10.0, self.palette.dim);
+        let y = self.free_height();
+        let mut free = l.left;
+        for (from, to) in &self.drawing.gaps {
+            let (from, to) = (self.x(*from), self.x(*to));
+            if to - from >= GAP_TEXT {
+                brush.text(GAP_LABEL, text, HPos::Center, ((from + to) / 2.0, y))?;
+                free = (from + to + GAP_TEXT) / 2.0;
+                continue;
             }
+            let start = match to + GAP_TEXT <= l.right {
+                true => to + 2.0,
+                false => from - GAP_TEXT,
+            };
+            // Many gaps, as of a node that comes and goes, are told as far as there is room.
+            if start < free {
+                continue;
+            }
+            brush.rect((start, y - 7.0), (start + GAP_TEXT - 4.0, y + 7.0), self.palette.gap)?;
+            brush.text(GAP_LABEL, text, HPos::Left, (start + 3.0, y))?;
+            free = start + GAP_TEXT;
         }
         Ok(())
     }
@@ -311,6 +342,26 @@ impl<'a> Picture<'a> {
             (xs[0].0, xs[n - 1].0) = (from, from + LEAST_RUN);
         }
         xs
+    }
+
+    /// Where averages stand in for samples: a line along the axis, and of what time.
+    fn averages<B: DrawingBackend>(&self, brush: &mut Brush<B>) -> Done {
+        let l = &self.layout;
+        let above = if self.request.over.note.is_empty() { 8.0 } else { 20.0 };
+        for (i, span) in self.rollup.averages.iter().enumerate() {
+            let (from, to) = (self.x_of_time(span.from_ms), self.x_of_time(span.to_ms));
+            // Neighbours of another period are told apart by their lines' ends.
+            let to = to.max(from + 1.0) - 1.0;
+            let y = l.bottom - 3.0;
+            brush.rect((from, y), (to.max(from + 1.0), y + 2.0), self.palette.dim)?;
+            let text = format!("averages of {}", past::words(span.step_ms));
+            let style = (Face::Sans, LABEL_EM, self.palette.dim);
+            let is_wide = font::width_em(Face::Sans, &text) * LABEL_EM + 8.0 <= to - from;
+            if is_wide && (i == 0 || l.plot_height() > 24.0) {
+                brush.text(&text, style, HPos::Left, (from + 4.0, l.bottom - above))?;
+            }
+        }
+        Ok(())
     }
 
     /// What could not be drawn, below the other texts.

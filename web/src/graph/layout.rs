@@ -3,7 +3,8 @@
 use super::font::{self, Face};
 use super::scale::Ends;
 use super::series::Drawing;
-use super::units::{Marks, UNKNOWN, human};
+use super::unit::Unit;
+use super::units::{Marks, UNKNOWN};
 use super::values::Figures;
 use super::{GraphRequest, HEIGHTS, WIDTHS};
 
@@ -75,7 +76,7 @@ impl Layout {
         let top = if has_title { TITLE_HEIGHT } else { 12.0 };
         let bottom = (plot - AXIS_HEIGHT).max(top + 10.0);
         let n = (((bottom - top) / 34.0) as usize).clamp(2, 12);
-        let marks = Marks::new(ends.low, ends.high, n, spec.base(), spec.unscaled);
+        let marks = Marks::new(ends.low, ends.high, n, Unit::of(spec));
         let widest = marks
             .at
             .iter()
@@ -104,13 +105,17 @@ impl Layout {
 
     fn add_legend(&mut self, request: &GraphRequest<'_>, drawing: &Drawing) {
         let spec = &request.rollup.spec;
-        self.columns = columns(self.left, self.right);
+        let has_total = drawing.series.iter().any(|s| s.figures.total.is_some());
+        // Percent that were added up are nothing.
+        let unit = Unit::of(spec);
+        self.columns = columns(self.left, self.right, has_total && !unit.is_share());
         let (shown, left_out) = shown(drawing);
         let first = self.columns.first().map_or(self.right, |c| c.right);
         let room = (first - COLUMNS.0 - self.left - 20.0) / LEGEND_EM;
         let mut y = self.height + ROW_HEIGHT / 2.0 + 3.0;
         let number = |c: &Column, figures: &Figures| match (c.of)(figures) {
-            Some(v) => human(v, spec.base(), spec.unscaled),
+            Some(v) if c.title == TOTAL => unit.total().text(v),
+            Some(v) => unit.text(v),
             None => UNKNOWN.to_owned(),
         };
         let mut add = |series: Option<usize>, label: &str, mark: &str, figures: &Figures| {
@@ -157,11 +162,20 @@ impl Layout {
     }
 }
 
-fn columns(left: f64, right: f64) -> Vec<Column> {
-    let all: [(&str, Number); 4] =
-        [("Cur", |f| f.cur), ("Min", |f| f.min), ("Avg", |f| f.avg), ("Max", |f| f.max)];
+/// The column of what counters grew by.
+const TOTAL: &str = "Total";
+
+fn columns(left: f64, right: f64, has_total: bool) -> Vec<Column> {
+    let all: [(&str, Number); 5] = [
+        ("Cur", |f| f.cur),
+        ("Min", |f| f.min),
+        ("Avg", |f| f.avg),
+        ("Max", |f| f.max),
+        (TOTAL, |f| f.total),
+    ];
     let room = right - left - LEAST_LABEL;
     let wanted: &[usize] = match room {
+        r if has_total && r >= 5.0 * COLUMNS.0 => &[0, 1, 2, 3, 4],
         r if r >= 4.0 * COLUMNS.0 => &[0, 1, 2, 3],
         r if r >= 2.0 * COLUMNS.0 => &[0, 3],
         _ => &[0],

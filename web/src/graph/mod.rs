@@ -9,6 +9,7 @@ mod brush;
 mod cdef;
 mod coarse;
 mod draw;
+mod figures;
 mod font;
 mod gaps;
 #[cfg(test)]
@@ -27,16 +28,20 @@ mod testing;
 mod text;
 mod theme;
 mod ticks;
+mod unit;
 mod units;
 mod values;
 
+pub use figures::{as_drawn, figures, newest};
 pub use marks::Mark;
 pub use output::{alt_text, colours, ends, png, svg};
-pub use over::{Over, Percentile, own_cdef, percentiles};
+pub use over::{Over, Percentile, percentiles};
 pub use spark::sparkline_svg;
 pub use terminal::text as terminal_text;
 pub use theme::Theme;
+pub use unit::Unit;
 pub use units::{plain, si};
+pub use values::Figures;
 
 use rookery_collector::history::Rollup;
 use rookery_plugins::TimeMs;

@@ -2,7 +2,8 @@
 
 use super::brush::Pixels;
 use super::draw::Picture;
-use super::units::{UNKNOWN, human};
+use super::unit::Unit;
+use super::units::UNKNOWN;
 use super::{GraphError, GraphRequest, Theme, font, plan};
 use plotters::prelude::{BitMapBackend, SVGBackend};
 use rookery_collector::history::Rollup;
@@ -100,7 +101,7 @@ pub fn alt_text(request: &GraphRequest<'_>) -> String {
 }
 
 fn describe(request: &GraphRequest<'_>, picture: &Picture<'_>) -> String {
-    let spec = &request.rollup.spec;
+    let unit = Unit::of(&request.rollup.spec);
     let drawing = picture.drawing();
     let mut out = font::fit(font::Face::Sans, request.title, 200.0);
     if !drawing.any {
@@ -109,7 +110,7 @@ fn describe(request: &GraphRequest<'_>, picture: &Picture<'_>) -> String {
         return out;
     }
     let number = |v: Option<f64>| match v {
-        Some(v) => human(v, spec.base(), spec.unscaled),
+        Some(v) => unit.text(v),
         None => UNKNOWN.to_owned(),
     };
     let shown = || drawing.series.iter().filter(|s| !s.muted);

@@ -2,7 +2,7 @@
 
 use super::cdef::Cdef;
 use super::series::{self, Drawing, Paint};
-use super::units::human;
+use super::unit::Unit;
 use rookery_collector::history::{Bucket, Rollup};
 use rookery_plugins::FieldSpec;
 
@@ -81,22 +81,9 @@ pub fn percentiles(spec: &FieldSpec, values: &mut Vec<f64>, of: &[f64]) -> Optio
     Some(of.iter().map(|p| *values.select_nth_unstable_by(rank(p), f64::total_cmp).1).collect())
 }
 
-/// What a field's `cdef` makes of one of its values; as it is where there is none,
-/// or it needs more than the field itself.
-pub fn own_cdef(spec: &FieldSpec) -> impl FnMut(f64) -> Option<f64> + use<> {
-    let text = spec.cdef.as_deref();
-    let own = |name: &str| (name == spec.name).then_some(0);
-    let cdef = text.and_then(|text| Cdef::parse(text, own).ok());
-    let mut stack = Vec::new();
-    move |v| match &cdef {
-        Some(cdef) => cdef.eval(&mut stack, |_| Some(v)),
-        None => Some(v),
-    }
-}
-
 /// Where percentiles are drawn.
 pub(crate) fn lines(rollup: &Rollup, drawing: &Drawing, over: &Over<'_>) -> Vec<Line> {
-    let spec = &rollup.spec;
+    let unit = Unit::of(&rollup.spec);
     let line = |p: &Percentile| {
         let name = |i: usize| &rollup.fields[drawing.series[i].field].spec;
         let series = match &p.field {
@@ -108,7 +95,7 @@ pub(crate) fn lines(rollup: &Rollup, drawing: &Drawing, over: &Over<'_>) -> Vec<
         };
         let sign = if series.is_some_and(|i| drawing.series[i].mirrored) { -1.0 } else { 1.0 };
         let of = series.map_or("sum", |i| name(i).label_or_name());
-        let number = human(p.value, spec.base(), spec.unscaled);
+        let number = unit.text(p.value);
         let label = format!("{} % of {of}: {number}", p.percent);
         Some(Line { at: sign * p.value, series, label }).filter(|_| p.value.is_finite())
     };
@@ -132,6 +119,7 @@ pub(crate) fn ghost(rollup: &Rollup, drawing: &Drawing, over: &Over<'_>, n: f64)
         step_ms: rollup.step_ms,
         spec: rollup.spec.clone(),
         fields: fields.collect(),
+        averages: vec![],
     };
     let then = super::coarse::coarsen_by(&then, ghost.step_ms, rollup.step_ms).unwrap_or(then);
     let earlier = series::prepare_without(&then, n, over.muted);

@@ -133,7 +133,8 @@ fn total(series: &[Series], filled: &[usize]) -> Figures {
     }
     let sums = || sums.iter().flatten().copied();
     let (min, max) = (sums().reduce(f64::min), sums().reduce(f64::max));
-    Figures { cur: sum(|f| f.cur), min, avg: sum(|f| f.avg), max }
+    let total = sum(|f| f.total);
+    Figures { cur: sum(|f| f.cur), min, avg: sum(|f| f.avg), max, total }
 }
 
 fn add(a: f64, b: f64) -> f64 {
@@ -415,7 +416,13 @@ mod tests {
             field(FieldSpec::gauge("b", ""), &[Some(10.0), Some(5.0)]),
         ];
         let total = prepare(&rollup(spec, fields), 2.0).total.expect("a total");
-        let expected = Figures { cur: Some(7.0), min: Some(7.0), avg: Some(9.0), max: Some(11.0) };
+        let expected = Figures {
+            cur: Some(7.0),
+            min: Some(7.0),
+            avg: Some(9.0),
+            max: Some(11.0),
+            total: None,
+        };
         assert_eq!(total, expected);
     }
 

@@ -9,7 +9,8 @@ use super::over;
 use super::scale::Ends;
 use super::series::{Paint, Series};
 use super::ticks;
-use super::units::{Marks, UNKNOWN, human};
+use super::unit::Unit;
+use super::units::{Marks, UNKNOWN};
 use super::{GraphRequest, Theme};
 use std::fmt::Write as _;
 
@@ -108,7 +109,7 @@ pub fn text(request: &GraphRequest<'_>, rows: usize, columns: usize, colour: boo
     let picture = Picture::new(request);
     let spec = &request.rollup.spec;
     let ends = picture.layout.ends;
-    let marks = Marks::new(ends.low, ends.high, (rows / 3).max(2), spec.base(), spec.unscaled);
+    let marks = Marks::new(ends.low, ends.high, (rows / 3).max(2), Unit::of(spec));
     let mirrors = picture.drawing().series.iter().any(|s| s.mirrored);
     let label = |v: &f64| marks.label(*v, mirrors);
     let left = marks.at.iter().map(|v| label(v).chars().count()).max().unwrap_or(1);
@@ -244,9 +245,12 @@ impl Out<'_> {
 
     fn legend(&mut self, picture: &Picture<'_>, columns: usize) {
         let series = &picture.drawing().series;
-        let spec = &self.request.rollup.spec;
-        let all: [(&str, usize); 4] = [("Cur", 0), ("Min", 1), ("Avg", 2), ("Max", 3)];
-        let room = columns.saturating_sub(4 + 4 * 10).clamp(12, 60);
+        let unit = Unit::of(&self.request.rollup.spec);
+        let has_total = series.iter().any(|s| s.figures.total.is_some()) && !unit.is_share();
+        let all = [("Cur", 0), ("Min", 1), ("Avg", 2), ("Max", 3), ("Total", 4)];
+        let wide = columns >= 72 && has_total;
+        let all = &all[..if wide { 5 } else { 4 }];
+        let room = columns.saturating_sub(4 + all.len() * 10).clamp(12, 60);
         let longest = series.iter().take(LEGEND_ROWS).map(|s| self.label(picture, s, room).1).max();
         let room = longest.unwrap_or(room).max(5);
         let _ = write!(self.text, "{:w$}", "", w = room + 4);
@@ -268,8 +272,9 @@ impl Out<'_> {
             let _ = write!(self.text, " {label}{:w$}", "", w = room - n);
             let f = &s.figures;
             for (_, which) in all {
-                let v = [f.cur, f.min, f.avg, f.max][which];
-                let v = v.map_or(UNKNOWN.to_owned(), |v| human(v, spec.base(), spec.unscaled));
+                let v = [f.cur, f.min, f.avg, f.max, f.total][*which];
+                let unit = if *which == 4 { unit.total() } else { unit };
+                let v = v.map_or(UNKNOWN.to_owned(), |v| unit.text(v));
                 let _ = write!(self.text, "{v:>10}");
             }
             self.text.push_str(if s.muted { "  muted\n" } else { "\n" });

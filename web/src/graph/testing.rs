@@ -43,7 +43,7 @@ pub(crate) fn with_buckets(spec: FieldSpec, buckets: Vec<Bucket>) -> FieldRollup
 /// A rollup with buckets of a minute.
 pub(crate) fn rollup(mut service: ServiceSpec, fields: Vec<FieldRollup>) -> Rollup {
     service.fields = fields.iter().map(|f| f.spec.clone()).collect();
-    Rollup { from_ms: FROM, step_ms: 60_000, spec: Arc::new(service), fields }
+    Rollup { from_ms: FROM, step_ms: 60_000, spec: Arc::new(service), fields, averages: vec![] }
 }
 
 /// A request for all of it.

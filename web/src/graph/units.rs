@@ -1,5 +1,7 @@
 //! Numbers as people read them, and round steps for the value axis.
 
+use super::unit::Unit;
+
 /// Prefixes above one, by powers of the base.
 const ABOVE: [&str; 8] = ["k", "M", "G", "T", "P", "E", "Z", "Y"];
 /// Prefixes below one, by powers of 1000.
@@ -26,12 +28,7 @@ pub fn plain(value: f64) -> String {
     digits(value, 3)
 }
 
-/// By [`si`] or [`plain`].
-pub(crate) fn human(value: f64, base: u32, unscaled: bool) -> String {
-    if unscaled { plain(value) } else { si(value, base) }
-}
-
-fn scale(value: f64, base: u32) -> (f64, &'static str) {
+pub(crate) fn scale(value: f64, base: u32) -> (f64, &'static str) {
     if !value.is_finite() || value == 0.0 {
         return (value, "");
     }
@@ -99,23 +96,23 @@ pub(crate) struct Marks {
     prefix: &'static str,
     decimals: usize,
     exponent: bool,
+    of: Unit,
 }
 
 impl Marks {
     /// About `n` round marks in `low..=high` (`low < high`, both finite).
-    pub(crate) fn new(low: f64, high: f64, n: usize, base: u32, unscaled: bool) -> Marks {
+    pub(crate) fn new(low: f64, high: f64, n: usize, of: Unit) -> Marks {
         // Finer steps are tried where there would be less than two marks.
         let (mut step, mut at) = (0.0, Vec::new());
         for n in [n, n + 1, n * 2 + 1, n * 4] {
-            step = nice_step((high / 2.0 - low / 2.0) / n.max(1) as f64 * 2.0, base);
+            step = nice_step((high / 2.0 - low / 2.0) / n.max(1) as f64 * 2.0, of.base());
             at = multiples(step, low, high, 4 * n + 8);
             if at.len() > 1 {
                 break;
             }
         }
         let largest = low.abs().max(high.abs());
-        let (scaled, prefix) = if unscaled { (largest, "") } else { scale(largest, base) };
-        let unit = if prefix.is_empty() || scaled == 0.0 { 1.0 } else { largest / scaled };
+        let (prefix, unit) = of.prefix_of(largest);
         let shown = step / unit;
         let exponent = !(1e-6..1e9).contains(&(largest / unit)) && largest > 0.0;
         let decimals = (0..7)
@@ -124,7 +121,7 @@ impl Marks {
                 (x - x.round()).abs() < 1e-6 * x.max(1.0)
             })
             .unwrap_or(2);
-        Marks { at, unit, prefix, decimals: decimals as usize, exponent }
+        Marks { at, unit, prefix, decimals: decimals as usize, exponent, of }
     }
 
     /// What stands at a mark: its size, with the axis' common prefix.
@@ -142,7 +139,8 @@ impl Marks {
             Some(rest) => format!("−{rest}"),
             None => text,
         };
-        if self.prefix.is_empty() { text } else { format!("{text} {}", self.prefix) }
+        let space = if self.prefix.is_empty() { "" } else { " " };
+        self.of.with_word(format!("{text}{space}{}", self.prefix))
     }
 }
 
@@ -176,6 +174,11 @@ fn nice_step(raw: f64, base: u32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn unit(base: u32) -> Unit {
+        let spec = rookery_plugins::ServiceSpec::new("s", "S", "other");
+        Unit::of(&spec.args(&format!("--base {base}")))
+    }
 
     #[test]
     fn numbers_are_short_and_scaled() {
@@ -211,7 +214,7 @@ mod tests {
     #[test]
     fn marks_are_round() {
         let of = |low, high, base| {
-            let m = Marks::new(low, high, 5, base, false);
+            let m = Marks::new(low, high, 5, unit(base));
             m.at.iter().map(|v| m.label(*v, false)).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(of(0.0, 100.0, 1000), "0 20 40 60 80 100");
@@ -233,7 +236,7 @@ mod tests {
             (-1e-300, 1e300),
         ] {
             for base in [1000, 1024] {
-                let m = Marks::new(low, high, 5, base, false);
+                let m = Marks::new(low, high, 5, unit(base));
                 assert!(m.at.len() <= 28, "{low} {high}: {}", m.at.len());
                 assert!(m.at.iter().all(|v| v.is_finite()), "{low} {high}");
                 for v in &m.at {

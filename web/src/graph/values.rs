@@ -15,11 +15,18 @@ pub(crate) struct Value {
 
 /// The legend's numbers, after cdef; `None`: unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Figures {
+pub struct Figures {
+    /// The newest value of the span.
     pub cur: Option<f64>,
+    /// The least.
     pub min: Option<f64>,
+    /// The mean of all samples.
     pub avg: Option<f64>,
+    /// The largest.
     pub max: Option<f64>,
+    /// By how much a counter grew in the span; `None`: it is none, or its `cdef`
+    /// is more than a factor.
+    pub total: Option<f64>,
 }
 
 /// A rollup, looked at where it has values.
@@ -118,7 +125,15 @@ impl Source<'_> {
                 min: number(|v| v.min),
                 avg: number(|v| v.mean),
                 max: number(|v| v.max),
+                total: fields[field].increase,
             };
+        };
+        // A cdef of the field alone that is a factor holds for its sum, too.
+        let scaled = |sum: f64| {
+            let mut stack = Vec::new();
+            let mut at = |v: f64| cdef.eval(&mut stack, |i| (i == field).then_some(v));
+            let (zero, one, two) = (at(0.0)?, at(sum)?, at(2.0 * sum)?);
+            (zero == 0.0 && two == 2.0 * one).then_some(one)
         };
         let values = || known.iter().flatten();
         let buckets = &fields[field].buckets;
@@ -132,6 +147,7 @@ impl Source<'_> {
             min: values().map(|v| v.min).reduce(f64::min),
             avg: Some(sum / n).filter(|v| !v.is_nan()),
             max: values().map(|v| v.max).reduce(f64::max),
+            total: fields[field].increase.and_then(scaled),
         }
     }
 }

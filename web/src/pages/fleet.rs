@@ -1,61 +1,61 @@
-//! `/` and `/group/G`: what is wrong now, then everything, worst first.
+//! `/`, `/group/G` and `/nodes`: what is wrong now, then groups as tiles or nodes as
+//! cards, the worst first.
 
+use super::board::{Board, Health, groups};
 use super::layout::{
-    Graph, card_class, host_badge, node_path, page, segment, service_path, state_badge,
+    Graph, badge, card_class, host_badge, node_path, page, segment, service_path, state_badge,
 };
 use super::problems::problem_cards;
+use super::tiles::{self, group_path, tiles};
 use super::visitor::{View, Visitor};
-use super::words::{Health, STALE_MS, ago, count, health, span_of_age};
+use super::words::{STALE_MS, ago, count, span_of_age, telling};
 use super::{Html, Page, make};
 use crate::app::App;
 use crate::error::WebError;
 use axum::extract::{Path, State};
 use maud::{Markup, html};
-use rookery_collector::history::NodeInfo;
-use std::collections::BTreeMap;
+use rookery_collector::history::{NodeInfo, Problem};
+use rookery_plugins::State as ServiceState;
 
 /// Problems on the first page; the others have their own.
 const PROBLEMS_SHOWN: usize = 6;
 
-/// With more nodes than this on a page, cards have no graphs.
-const GRAPHS_MAX: usize = 60;
+/// With more nodes than this on a page, cards have one graph and not four.
+const FOUR_GRAPHS_MAX: usize = 60;
+/// Beyond this, nodes are lines without a graph.
+const GRAPHS_MAX: usize = 240;
 
 /// `GET /`.
 pub async fn fleet(State(app): State<App>, visitor: Visitor) -> Page {
     make(&app, visitor, |view| {
-        let app = view.app;
-        let nodes = app.history.nodes();
+        let nodes = view.app.history.nodes();
         if nodes.is_empty() {
             return Ok(page(view, "Fleet", &[], empty()));
         }
-        let problems = app.states.problems();
-        let mut groups: BTreeMap<&str, Vec<&NodeInfo>> = BTreeMap::new();
-        for node in &nodes {
-            groups.entry(&node.group).or_default().push(node);
-        }
-        let with_graphs = nodes.len() <= GRAPHS_MAX;
+        let board = Board::new(view.app);
+        let mut groups = groups(view.app, &board, &nodes, "");
+        // A handful of nodes without groups needs no tile.
+        let alone: Vec<&NodeInfo> = match groups.last() {
+            Some(last) if last.name.is_empty() && last.nodes.len() <= FOUR_GRAPHS_MAX => {
+                groups.pop().map(|g| g.nodes).unwrap_or_default()
+            }
+            _ => Vec::new(),
+        };
+        let newest = board.newest_first();
         Ok(page(
             view,
             "Fleet",
             &[],
             html! {
-                h1 { (count(nodes.len(), "node")) ", " (count(problems.len(), "problem")) }
-                @if !problems.is_empty() {
-                    h2 { "Wrong now"
-                        @if problems.len() > PROBLEMS_SHOWN {
-                            a.more href="/problems" { "all " (problems.len()) }
-                        }
-                    }
-                    (problem_cards(view, &problems[..problems.len().min(PROBLEMS_SHOWN)], false))
+                h1 { (count(nodes.len(), "node")) ", " (count(newest.len(), "problem")) }
+                (wrong(view, &newest, "/problems"))
+                @if !groups.is_empty() {
+                    h2 { "Groups" span.more.soft { (groups.len()) ", the worst first" } }
+                    (tiles(view, &groups))
                 }
-                @for (group, nodes) in &groups {
-                    h2 {
-                        @if group.is_empty() { "Nodes" } @else {
-                            a href={ "/group/" (segment(group)) } { (group) }
-                        }
-                        span.more.soft { (count(nodes.len(), "node")) }
-                    }
-                    (cards(view, nodes, with_graphs))
+                @if !alone.is_empty() {
+                    h2 { @if groups.is_empty() { "Nodes" } @else { "Without a group" } }
+                    (cards(view, &board, &alone))
                 }
             },
         ))
@@ -63,9 +63,41 @@ pub async fn fleet(State(app): State<App>, visitor: Visitor) -> Page {
     .await
 }
 
+/// What is wrong, the newest first.
+fn wrong(view: &View, problems: &[&Problem], more: &str) -> Markup {
+    let shown = problems.len().min(PROBLEMS_SHOWN);
+    html! { @if !problems.is_empty() {
+        h2 { "Wrong now" span.more.soft { "the newest first" }
+            @if problems.len() > shown { a.more href=(more) { "all " (problems.len()) } }
+        }
+        (problem_cards(view, &problems[..shown], false))
+    } }
+}
+
 /// `GET /group/G`.
 pub async fn group(State(app): State<App>, Path(group): Path<String>, visitor: Visitor) -> Page {
     make(&app, visitor, move |view| one_group(view, &group)).await
+}
+
+/// `GET /nodes`: all of them.
+pub async fn nodes(State(app): State<App>, visitor: Visitor) -> Page {
+    make(&app, visitor, |view| {
+        let nodes = view.app.history.nodes();
+        if nodes.is_empty() {
+            return Ok(page(view, "Nodes", &[("Fleet", "/".to_owned())], empty()));
+        }
+        let all: Vec<&NodeInfo> = nodes.iter().collect();
+        Ok(page(
+            view,
+            "Nodes",
+            &[("Fleet", "/".to_owned())],
+            html! {
+                h1 { (count(all.len(), "node")) }
+                (cards(view, &Board::new(view.app), &all))
+            },
+        ))
+    })
+    .await
 }
 
 fn one_group(view: &View, group: &str) -> Result<Html, WebError> {
@@ -76,40 +108,75 @@ fn one_group(view: &View, group: &str) -> Result<Html, WebError> {
     if of.is_empty() {
         return Err(WebError::not_found(format!("no node is in a group {group:?}")));
     }
+    let board = Board::new(view.app);
+    let groups = groups(view.app, &board, &nodes, group);
+    // Nodes in groups of this group are in their tiles.
+    let own: Vec<&NodeInfo> = of.iter().filter(|n| n.group == group).copied().collect();
+    let newest = board.newest_first();
+    let newest: Vec<&Problem> =
+        newest.into_iter().filter(|p| of.iter().any(|n| n.name == p.node)).collect();
+    let crumbs: Vec<(&str, String)> = std::iter::once(("Fleet", "/".to_owned()))
+        .chain(group.match_indices(';').map(|(at, _)| (&group[..at], group_path(&group[..at]))))
+        .collect();
     Ok(page(
         view,
         group,
-        &[("Fleet", "/".to_owned())],
+        &crumbs,
         html! {
             h1 { (group) }
-            p.soft { (count(of.len(), "node")) " · "
-                a href={ "/outliers?group=" (segment(group)) } { "outliers" } }
-            @if let Some(node) = of.first() {
-                p.row { span.soft { "Compare:" }
-                    @for service in &health(view.app, &node.name).shown {
-                        a href=(super::compare::path(service, group)) { (service) }
-                    }
-                }
+            p.soft { (count(of.len(), "node")) ", " (count(newest.len(), "problem")) " · "
+                a href={ "/outliers?group=" (segment(group)) } { "outliers" } " · "
+                a href={ "/wall?group=" (segment(group)) } { "wall screen" } }
+            (wrong(view, &newest, "/problems"))
+            h2 { "Together" span.more.soft { "a graph leads to its nodes on one axis" } }
+            div.together { (tiles::graphs(view, group, &of, (tiles::FROM, (380, 130)), false)) }
+            @if !groups.is_empty() {
+                h2 { "Groups" }
+                (tiles(view, &groups))
             }
-            (cards(view, &of, of.len() <= GRAPHS_MAX))
+            @if !own.is_empty() {
+                h2 { "Nodes" span.more.soft { "the worst first" } }
+                (cards(view, &board, &own))
+            }
         },
     ))
 }
 
-fn cards(view: &View, nodes: &[&NodeInfo], with_graphs: bool) -> Markup {
+fn cards(view: &View, board: &Board, nodes: &[&NodeInfo]) -> Markup {
     let mut all: Vec<(&NodeInfo, Health)> =
-        nodes.iter().map(|n| (*n, health(view.app, &n.name))).collect();
+        nodes.iter().map(|n| (*n, board.health(view.app, &n.name))).collect();
     // Worst first; among equals by name, as they came.
     all.sort_by_key(|(_, h)| std::cmp::Reverse((h.worst.severity(), h.n_bad)));
+    let n_graphs = if all.len() <= FOUR_GRAPHS_MAX { 4 } else { 1 };
+    let (shown, rest) = all.split_at(all.len().min(GRAPHS_MAX));
     html! {
-        div class=(if with_graphs { "grid nodes" } else { "grid small" }) { @for (node, health) in &all { (card(view, node, health, with_graphs)) } }
+        div class=(if n_graphs == 4 { "grid nodes" } else { "grid small" }) {
+            @for (node, health) in shown { (card(view, node, health, n_graphs)) }
+        }
+        @if !rest.is_empty() {
+            h2 { (rest.len()) " more" }
+            ul.names { @for (node, health) in rest { li {
+                a href=(node_path(&node.name)) { (node.name) }
+                @if health.worst != ServiceState::Ok { " " (badge(health.worst.word())) }
+            } } }
+        }
     }
 }
 
-fn card(view: &View, node: &NodeInfo, health: &Health, with_graphs: bool) -> Markup {
+fn card(view: &View, node: &NodeInfo, health: &Health, n_graphs: usize) -> Markup {
     let now = view.now_ms;
     let age = node.last_seen_ms.map(|t| now.saturating_sub(t));
     let from = span_of_age(node.first_seen_ms.map(|first| now - first));
+    let specs = view.app.history.specs(&node.name).unwrap_or_default();
+    let names: Vec<&str> =
+        specs.iter().filter(|(s, _)| !s.hidden).map(|(s, _)| s.name.as_str()).collect();
+    let mut shown = telling(&names);
+    if let Some(bad) = &health.service {
+        // What is wrong is seen first.
+        shown.retain(|s| s != bad);
+        shown.insert(0, bad.clone());
+    }
+    shown.truncate(n_graphs);
     html! {
         div class=(card_class(health.worst)) {
             h3 {
@@ -117,22 +184,20 @@ fn card(view: &View, node: &NodeInfo, health: &Health, with_graphs: bool) -> Mar
                 (host_badge(health.host))
                 @if health.n_bad > 0 { (state_badge(health.worst, true)) }
             }
-            @if with_graphs {
-                div.four {
-                    @for service in &health.shown {
-                        a href=(service_path(&node.name, service)) {
-                            (Graph {
-                                node: &node.name, service, from, to: "now", width: 290, height: 110,
-                                legend: false, alt: format!("{service} of {}", node.name),
-                                tz: view.tz,
-                            }.img())
-                            span.soft { (service) }
-                        }
+            div class=(if n_graphs > 1 { "four" } else { "one" }) {
+                @for service in &shown {
+                    a href=(service_path(&node.name, service)) {
+                        (Graph {
+                            node: &node.name, service, from, to: "now", width: 290, height: 110,
+                            legend: false, alt: format!("{service} of {}", node.name),
+                            tz: view.tz,
+                        }.img())
+                        span.soft { (service) }
                     }
                 }
             }
             div.soft {
-                (count(health.n_services, "service"))
+                (count(node.n_services, "service"))
                 @if health.n_bad > 0 { ", " (health.n_bad) " not OK" }
                 @match (node.last_seen_ms, age) {
                     (Some(seen), Some(age)) if age > STALE_MS => {

@@ -35,6 +35,25 @@ pub fn service_path(node: &str, service: &str) -> String {
     format!("/node/{}/{}", segment(node), segment(service))
 }
 
+/// `/node/N/S/F`.
+pub fn field_path(node: &str, service: &str, field: &str) -> String {
+    format!("{}/{}", service_path(node, service), segment(field))
+}
+
+/// A graph's numbers: the address of its samples, which ends in `format=`.
+pub fn own_links(samples: &str) -> Markup {
+    html! { div.own {
+        a href={ (samples) "csv" } { "CSV" } " " a href={ (samples) "json" } { "JSON" }
+    } }
+}
+
+/// The exact samples of a service over the span of a small graph, for
+/// [`own_links`].
+pub fn samples(node: &str, service: &str, from: &str) -> String {
+    let (node, service) = (segment(node), segment(service));
+    format!("/api/v1/samples?node={node}&service={service}&from={from}&format=")
+}
+
 /// A page with breadcrumbs (text, link) above its content.
 pub fn page(view: &View, title: &str, crumbs: &[(&str, String)], content: Markup) -> Html {
     let crumbs = html! {
@@ -76,6 +95,8 @@ fn shell(title: &str, content: Markup, foot: Markup) -> Html {
                         a href="/outliers" { "Outliers" }
                         a href="/compare" { "Compare" }
                         a href="/events" { "Events" }
+                        a href="/reports" { "Reports" }
+                        a href="/wall" { "Wall" }
                     }
                     (search_form())
                 }
@@ -177,16 +198,15 @@ pub struct Graph<'a> {
 }
 
 impl Graph<'_> {
-    fn src(&self, theme: &str, more: &str) -> String {
+    fn src(&self, theme: &str, (width, height): (u32, u32), more: &str) -> String {
         let tz = self.tz.map_or(String::new(), |tz| format!("&tz={}", segment(tz)));
         format!(
-            "/graph/{}/{}.svg?from={}&to={}&width={}&height={}&legend={}&theme={theme}{tz}{more}",
+            "/graph/{}/{}.svg?from={}&to={}&width={width}&height={height}&legend={}&theme={theme}\
+             {tz}{more}",
             segment(self.node),
             segment(self.service),
             segment(self.from),
             segment(self.to),
-            self.width,
-            self.height,
             u8::from(self.legend),
         )
     }
@@ -198,11 +218,28 @@ impl Graph<'_> {
 
     /// With more in the picture's query.
     pub fn img_with(&self, more: &str) -> Markup {
-        html! {
-            picture {
-                source srcset=(self.src("dark", more)) media="(prefers-color-scheme: dark)";
-                img src=(self.src("light", more)) alt=(self.alt) loading="lazy";
+        picture(|theme, size| self.src(theme, size, more), (self.width, self.height), &self.alt)
+    }
+}
+
+/// Wider pictures than this have a narrow twin for phones, px.
+const NARROW_FROM: u32 = 500;
+/// The narrow twin's width, and its height for one as high as wide, px.
+const NARROW: (u32, u32) = (350, 170);
+
+/// A picture in light and dark, and where it is wide, drawn anew for phones, where
+/// its texts would be too small to be read.
+pub fn picture(src: impl Fn(&str, (u32, u32)) -> String, size: (u32, u32), alt: &str) -> Markup {
+    let narrow = (NARROW.0, NARROW.1.max(size.1 / 2));
+    html! {
+        picture {
+            @if size.0 >= NARROW_FROM {
+                source srcset=(src("dark", narrow))
+                    media="(max-width: 480px) and (prefers-color-scheme: dark)";
+                source srcset=(src("light", narrow)) media="(max-width: 480px)";
             }
+            source srcset=(src("dark", size)) media="(prefers-color-scheme: dark)";
+            img src=(src("light", size)) alt=(alt) loading="lazy";
         }
     }
 }

@@ -2,22 +2,23 @@
 //! numbers, and a form that adds one more.
 
 use super::address::Address;
-use super::layout::{RANGES, page, segment, service_path};
+use super::layout::{RANGES, page, picture, segment, service_path};
 use super::numbers::{Swatches, swatch};
 use super::visitor::{View, Visitor};
 use super::words::{count, number};
 use super::{Html, Page, make};
 use crate::app::{App, now_ms};
 use crate::error::WebError;
+use crate::graph::{Figures, Percentile, figures};
 use crate::pictures::mix::{How, PARTS_MAX, Part, mix_path};
-use crate::pictures::{Span, ghost, hide, is_muted, split};
+use crate::pictures::{Span, ghost, hide, is_muted, percents, split};
 use crate::search::{Found, Kind, search_only};
 use crate::times::{Rfc3339, rfc3339};
 use axum::extract::{RawQuery, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
-use rookery_collector::history::{Bucket, Rollup};
+use rookery_collector::history::{Bucket, FieldRollup, Rollup};
 use serde::Deserialize;
 use serde_json::{Value as Json, json as to_json};
 use std::fmt::Write;
@@ -36,6 +37,7 @@ pub struct Query {
     from: Option<String>,
     to: Option<String>,
     hide: Option<String>,
+    pct: Option<String>,
     ghost: Option<String>,
     /// What a field to be added is searched by.
     q: Option<String>,
@@ -50,19 +52,21 @@ struct Asked {
     query: Query,
 }
 
-fn asked(query: Option<String>) -> Result<Asked, WebError> {
+fn asked(app: &App, query: Option<String>) -> Result<Asked, WebError> {
     let (texts, query) = split::<Query>(query.as_deref().unwrap_or(""))?;
+    let texts = app.expand(&texts)?;
     let given = |text: &Option<String>| text.clone().filter(|t| !t.trim().is_empty());
     let from = given(&query.from).unwrap_or_else(|| "-1d".to_owned());
     let to = given(&query.to).unwrap_or_else(|| "now".to_owned());
     hide(query.hide.as_deref())?;
+    percents(query.pct.as_deref())?;
     ghost(query.ghost.as_deref())?;
     Ok(Asked { parts: Part::all(&texts)?, texts, from, to, query })
 }
 
-/// `GET /graph[?f=…][&from=T&to=T][&hide=…][&ghost=1w][&q=…]`.
+/// `GET /graph[?f=…][&from=T&to=T][&hide=…][&pct=95][&ghost=1w][&q=…]`.
 pub async fn graph(State(app): State<App>, visitor: Visitor, RawQuery(query): RawQuery) -> Page {
-    let asked = asked(query)?;
+    let asked = asked(&app, query)?;
     make(&app, visitor, move |view| one_graph(view, &asked)).await
 }
 
@@ -73,7 +77,7 @@ fn one_graph(view: &View, asked: &Asked) -> Result<Html, WebError> {
         path: mix_path(&asked.texts),
         span: Some((asked.from.clone(), asked.to.clone())),
         hide: text(&asked.query.hide),
-        pct: String::new(),
+        pct: text(&asked.query.pct).trim().to_owned(),
         ghost: text(&asked.query.ghost).trim().to_owned(),
     };
     let q = text(&asked.query.q);
@@ -111,9 +115,8 @@ impl Shown<'_> {
         let tz = self.view.tz.map_or(String::new(), |tz| format!("&tz={}", segment(tz)));
         let base = mix_path(&self.asked.texts).replacen("/graph?", "/graph.svg?", 1);
         let (from, to) = (segment(&self.asked.from), segment(&self.asked.to));
-        let (width, height) = SIZE;
         let over = self.address.over();
-        let src = |theme: &str| {
+        let src = |theme: &str, (width, height): (u32, u32)| {
             format!(
                 "{base}&from={from}&to={to}&width={width}&height={height}&legend=0\
                  &theme={theme}{tz}{over}"
@@ -123,10 +126,7 @@ impl Shown<'_> {
         html! {
             div.graph.zoom data-from=(self.span.from_ms) data-to=(self.span.to_ms)
                 data-path=(path) data-more=(over) {
-                picture {
-                    source srcset=(src("dark")) media="(prefers-color-scheme: dark)";
-                    img src=(src("light")) alt="The fields below over time";
-                }
+                (picture(src, SIZE, "The fields of the table below over time"))
             }
         }
     }
@@ -140,6 +140,11 @@ impl Shown<'_> {
                     @let here = asked.from == from && asked.to == "now";
                     a href=(a.of(from, "now")) data-key=(key) rel="nofollow"
                         aria-current=[here.then_some("true")] { (name) }
+                }
+                @for (key, p) in [("9", "95"), ("0", "99")] {
+                    @let has = a.pct.split(',').any(|w| w.trim() == p);
+                    a href=(a.toggled_percent(p)) data-key=(key) rel="nofollow"
+                        aria-pressed=(has) { (p) " %" }
                 }
                 a href=(a.with_ghost(if is_on { "" } else { "1w" })) data-key="g" rel="nofollow"
                     aria-pressed=(is_on) { "a week before" }
@@ -173,6 +178,12 @@ impl Shown<'_> {
 
     fn table(&self, rollup: &Rollup) -> Markup {
         let swatches = Swatches::of(rollup);
+        let (from, to) = (self.span.from_ms, self.span.to_ms);
+        let asked = percents(Some(&self.address.pct)).unwrap_or_default();
+        let read = self.view.app.mix_percentiles(&self.asked.parts, rollup, (from, to), &asked);
+        let (lines, _) = read.unwrap_or_default();
+        let asked: Vec<f64> = asked.iter().map(|p| f64::from(*p) / 1000.0).collect();
+        let figures = figures(rollup);
         html! {
             h2 { "Numbers"
                 span.more.soft { (self.view.local(self.span.from_ms)) " to "
@@ -182,22 +193,33 @@ impl Shown<'_> {
             }
             div.scroll { table {
                 thead { tr {
-                    th { "field" } th.n { "now" } th.n { "min" } th.n { "mean" } th.n { "max" }
+                    th { "field" } th.n { "cur" } th.n { "min" } th.n { "avg" } th.n { "max" }
+                    @for p in &asked { th.n { (p) " %" } }
                     th { "exact" } th {}
                 } }
                 tbody { @for (i, part) in self.asked.parts.iter().enumerate() {
-                    (self.row(i, part, rollup, &swatches))
+                    (self.row(part, rollup.fields.get(i).zip(figures.get(i)), &swatches, |v| {
+                        v.map_or("–".to_owned(), |v| number(v, &rollup.spec))
+                    }, &asked, &lines))
                 } }
             } }
         }
     }
 
-    fn row(&self, i: usize, part: &Part, rollup: &Rollup, swatches: &Swatches) -> Markup {
-        let Some(field) = rollup.fields.get(i) else { return html! {} };
+    fn row(
+        &self,
+        part: &Part,
+        field: Option<(&FieldRollup, &Figures)>,
+        swatches: &Swatches,
+        shown: impl Fn(Option<f64>) -> String,
+        asked: &[f64],
+        lines: &[Percentile],
+    ) -> Markup {
+        let Some((field, figures)) = field else { return html! {} };
         let (total, a) = (&field.total, &self.address);
-        let shown = |v: f64| match total.count {
-            0 => "–".to_owned(),
-            _ => number(v, &rollup.spec),
+        let percentile = |p: &f64| {
+            let own = |l: &&Percentile| l.field.as_ref() == Some(&part.text) && l.percent == *p;
+            lines.iter().find(own).map(|l| l.value)
         };
         let muted = is_muted(&a.hide, &part.text);
         let rest: Vec<String> =
@@ -220,8 +242,9 @@ impl Shown<'_> {
                 }
                 span.soft { (part.text) }
             }
-            td.n { (shown(total.last)) } td.n { (shown(total.min)) }
-            td.n { (shown(total.mean().unwrap_or_default())) } td.n { (shown(total.max)) }
+            td.n { (shown(figures.cur)) } td.n { (shown(figures.min)) }
+            td.n { (shown(figures.avg)) } td.n { (shown(figures.max)) }
+            @for p in asked { td.n { (shown(percentile(p))) } }
             td { @if part.how == How::One && total.count > 0 {
                 a href=(exact("csv")) { "CSV" } " " a href=(exact("json")) { "JSON" } " "
                 a href=(service_path(&part.which, &part.service)) { "service" }
@@ -274,7 +297,7 @@ impl Shown<'_> {
 
 /// What a picture shows, as a rollup.
 async fn rollup(app: &App, query: Option<String>) -> Result<Rollup, WebError> {
-    let asked = asked(query)?;
+    let asked = asked(app, query)?;
     app.blocking(move |app| {
         let span = Span::parse(&asked.from, &asked.to, STEPS, now_ms())?;
         let mut rollup = app.mix(&asked.parts, span.steps())?;

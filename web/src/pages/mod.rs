@@ -5,6 +5,7 @@
 
 mod address;
 mod assets;
+mod board;
 mod category;
 mod compare;
 mod events;
@@ -19,7 +20,9 @@ mod problems;
 mod report;
 mod search;
 mod service;
+mod tiles;
 mod visitor;
+mod wall;
 mod words;
 
 use crate::app::App;
@@ -29,7 +32,7 @@ use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 pub(crate) use compare::matches as fits;
-pub(crate) use layout::{node_path, segment, service_path};
+pub(crate) use layout::{field_path, node_path, segment, service_path};
 use maud::{Markup, html};
 use visitor::{View, Visitor};
 
@@ -38,8 +41,11 @@ pub fn routes() -> Router<App> {
     Router::new()
         .route("/", get(fleet::fleet))
         .route("/group/{group}", get(fleet::group))
+        .route("/nodes", get(fleet::nodes))
+        .route("/wall", get(wall::wall))
         .route("/node/{node}", get(node::node))
         .route("/node/{node}/{service}", get(service::service))
+        .route("/node/{node}/{service}/{field}", get(service::field))
         .route("/category/{category}", get(category::category))
         .route("/problems", get(problems::problems))
         .route("/outliers", get(outliers::outliers))
@@ -47,6 +53,7 @@ pub fn routes() -> Router<App> {
         .route("/graph", get(mixed::graph))
         .route("/graph.csv", get(mixed::csv))
         .route("/graph.json", get(mixed::json))
+        .route("/reports", get(report::list))
         .route("/report/{name}", get(report::report))
         .route("/events", get(events::events).post(events::add))
         .route("/search", get(search::results))

@@ -1,16 +1,19 @@
 //! `/node/N`: every service of a node in small graphs, by category.
 
 use super::hush::{self, About};
-use super::layout::{Graph, card_class, host_badge, page, segment, service_path, state_badge};
+use super::layout::{
+    Graph, card_class, host_badge, own_links, page, samples, segment, service_path, state_badge,
+};
 use super::visitor::{View, Visitor};
 use super::words::{STALE_MS, ago, count, number, span_of_age};
 use super::{Html, Page, make};
 use crate::app::App;
 use crate::error::WebError;
+use crate::graph::newest;
 use axum::extract::{Path, State};
 use maud::{Markup, html};
 use rookery_collector::history::ServiceInfo;
-use rookery_plugins::HostState;
+use rookery_plugins::{FieldSpec, HostState};
 use std::collections::BTreeMap;
 
 /// `GET /node/N`.
@@ -91,16 +94,37 @@ fn card(view: &View, node: &str, s: &ServiceInfo, from: &str) -> Markup {
                 }.img())
             }
             @if !state.text.is_empty() { div.soft { (state.text) } }
+            (own_links(&samples(node, &s.spec.name, from)))
         }
     }
 }
 
+/// The way to a node: the fleet, its group.
+pub fn crumbs(app: &App, node: &str) -> Vec<(String, String)> {
+    let group = app.history.node(node).map(|n| n.group).unwrap_or_default();
+    let mut crumbs = vec![("Fleet".to_owned(), "/".to_owned())];
+    if !group.is_empty() {
+        let link = format!("/group/{}", segment(&group));
+        crumbs.push((group, link));
+    }
+    crumbs
+}
+
 /// The newest numbers in words.
 pub fn alt(node: &str, s: &ServiceInfo) -> String {
-    let fields = s.spec.fields.iter().zip(&s.now).filter(|(f, _)| !f.hidden).take(8);
+    alt_of(node, s, None)
+}
+
+/// The same of one field alone.
+pub fn alt_of(node: &str, s: &ServiceInfo, field: Option<&str>) -> String {
+    let now: Vec<Option<f64>> = s.now.iter().map(|n| n.value).collect();
+    let now = newest(&s.spec, &now);
+    let fields = s.spec.fields.iter().zip(now);
+    let is_told = |f: &FieldSpec| field.map_or(!f.hidden, |name| f.name == name);
+    let fields = fields.filter(|(f, _)| is_told(f)).take(8);
     let values: Vec<String> = fields
         .map(|(f, now)| {
-            let value = now.value.map_or("unknown".to_owned(), |v| number(v, &s.spec));
+            let value = now.map_or("unknown".to_owned(), |v| number(v, &s.spec));
             format!("{} {value}", f.label_or_name())
         })
         .collect();

@@ -3,7 +3,7 @@
 use super::layout::{segment, state_badge};
 use super::service::Shown;
 use super::words::number;
-use crate::graph::{Percentile, Theme, colours};
+use crate::graph::{Figures, Percentile, Theme, Unit, colours, figures};
 use crate::pictures::mix::{field_text, mix_path};
 use crate::pictures::{is_muted, percents};
 use maud::{Markup, html};
@@ -49,6 +49,8 @@ struct Table<'a> {
     swatches: Swatches,
     percentiles: Vec<Percentile>,
     percents: Vec<f64>,
+    /// The legend's numbers of each field.
+    figures: Vec<Figures>,
     has_growth: bool,
 }
 
@@ -62,7 +64,9 @@ pub fn table(shown: &Shown, rollup: &Rollup) -> Markup {
         .filter(|f| is_muted(&address.hide, &f.spec.name))
         .map(|f| f.spec.name.clone())
         .collect();
-    let span = (shown.from_ms, shown.to_ms, 0);
+    // The picture's own span: its lines are the same.
+    let span = (rollup.from_ms, shown.picture.to_ms, rollup.step_ms);
+    let figures = figures(rollup);
     let read = shown.view.app.percentiles(shown.node, rollup, span, (&muted, &asked));
     let (percentiles, fault) = match read {
         Ok(percentiles) => (percentiles, None),
@@ -73,7 +77,8 @@ pub fn table(shown: &Shown, rollup: &Rollup) -> Markup {
         swatches: Swatches::of(rollup),
         percentiles,
         percents: asked.iter().map(|p| f64::from(*p) / 1000.0).collect(),
-        has_growth: rollup.fields.iter().any(|f| f.increase.is_some()),
+        has_growth: !Unit::of(&rollup.spec).is_share() && figures.iter().any(|f| f.total.is_some()),
+        figures,
     };
     let local = |ms: i64| shown.view.local(ms);
     html! {
@@ -86,13 +91,15 @@ pub fn table(shown: &Shown, rollup: &Rollup) -> Markup {
         (table.sums())
         div.scroll { table {
             thead { tr {
-                th { "field" } th.n { "now" } th.n { "min" } th.n { "mean" } th.n { "max" }
+                th { "field" } th.n { "cur" } th.n { "min" } th.n { "avg" } th.n { "max" }
                 @for p in &table.percents { th.n { (p) " %" } }
                 @if table.has_growth { th.n { "total" } }
                 th.n { "warning" } th.n { "critical" } th { "state" } th { "exact" }
             } }
             tbody {
-                @for (i, field) in rollup.fields.iter().enumerate() { (table.field(i, field)) }
+                @for (i, field) in rollup.fields.iter().enumerate() {
+                    @if shown.field.is_none_or(|f| f == field.spec.name) { (table.field(i, field)) }
+                }
             }
         } }
     }
@@ -140,9 +147,9 @@ impl Table<'_> {
         let (shown, spec) = (self.shown, &field.spec);
         let service = &shown.info.spec.name;
         let states = &shown.view.app.states;
-        let known = field.total.count > 0;
-        let total = |v: f64| if known { self.number(v) } else { "–".to_owned() };
-        let now = shown.info.now.get(i).and_then(|n| n.value);
+        let figures = self.figures.get(i).copied().unwrap_or_default();
+        let told = |v: Option<f64>| v.map_or("–".to_owned(), |v| self.number(v));
+        let total = Unit::of(&shown.info.spec).total();
         let (warning, critical) = states.field_limits(shown.node, service, &spec.name);
         let state = states.field_state(shown.node, service, &spec.name);
         let percentile = |p: &f64| {
@@ -152,13 +159,13 @@ impl Table<'_> {
         html! {
             tr id={ "field-" (segment(&spec.name)) } {
                 td { (self.name(field)) }
-                td.n { (now.map_or("–".to_owned(), |v| self.number(v))) }
-                td.n { (total(field.total.min)) }
-                td.n { (total(field.total.mean().unwrap_or_default())) }
-                td.n { (total(field.total.max)) }
+                td.n { (told(figures.cur)) }
+                td.n { (told(figures.min)) }
+                td.n { (told(figures.avg)) }
+                td.n { (told(figures.max)) }
                 @for p in &self.percents { td.n { (percentile(p)) } }
                 @if self.has_growth {
-                    td.n { (field.increase.map_or(String::new(), |v| self.number(v))) }
+                    td.n { (figures.total.map_or(String::new(), |v| total.text(v))) }
                 }
                 td.n { (warning.unwrap_or_default()) }
                 td.n { (critical.unwrap_or_default()) }

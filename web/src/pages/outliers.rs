@@ -11,7 +11,6 @@ use crate::outliers::{FIELDS_MAX, Outlier, Reason, With};
 use crate::pictures::mix::{field_text, mix_path};
 use axum::extract::State;
 use maud::{Markup, html};
-use rookery_plugins::ServiceSpec;
 use serde::Deserialize;
 
 /// Outliers on the page.
@@ -66,21 +65,13 @@ fn all(view: &View, group: &str) -> Result<Html, WebError> {
     Ok(page(view, "Outliers", &[("Fleet", "/".to_owned())], content))
 }
 
-/// A number with the service's unit, if that is a short one.
-fn with_unit(v: f64, spec: &ServiceSpec) -> String {
-    let unit = spec.vlabel.as_str();
-    let is_short = !unit.is_empty() && unit.chars().count() <= 8 && !unit.contains('$');
-    let number = number(v, spec);
-    if is_short { format!("{number} {unit}") } else { number }
-}
-
 /// `db7 diskstats_latency.sda write is 41 ms; its 11 peers lie between 2 and 5 ms.`
 fn words(o: &Outlier) -> String {
     let spec = &o.spec;
     let label = spec.field(&o.field).map_or(o.field.as_str(), |f| f.label_or_name());
-    let mut out = format!("{} {} {label} is {}", o.node, o.service, with_unit(o.value, spec));
+    let mut out = format!("{} {} {label} is {}", o.node, o.service, number(o.value, spec));
     for Reason { with, n, low, high, .. } in &o.reasons {
-        let (low, high) = (number(*low, spec), with_unit(*high, spec));
+        let (low, high) = (number(*low, spec), number(*high, spec));
         out += &match with {
             With::Peers => format!("; its {} lie between {low} and {high}", count(*n, "peer")),
             With::Past => {
@@ -122,6 +113,7 @@ fn card(view: &View, o: &Outlier) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rookery_plugins::ServiceSpec;
     use std::sync::Arc;
 
     #[test]
@@ -139,8 +131,8 @@ mod tests {
         };
         assert_eq!(
             words(&outlier),
-            "db7 diskstats_latency.sda write is 41.0 ms; its 11 peers lie between 2.00 and 5.00 \
-             ms; at this hour of 3 former weeks it lay between 2.00 and 5.00 ms."
+            "db7 diskstats_latency.sda write is 41.0 ms; its 11 peers lie between 2.00 ms and \
+             5.00 ms; at this hour of 3 former weeks it lay between 2.00 ms and 5.00 ms."
         );
     }
 }

@@ -1,7 +1,9 @@
 //! `/problems`: all that is not OK, each with the graph that shows it.
 
 use super::hush::{self, About};
-use super::layout::{Graph, badge, card_class, node_path, page, service_path, state_badge};
+use super::layout::{
+    Graph, badge, card_class, node_path, own_links, page, samples, service_path, state_badge,
+};
 use super::visitor::{View, Visitor};
 use super::words::{ago, count, small_span};
 use super::{Page, make};
@@ -18,6 +20,7 @@ pub async fn problems(State(app): State<App>, visitor: Visitor) -> Page {
     make(&app, visitor, |view| {
         let problems = view.app.states.problems();
         let handled = problems.iter().filter(|p| p.state.is_handled()).count();
+        let problems: Vec<&Problem> = problems.iter().collect();
         let (shown, rest) = problems.split_at(problems.len().min(GRAPHS_MAX));
         Ok(page(view, "Problems", &[("Fleet", "/".to_owned())], html! {
             h1 { (count(problems.len(), "problem")) " now"
@@ -30,7 +33,7 @@ pub async fn problems(State(app): State<App>, visitor: Visitor) -> Page {
             (problem_cards(view, shown, true))
             @if !rest.is_empty() {
                 h2 { "And " (rest.len()) " more" }
-                ul { @for p in rest { li { (line(p)) } } }
+                ul { @for p in rest.iter().copied() { li { (line(p)) } } }
             }
             (hush::downtimes(view))
         }))
@@ -39,11 +42,11 @@ pub async fn problems(State(app): State<App>, visitor: Visitor) -> Page {
 }
 
 /// One card for each; with the forms to acknowledge it, or without.
-pub fn problem_cards(view: &View, problems: &[Problem], with_forms: bool) -> Markup {
+pub fn problem_cards(view: &View, problems: &[&Problem], with_forms: bool) -> Markup {
     let now = view.now_ms;
     html! {
         div.grid {
-            @for p in problems {
+            @for p in problems.iter().copied() {
                 @let about = About { node: &p.node, service: p.service.as_deref() };
                 div class=(card_class(p.state.state)) data-handled[p.state.is_handled()] {
                     h3 { (line(p)) }
@@ -61,6 +64,9 @@ pub fn problem_cards(view: &View, problems: &[Problem], with_forms: bool) -> Mar
                                 alt: format!("{service} of {}: {}", p.node, p.state.text), tz: view.tz,
                             }.img())
                         }
+                    }
+                    @if let Some(service) = &p.service {
+                        (own_links(&samples(&p.node, service, small_span(view.app, &p.node, now))))
                     }
                     @if with_forms { (hush::forms(view, &about, &p.state)) }
                 }

@@ -126,6 +126,31 @@ pub async fn report(
     page.map(IntoResponse::into_response)
 }
 
+/// `GET /reports`: which there are.
+pub async fn list(State(app): State<App>, visitor: Visitor) -> Page {
+    make(&app, visitor, |view| {
+        let known: Vec<(&Report, usize)> =
+            REPORTS.iter().map(|r| (r, rows(view.app, r).len())).collect();
+        let content = html! {
+            h1 { "Reports" }
+            p.soft { "All daemons of a kind in one table, an instance a row, as they are now; each "
+                "is a CSV file, too." }
+            @if known.iter().all(|(_, n)| *n == 0) {
+                p { "No agent has found such a daemon yet. An agent finds memcached and Redis on "
+                    "its own host by itself; " code { "rookery-agent list --available" }
+                    " there tells what it sees, and why not." }
+            }
+            ul.hits { @for (report, n) in &known { li {
+                a href={ "/report/" (report.name) } {
+                    (report.title) " " span.soft { (count(*n, "instance")) ". " (report.about) }
+                }
+            } } }
+        };
+        Ok(page(view, "Reports", &[("Fleet", "/".to_owned())], content))
+    })
+    .await
+}
+
 /// All instances, the lowest share of hits first.
 fn rows(app: &App, report: &Report) -> Vec<Row> {
     let mut rows = Vec::new();
@@ -179,6 +204,8 @@ fn totals(report: &Report, rows: &[Row]) -> [Vec<Option<f64>>; 2] {
 fn shown(c: &Column, value: Option<f64>) -> String {
     match (value, c.base) {
         (None, _) => "–".to_owned(),
+        // Counts are whole.
+        (Some(v), _) if v.fract() == 0.0 && v.abs() < 10_000.0 => format!("{v:.0}"),
         (Some(v), 0) => plain(v),
         (Some(v), base) => si(v, base),
     }
@@ -193,7 +220,8 @@ fn table(view: &View, report: &Report) -> Html {
     let content = html! {
         h1 { (report.title) ": " (count(rows.len(), "instance")) }
         p.soft { (report.about) " The lowest share of hits comes first. "
-            a href={ "/report/" (report.name) ".csv" } { "CSV" } }
+            a href={ "/report/" (report.name) ".csv" } { "CSV" } " · "
+            a href={ "/category/" (report.name) } { "all graphs" } }
         @if rows.is_empty() {
             p { "No agent has found one yet: " code { "rookery-agent list --available" }
                 " on a host says why." }
@@ -231,7 +259,7 @@ fn table(view: &View, report: &Report) -> Html {
             }
         }
     };
-    let crumbs = [("Fleet", "/".to_owned()), (report.title, format!("/category/{}", report.name))];
+    let crumbs = [("Fleet", "/".to_owned()), ("Reports", "/reports".to_owned())];
     page(view, &format!("{} report", report.title), &crumbs, content)
 }
 

@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::times::span;
-use rookery_plugins::{HostState, ServiceSpec, State};
+use rookery_plugins::ServiceSpec;
 
 /// A node that has said nothing for this long is marked, ms.
 pub const STALE_MS: i64 = 120_000;
@@ -18,20 +18,6 @@ pub fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-/// How a node is, with its services.
-pub struct Health {
-    /// UP or DOWN.
-    pub host: HostState,
-    /// The worst of its services; CRITICAL when it is down.
-    pub worst: State,
-    /// Services that are not OK.
-    pub n_bad: usize,
-    /// All services.
-    pub n_services: usize,
-    /// Those that tell most, for small graphs: CPU, memory, disk, network.
-    pub shown: Vec<String>,
-}
-
 /// What tells most of a host at a glance: of each line the first that it has.
 /// A `*` at the end stands for anything.
 const TELLING: [&[&str]; 4] = [
@@ -41,26 +27,9 @@ const TELLING: [&[&str]; 4] = [
     &["if_eth*", "if_en*", "if_err_*", "if_*", "netstat"],
 ];
 
-/// Looks at all services of a node.
-pub fn health(app: &App, node: &str) -> Health {
-    let (host, _) = app.states.host_state(node);
-    let services = app.history.services(node).unwrap_or_default();
-    let mut worst = State::Ok;
-    let mut n_bad = 0;
-    for s in &services {
-        let state = app.states.service_state(node, &s.spec.name).state;
-        n_bad += usize::from(state != State::Ok);
-        worst = worst.worst(state);
-    }
-    if host == HostState::Down {
-        worst = State::Critical;
-    }
-    let names: Vec<&str> =
-        services.iter().filter(|s| !s.spec.hidden).map(|s| s.spec.name.as_str()).collect();
-    Health { host, worst, n_bad, n_services: services.len(), shown: telling(&names) }
-}
-
-fn telling(names: &[&str]) -> Vec<String> {
+/// Of these services those that tell most, in small graphs: CPU, memory, disk,
+/// network; of what is no host whatever it has first.
+pub fn telling(names: &[&str]) -> Vec<String> {
     let fits = |pattern: &str, name: &str| match pattern.strip_suffix('*') {
         Some(start) => name.starts_with(start),
         None => name == pattern,
@@ -79,7 +48,7 @@ fn telling(names: &[&str]) -> Vec<String> {
 /// The span that small graphs show, as a picture's `from` takes it: what there
 /// is of a young node, a day of others.
 pub fn small_span(app: &App, node: &str, now_ms: i64) -> &'static str {
-    let info = app.history.nodes().into_iter().find(|n| n.name == node);
+    let info = app.history.node(node);
     span_of_age(info.and_then(|i| i.first_seen_ms).map(|first| now_ms - first))
 }
 
@@ -94,9 +63,9 @@ pub fn span_of_age(age_ms: Option<i64>) -> &'static str {
     }
 }
 
-/// A number of a service as people read it: scaled unless the service says no.
+/// A number of a service as people read it, with its unit where that is short.
 pub fn number(v: f64, spec: &ServiceSpec) -> String {
-    if spec.unscaled { crate::graph::plain(v) } else { crate::graph::si(v, spec.base()) }
+    crate::graph::Unit::of(spec).text(v)
 }
 
 #[cfg(test)]

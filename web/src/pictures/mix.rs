@@ -3,14 +3,14 @@
 //! `f=NODE/SERVICE/FIELD` is a field; `f=sum:WHICH/SERVICE/FIELD` and `mean:` put
 //! the field of many nodes together, where WHICH is a group, a pattern of node
 //! names with `*`, or empty for all. Each of the three parts is percent-encoded
-//! where it has a `/`.
+//! where it has a `/`. A FIELD of `*` is all that the service's graph shows.
 
 use crate::app::App;
 use crate::error::WebError;
-use crate::graph::own_cdef;
+use crate::graph::as_drawn;
 use crate::pages::segment;
 use percent_encoding::percent_decode_str;
-use rookery_collector::history::{Bucket, FieldRollup, NodeInfo, ReadError, Rollup, ServiceInfo};
+use rookery_collector::history::{Averages, Bucket, FieldRollup, NodeInfo, ReadError, Rollup};
 use rookery_plugins::{FieldSpec, ServiceSpec};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// Most fields, sums and means of one picture.
 pub const PARTS_MAX: usize = 50;
 /// Most fields that are read for all sums and means of one picture.
-pub const MEMBERS_MAX: usize = 2000;
+pub const MEMBERS_MAX: usize = 10_000;
 
 /// How the field of several nodes becomes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,11 @@ impl Part {
         texts.iter().map(|t| Part::parse(t)).collect()
     }
 
+    /// Whether it is another field of the same sum or mean.
+    fn is_beside(&self, other: &Part) -> bool {
+        (self.how, &self.which, &self.service) == (other.how, &other.which, &other.service)
+    }
+
     fn has(&self, node: &NodeInfo) -> bool {
         let group = self.which.trim_matches('*');
         let inside = || node.group == self.which || node.group.starts_with(&format!("{group};"));
@@ -110,16 +115,42 @@ pub fn mix_path(texts: &[String]) -> String {
     format!("/graph{joint}{}", parts.join("&"))
 }
 
-/// A field as it takes part, and what it came from.
+/// A field as it takes part, after its `cdef`, and what it came from.
 struct Found {
     field: FieldRollup,
-    /// Hidden ones that its `cdef` needs.
-    siblings: Vec<FieldRollup>,
     spec: Arc<ServiceSpec>,
     node: String,
+    averages: Vec<Averages>,
 }
 
 impl App {
+    /// The texts of an address, those that end in `/*` as all fields of the
+    /// service that a graph shows. What is not found stays as it is.
+    pub(crate) fn expand(&self, texts: &[String]) -> Result<Vec<String>, WebError> {
+        let mut out: Vec<String> = Vec::new();
+        for text in texts {
+            let part = Part::parse(text)?;
+            let spec = match (part.field.as_str(), part.how) {
+                ("*", How::One) => self.history.spec(&part.which, &part.service),
+                ("*", _) => {
+                    let nodes = self.history.nodes();
+                    let mut of = nodes.iter().filter(|n| part.has(n));
+                    of.find_map(|n| self.history.spec(&n.name, &part.service))
+                }
+                _ => None,
+            };
+            match (spec, text.strip_suffix('*')) {
+                (Some(spec), Some(start)) => {
+                    let names = shown_fields(&spec).map(|f| format!("{start}{}", segment(&f.name)));
+                    out.extend(names);
+                }
+                _ => out.push(text.clone()),
+            }
+        }
+        out.truncate(PARTS_MAX.max(texts.len()));
+        Ok(out)
+    }
+
     /// The parts as one rollup, whose fields have the parts' texts as names.
     pub(crate) fn mix(
         &self,
@@ -131,16 +162,24 @@ impl App {
         let n: usize = sums.map(|p| nodes.iter().filter(|n| p.has(n)).count()).sum();
         if n > MEMBERS_MAX {
             return Err(WebError::bad(format!(
-                "f: sums and means over {n} nodes together; at most {MEMBERS_MAX} are read: name \
+                "f: sums and means over {n} fields together; at most {MEMBERS_MAX} are read: name \
                  a group or a pattern of nodes"
             )));
         }
-        let mut found = Vec::new();
-        for part in parts {
-            found.push(match part.how {
-                How::One => self.one(part, (from, to, step))?,
-                _ => self.together(part, &nodes, (from, to, step))?,
-            });
+        let mut found: Vec<Option<Found>> = parts.iter().map(|_| None).collect();
+        for (i, part) in parts.iter().enumerate() {
+            match part.how {
+                How::One => found[i] = self.one(part, (from, to, step))?,
+                // What is of the same nodes and service is read at once, with the first.
+                _ if parts[..i].iter().any(|p| p.is_beside(part)) => {}
+                _ => {
+                    let same: Vec<usize> =
+                        (i..parts.len()).filter(|j| parts[*j].is_beside(part)).collect();
+                    let of: Vec<&Part> = same.iter().map(|j| &parts[*j]).collect();
+                    let all = self.together(&of, &nodes, (from, to, step))?;
+                    same.into_iter().zip(all).for_each(|(j, one)| found[j] = one);
+                }
+            }
         }
         Ok(combined(parts, found, from, step))
     }
@@ -155,86 +194,113 @@ impl App {
             Err(ReadError::NotFound(_)) => return Ok(None),
             Err(e) => return Err(e.into()),
         };
-        let spec = rollup.spec.clone();
+        let (spec, averages) = (rollup.spec.clone(), rollup.averages);
         let Some(mut field) = rollup.fields.into_iter().next() else { return Ok(None) };
-        let mut siblings = Vec::new();
-        if let Some(cdef) = field.spec.cdef.take() {
-            let words: Vec<&str> = cdef.split(',').map(str::trim).collect();
-            let others: BTreeSet<&str> = words
-                .iter()
-                .copied()
-                .filter(|w| *w != part.field && spec.fields.iter().any(|f| f.name == **w))
-                .collect();
-            let name = |w: &str| match w {
-                w if w == part.field => part.text.clone(),
-                w if others.contains(w) => format!("{}|{w}", part.text),
-                w => w.to_owned(),
+        if field.spec.cdef.is_some() {
+            // It may need other fields of its service.
+            let all = as_drawn(&read(&[])?).fields;
+            let Some(own) = all.into_iter().find(|f| f.spec.name == part.field) else {
+                return Ok(None);
             };
-            // A comma in a name would end a word of the cdef: it is drawn without.
-            if !part.text.contains(',') {
-                field.spec.cdef = Some(words.iter().map(|w| name(w)).collect::<Vec<_>>().join(","));
-            }
-            if !others.is_empty() {
-                let names: Vec<&str> = others.iter().copied().collect();
-                siblings = read(&names)?.fields;
-                for s in &mut siblings {
-                    s.spec = FieldSpec::gauge(&name(&s.spec.name), "").hidden();
-                }
-            }
+            field = own;
         }
-        Ok(Some(Found { field, siblings, spec, node: part.which.clone() }))
+        Ok(Some(Found { field, spec, node: part.which.clone(), averages }))
     }
 
-    /// The field of all nodes that have it, as one. Each counts with its newest
-    /// mean until two of its steps later: they are not read at one instant.
+    /// The fields of all nodes that have them, each as one. Each node counts with
+    /// its newest mean until two of its steps later: they are not read at one
+    /// instant. The parts are of the same nodes and service.
     fn together(
         &self,
-        part: &Part,
+        parts: &[&Part],
         nodes: &[NodeInfo],
         (from, to, step): (i64, i64, i64),
-    ) -> Result<Option<Found>, WebError> {
+    ) -> Result<Vec<Option<Found>>, WebError> {
         let n_buckets = usize::try_from((to - from + step - 1) / step).unwrap_or(0);
-        let mut sums: Vec<(f64, u32)> = vec![(0.0, 0); n_buckets];
-        let mut first: Option<(ServiceInfo, FieldSpec)> = None;
-        let mut n = 0;
+        let mut sums: Vec<Sum> = parts.iter().map(|_| Sum::new(n_buckets)).collect();
+        let Some(part) = parts.first() else { return Ok(Vec::new()) };
+        let mut newest: Option<Arc<ServiceSpec>> = None;
+        let mut averages = Vec::new();
         for node in nodes.iter().filter(|n| part.has(n)) {
             // A node that has just been forgotten has none.
-            let services = self.history.services(&node.name).unwrap_or_default();
-            let Some(info) = services.into_iter().find(|s| s.spec.name == part.service) else {
-                continue;
+            let Some(spec) = self.history.spec(&node.name, &part.service) else { continue };
+            let has_cdef =
+                parts.iter().any(|p| spec.field(&p.field).is_some_and(|f| f.cdef.is_some()));
+            let names: Vec<&str> = match has_cdef {
+                true => Vec::new(),
+                false => parts.iter().map(|p| p.field.as_str()).collect(),
             };
-            let Some(spec) = info.spec.field(&part.field).cloned() else { continue };
-            let (name, fields) = (&info.spec.name, [part.field.as_str()]);
-            let rollup = self.history.rollup(&node.name, name, &fields, from, to, step)?;
-            let Some(field) = rollup.fields.first() else { continue };
-            let interval = match info.spec.step_ms {
+            let names: Vec<&str> =
+                names.into_iter().filter(|name| spec.field(name).is_some()).collect();
+            if names.is_empty() && !has_cdef {
+                continue;
+            }
+            let rollup = self.history.rollup(&node.name, &spec.name, &names, from, to, step)?;
+            averages.extend_from_slice(&rollup.averages);
+            let rollup = if has_cdef { as_drawn(&rollup) } else { rollup };
+            let interval = match spec.step_ms {
                 0 => UNKNOWN_STEP_MS,
                 ms => i64::try_from(ms).unwrap_or(UNKNOWN_STEP_MS),
             };
-            add(&mut sums, &field.buckets, 2 * interval / step, own_cdef(&spec));
-            n += 1;
-            first.get_or_insert((info, spec));
+            for (part, sum) in parts.iter().zip(&mut sums) {
+                let Some(field) = rollup.fields.iter().find(|f| f.spec.name == part.field) else {
+                    continue;
+                };
+                add(&mut sum.buckets, &field.buckets, 2 * interval / step);
+                sum.n += 1;
+                sum.spec.get_or_insert_with(|| field.spec.clone());
+            }
+            newest.get_or_insert(spec);
         }
-        let Some((info, mut spec)) = first else { return Ok(None) };
+        let Some(service) = newest else { return Ok(parts.iter().map(|_| None).collect()) };
+        let found = parts.iter().zip(sums).map(|(part, sum)| {
+            let (n, field) = (sum.n, sum.finish(part.how)?);
+            let word = if part.how == How::Mean { "mean" } else { "sum" };
+            let which = if part.which.is_empty() { "all" } else { &part.which };
+            let node = format!("{word} of {which} ({n})");
+            Some(Found { field, spec: service.clone(), node, averages: averages.clone() })
+        });
+        Ok(found.collect())
+    }
+}
+
+/// The fields of a service that its graph has: visible ones, and what hangs below
+/// zero.
+pub(crate) fn shown_fields(spec: &ServiceSpec) -> impl Iterator<Item = &FieldSpec> {
+    let is_partner = |name: &str| spec.fields.iter().any(|f| f.negative.as_deref() == Some(name));
+    spec.fields.iter().filter(move |f| !f.hidden || is_partner(&f.name))
+}
+
+/// A field of many nodes while it is added up.
+struct Sum {
+    buckets: Vec<(f64, u32)>,
+    /// As the first node has it.
+    spec: Option<FieldSpec>,
+    /// How many nodes have it.
+    n: usize,
+}
+
+impl Sum {
+    fn new(n_buckets: usize) -> Sum {
+        Sum { buckets: vec![(0.0, 0); n_buckets], spec: None, n: 0 }
+    }
+
+    fn finish(self, how: How) -> Option<FieldRollup> {
+        let mut spec = self.spec?;
+        // What the field's own cdef says has been done.
+        spec.cdef = None;
         let mut total = Bucket::default();
         let bucket = |(sum, n): &(f64, u32)| {
             let mut out = Bucket::default();
             if *n > 0 {
-                let v = if part.how == How::Mean { sum / f64::from(*n) } else { *sum };
+                let v = if how == How::Mean { sum / f64::from(*n) } else { *sum };
                 out.push(v);
                 total.push(v);
             }
             out
         };
-        let buckets = sums.iter().map(bucket).collect();
-        // What the field's own cdef says has been done.
-        spec.cdef = None;
-        let word = if part.how == How::Mean { "mean" } else { "sum" };
-        let which = if part.which.is_empty() { "all" } else { &part.which };
-        let node = format!("{word} of {which} ({n})");
-        let field = FieldRollup { spec, buckets, total, increase: None };
-        let spec = info.spec;
-        Ok(Some(Found { field, siblings: Vec::new(), spec, node }))
+        let buckets = self.buckets.iter().map(bucket).collect();
+        Some(FieldRollup { spec, buckets, total, increase: None })
     }
 }
 
@@ -242,15 +308,10 @@ impl App {
 const UNKNOWN_STEP_MS: i64 = 60_000;
 
 /// Adds one node's means; each holds for so many buckets without another.
-fn add(
-    sums: &mut [(f64, u32)],
-    buckets: &[Bucket],
-    hold: i64,
-    mut cdef: impl FnMut(f64) -> Option<f64>,
-) {
+fn add(sums: &mut [(f64, u32)], buckets: &[Bucket], hold: i64) {
     let mut last: Option<(i64, f64)> = None;
     for ((i, sum), bucket) in (0_i64..).zip(sums).zip(buckets) {
-        if let Some(v) = bucket.mean().and_then(&mut cdef) {
+        if let Some(v) = bucket.mean() {
             last = Some((i, v));
         }
         if let Some((_, v)) = last.filter(|(at, _)| i - at <= hold) {
@@ -267,6 +328,7 @@ fn combined(parts: &[Part], found: Vec<Option<Found>>, from_ms: i64, step_ms: i6
         let set: BTreeSet<String> = all.iter().map(|f| of(f)).collect();
         (set.len() == 1).then(|| set.into_iter().next()).flatten()
     };
+    let averages = all.iter().flat_map(|f| f.averages.iter().copied()).collect();
     let mut spec = ServiceSpec::new("graph", "Graph", "other");
     spec.vlabel = is_one(&|f| f.spec.vlabel.clone()).unwrap_or_default();
     if is_one(&|f| f.spec.base().to_string()).as_deref() == Some("1024") {
@@ -276,10 +338,15 @@ fn combined(parts: &[Part], found: Vec<Option<Found>>, from_ms: i64, step_ms: i6
     spec.step_ms = all.iter().map(|f| f.spec.step_ms).max().unwrap_or(0);
     let one_node = all.len() > 1 && is_one(&|f| f.node.clone()).is_some();
     let one_title = all.len() > 1 && is_one(&|f| f.spec.title.clone()).is_some();
+    // A whole service of many nodes looks as that of one.
+    let is_whole = parts.iter().all(|p| p.how != How::One && p.is_beside(&parts[0]));
+    if let (true, Some(first)) = (is_whole, all.first()) {
+        spec.args = first.spec.args.clone();
+        spec.order = first.spec.order.iter().filter_map(|n| text_of(parts, n)).collect();
+    }
     let mut fields = Vec::new();
-    let mut hidden = Vec::new();
     for (part, found) in parts.iter().zip(found) {
-        let Some(Found { mut field, siblings, spec, node }) = found else {
+        let Some(Found { mut field, spec, node, .. }) = found else {
             let label = format!("{} (not found)", part.text);
             let (total, buckets) = (Bucket::default(), Vec::new());
             let spec = FieldSpec::gauge(&part.text, &label);
@@ -290,15 +357,23 @@ fn combined(parts: &[Part], found: Vec<Option<Found>>, from_ms: i64, step_ms: i6
         let title = (!one_title).then_some(spec.title.as_str());
         let words = [(!one_node).then_some(node.as_str()), title, Some(&label)];
         let label = words.into_iter().flatten().collect::<Vec<_>>().join(" · ");
-        let cdef = field.spec.cdef.take();
-        let kind = field.spec.kind;
-        field.spec = FieldSpec { cdef, kind, ..FieldSpec::gauge(&part.text, &label) };
+        let was = field.spec;
+        field.spec = FieldSpec { kind: was.kind, ..FieldSpec::gauge(&part.text, &label) };
+        if is_whole {
+            field.spec.draw = was.draw;
+            field.spec.colour = was.colour;
+            field.spec.hidden = was.hidden;
+            field.spec.negative = was.negative.and_then(|n| text_of(parts, &n));
+        }
         fields.push(field);
-        hidden.extend(siblings);
     }
-    fields.append(&mut hidden);
     spec.fields = fields.iter().map(|f| f.spec.clone()).collect();
-    Rollup { from_ms, step_ms, spec: Arc::new(spec), fields }
+    Rollup { from_ms, step_ms, spec: Arc::new(spec), fields, averages }
+}
+
+/// The text of the part with this field.
+fn text_of(parts: &[Part], field: &str) -> Option<String> {
+    parts.iter().find(|p| p.field == field).map(|p| p.text.clone())
 }
 
 #[cfg(test)]
@@ -336,7 +411,7 @@ mod tests {
         };
         let mut sums = vec![(0.0, 0); 14];
         for (phase, v) in [(0, 1.0), (1, 10.0), (2, 100.0)] {
-            add(&mut sums, &at(phase, v), 3, Some);
+            add(&mut sums, &at(phase, v), 3);
         }
         let told: Vec<f64> = sums.iter().map(|(v, _)| *v).collect();
         let whole = [111.0; 8];

@@ -185,6 +185,30 @@ impl App {
         Ok(graph::ends(&request))
     }
 
+    /// A service's fields, or one of them as it is drawn among the others: what
+    /// its `cdef` needs is there, and hidden.
+    pub(crate) fn rollup(
+        &self,
+        node: &str,
+        info: &ServiceInfo,
+        field: Option<&str>,
+        (from, to, step): (i64, i64, i64),
+    ) -> Result<Rollup, WebError> {
+        let service = &info.spec.name;
+        let needs_others =
+            field.is_some_and(|f| info.spec.field(f).is_some_and(|f| f.cdef.is_some()));
+        let names: &[&str] = match (&field, needs_others) {
+            (Some(field), false) => &[*field],
+            _ => &[],
+        };
+        let mut rollup = self.history.rollup(node, service, names, from, to, step)?;
+        for f in rollup.fields.iter_mut().filter(|_| field.is_some()) {
+            f.spec.hidden = Some(f.spec.name.as_str()) != field;
+            f.spec.negative = None;
+        }
+        Ok(rollup)
+    }
+
     /// The limits that hold, by field.
     fn limits(&self, node: &str, info: &ServiceInfo) -> Vec<(String, Limits)> {
         let spec = &info.spec;
@@ -223,11 +247,12 @@ impl App {
     /// Fields of any services.
     fn draw_mix(&self, key: &Key) -> Result<Vec<u8>, WebError> {
         let tz = zone(key.tz.as_deref())?;
-        let parts = Part::all(&key.mix)?;
+        let texts = self.expand(&key.mix)?;
+        let parts = Part::all(&texts)?;
         let (from, to, step) = (key.from_ms, key.to_ms, key.step_ms);
         let rollup = self.mix(&parts, (from, to, step))?;
         let muted: Vec<String> =
-            key.mix.iter().filter(|text| is_muted(&key.hide, text)).cloned().collect();
+            texts.iter().filter(|text| is_muted(&key.hide, text)).cloned().collect();
         let ghost = match &key.ghost {
             Some((_, ms)) => Some(self.mix(&parts, (from - ms, to - ms, step))?),
             None => None,
@@ -251,11 +276,11 @@ impl App {
         }
         marks.sort_by_key(|m| m.time_ms);
         marks.drain(..marks.len().saturating_sub(MARKS_MAX));
-        let note =
-            if key.percents.is_empty() { "" } else { "percentiles: on the services' own graphs" };
+        let (percentiles, note) =
+            self.mix_percentiles(&parts, &rollup, (from, to), &key.percents)?;
         let over = Over {
             muted: &muted,
-            percentiles: &[],
+            percentiles: &percentiles,
             ghost: ghost.as_ref(),
             ghost_name: key.ghost.as_ref().map_or("", |(name, _)| name),
             note,
@@ -272,7 +297,7 @@ impl App {
         let info = find_service(self, &key.node, &key.service)?;
         let fields: Vec<&str> = key.field.iter().map(String::as_str).collect();
         let (from, to, step) = (key.from_ms, key.to_ms, key.step_ms);
-        let rollup = self.history.rollup(&key.node, &key.service, &fields, from, to, step)?;
+        let rollup = self.rollup(&key.node, &info, key.field.as_deref(), (from, to, step))?;
         let mut limits = self.limits(&key.node, &info);
         limits.retain(|(name, _)| fields.is_empty() || fields.contains(&name.as_str()));
         let marks: Vec<Mark> = self

@@ -4,9 +4,10 @@
 use crate::app::App;
 use crate::error::WebError;
 use crate::graph::{Percentile, percentiles};
+use crate::pictures::mix::{How, Part};
 use rookery_collector::history::{ReadError, Rollup};
 use rookery_collector::series::{Drawn, Heartbeat};
-use rookery_plugins::{Draw, FieldSpec};
+use rookery_plugins::{Draw, FieldSpec, ServiceSpec};
 
 /// Most exact samples that the percentiles of one picture are made of.
 pub(crate) const SAMPLES_MAX: u64 = 5_000_000;
@@ -64,7 +65,7 @@ impl App {
         let has_stack = drawn.iter().any(|f| matches!(f.spec.draw, Draw::Stack | Draw::AreaStack));
         let mut sums: Option<Vec<(i64, f64)>> = None;
         for field in &drawn {
-            let values = self.exact(node, rollup, &field.spec, (from, to))?;
+            let values = self.exact(node, &rollup.spec, &field.spec, (from, to))?;
             let spec = &field.spec;
             if has_stack && n_parts > 1 && is_part(spec) && !is_below(rollup, field) {
                 sums = Some(match sums {
@@ -85,19 +86,51 @@ impl App {
         Ok(out)
     }
 
+    /// Percentiles of the single fields of a mix, and what to tell of those that
+    /// have none: a sum of many nodes has no exact values of its own.
+    pub(crate) fn mix_percentiles(
+        &self,
+        parts: &[Part],
+        rollup: &Rollup,
+        (from, to): (i64, i64),
+        thousandths: &[u32],
+    ) -> Result<(Vec<Percentile>, &'static str), WebError> {
+        let mut out = Vec::new();
+        if thousandths.is_empty() {
+            return Ok((out, ""));
+        }
+        let singles = || parts.iter().zip(&rollup.fields).filter(|(p, _)| p.how == How::One);
+        if singles().map(|(_, f)| f.total.count).sum::<u64>() > SAMPLES_MAX {
+            return Ok((out, "no percentiles: too many samples in this span"));
+        }
+        let percents: Vec<f64> = thousandths.iter().map(|p| f64::from(*p) / 1000.0).collect();
+        for (part, _) in singles() {
+            let Some(service) = self.history.spec(&part.which, &part.service) else { continue };
+            let Some(spec) = service.field(&part.field) else { continue };
+            let values = self.exact(&part.which, &service, spec, (from, to))?;
+            let mut values = values.into_iter().map(|(_, v)| v).collect();
+            let found = percentiles(spec, &mut values, &percents).unwrap_or_default();
+            for (percent, value) in percents.iter().zip(found) {
+                let field = Some(part.text.clone());
+                out.push(Percentile { field, percent: *percent, value });
+            }
+        }
+        let has_sums = parts.iter().any(|p| p.how != How::One);
+        Ok((out, if has_sums { "percentiles: of single fields only" } else { "" }))
+    }
+
     /// A field's drawn values, each with its time.
     fn exact(
         &self,
         node: &str,
-        rollup: &Rollup,
+        service: &ServiceSpec,
         spec: &FieldSpec,
         (from, to): (i64, i64),
     ) -> Result<Vec<(i64, f64)>, WebError> {
-        let heartbeat = Heartbeat::of(&rollup.spec);
+        let heartbeat = Heartbeat::of(service);
         // The first rate needs the sample before.
         let before = from.saturating_sub(heartbeat.0);
-        let service = &rollup.spec.name;
-        let samples = self.history.samples(node, service, &spec.name, before, to)?;
+        let samples = self.history.samples(node, &service.name, &spec.name, before, to)?;
         let mut drawn = Drawn::new(spec, heartbeat);
         let values = samples.iter().filter_map(|(t, v)| Some((t, drawn.next(t, v)?)));
         Ok(values.filter(|(t, _)| *t >= from).collect())
