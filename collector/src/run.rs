@@ -11,6 +11,7 @@ use crate::read::Reader;
 use crate::store::{Shared, Store, StoreSettings};
 use crate::tidy::Tidy;
 use crate::watch::passive::{Changes, Reporter};
+use crate::watch::trouble::Health;
 use crate::watch::{self, Alerts, deliver};
 use crate::{ingest, metrics};
 use axum::Router;
@@ -31,6 +32,7 @@ pub struct Collector {
     tidy: Tidy,
     remotes: Vec<Remote>,
     reporter: Arc<Reporter>,
+    health: Arc<Health>,
 }
 
 impl Collector {
@@ -62,9 +64,23 @@ impl Collector {
         let (data, remotes) = (config.data.clone(), remotes.nodes);
         let tidy = Tidy::new(store.shared().clone(), &retention);
         let history = Arc::new(Reader::new(store.shared().clone()));
-        let reporter = Reporter::new(&config.passive, alerts.clone(), history, changes)?;
+        let health = Arc::new(Health::default());
+        let reporter =
+            Reporter::new(&config.passive, alerts.clone(), history, changes, health.clone())?;
         let reporter = Arc::new(reporter);
-        Ok(Collector { store, alerts, events, token, notifier, due, data, tidy, remotes, reporter })
+        Ok(Collector {
+            store,
+            alerts,
+            events,
+            token,
+            notifier,
+            due,
+            data,
+            tidy,
+            remotes,
+            reporter,
+            health,
+        })
     }
 
     /// What agents must send.
@@ -115,6 +131,7 @@ impl Collector {
             illustrate,
             alerts: self.alerts.clone(),
             history: self.history(),
+            health: self.health.clone(),
         };
         deliver::run(&self.data, postman, stop).await;
     }

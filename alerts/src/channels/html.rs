@@ -77,7 +77,6 @@ fn page(title: &str, colour: &str, head: &Markup, rest: &Markup) -> String {
 pub(super) fn notice(notice: &Notice, base_url: &str, has_graph: bool) -> String {
     let link = message::link(notice, base_url);
     let rows = rows(&message::body(notice, base_url));
-    let is_open = notice.kind != NoticeKind::Recovery;
     let head = html! {
         div style="font-size:18px;font-weight:600" { (message::subject(notice)) }
         div style="margin-top:2px" { (message::line(&notice.text)) }
@@ -98,7 +97,7 @@ pub(super) fn notice(notice: &Notice, base_url: &str, has_graph: bool) -> String
         @if !base_url.is_empty() {
             div style="margin-top:10px" {
                 a href=(link) style=(BUTTON) { "Look at it" }
-                @if is_open && !notice.of_group {
+                @if message::can_be_acknowledged(notice) {
                     a href=(message::acknowledge_link(notice, base_url)) style=(BUTTON) {
                         "Acknowledge"
                     }

@@ -5,6 +5,7 @@ use super::Alerts;
 use super::digest::Sources;
 use super::ledger::Ledger;
 use super::outbox::{Due, Letter};
+use super::trouble::Health;
 use crate::history::History;
 use crate::store::{StoreError, now_ms};
 use rookery_alerts::channels::ChannelError;
@@ -64,13 +65,15 @@ pub struct Postman {
     pub alerts: Alerts,
     /// For digests: which nodes there are.
     pub history: Arc<dyn History>,
+    /// What fails to be told.
+    pub health: Arc<Health>,
 }
 
 /// Runs until `stop` says so. A disk that fails is logged and tried again: the
 /// outbox keeps what is due. Each channel has its own pace: one that hangs keeps
 /// none of the others waiting.
 pub async fn run(dir: &Path, postman: Postman, mut stop: watch::Receiver<bool>) {
-    let Postman { notifier, due, illustrate, alerts, history } = postman;
+    let Postman { notifier, due, illustrate, alerts, history, health } = postman;
     let mut ledger = loop {
         match Ledger::open(dir) {
             Ok(ledger) => break ledger,
@@ -93,6 +96,9 @@ pub async fn run(dir: &Path, postman: Postman, mut stop: watch::Receiver<bool>) 
             } else if let Err(e) = ledger.write_digests(&notifier, &sources, now_ms()) {
                 tracing::error!("no digest is written: {e}");
             }
+            if let Err(e) = ledger.write_troubles(&notifier, &health, now_ms()) {
+                tracing::error!("what fails to be told cannot be written down: {e}");
+            }
             let started = begin(&mut ledger, &notifier, &illustrate, &mut busy, &reports);
             if let Err(e) = started {
                 tracing::error!("notices that are due cannot be read: {e}");
@@ -104,7 +110,7 @@ pub async fn run(dir: &Path, postman: Postman, mut stop: watch::Receiver<bool>) 
             Some(report) = reported.recv() => match report {
                 Report::Free(channel) => drop(busy.remove(&channel)),
                 Report::Told(item, outcome) => {
-                    if let Err(e) = note(&ledger, &notifier, &item, outcome) {
+                    if let Err(e) = note(&ledger, &notifier, &health, &item, outcome) {
                         tracing::error!("what was told cannot be written down: {e}");
                     }
                 }
@@ -168,6 +174,7 @@ async fn deliver(
 fn note(
     ledger: &Ledger,
     notifier: &Notifier,
+    health: &Health,
     due: &Due,
     outcome: Result<(), ChannelError>,
 ) -> Result<(), StoreError> {
@@ -175,10 +182,12 @@ fn note(
     let error = match outcome {
         Ok(()) => {
             tracing::info!(notice = due.letter.id(), channel = due.channel, "told");
+            health.works(&due.channel);
             return ledger.settle(due.id, now, None);
         }
         Err(error) => error,
     };
+    health.failed(&due.channel, &error.message, error.permanent, now);
     let given_up = error.permanent || now - due.letter.time_ms() > GIVE_UP_MS;
     if let Letter::Notice(notice) = &due.letter
         && (given_up || due.n_tries + 1 == FALLBACK_AFTER)

@@ -11,6 +11,7 @@ pub mod hush;
 pub mod ledger;
 pub mod outbox;
 pub mod passive;
+pub mod trouble;
 pub mod why;
 
 use crate::catalog::{LayoutIndex, NodeEntry};

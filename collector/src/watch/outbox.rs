@@ -255,7 +255,7 @@ impl Ledger {
 }
 
 /// A row for a notice and a channel, as its contact wants it.
-fn put(
+pub(super) fn put(
     conn: &Connection,
     notice: &Notice,
     channel: &str,
