@@ -11,6 +11,7 @@
 pub mod channels;
 pub mod check;
 pub mod dependency;
+pub mod expression;
 pub mod glob;
 pub mod machine;
 pub mod message;

@@ -58,6 +58,7 @@ impl Collector {
         let due = watcher.due();
         let settings = StoreSettings::new(&config.data);
         let store = Store::open_locked(settings, lock, Box::new(watcher)).map_err(text)?;
+        alerts.know(&store.shared().nodes.all());
         let (data, remotes) = (config.data.clone(), remotes.nodes);
         Ok(Collector { store, alerts, events, token, notifier, due, data, retention, remotes })
     }
