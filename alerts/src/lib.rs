@@ -12,6 +12,7 @@ pub mod channels;
 pub mod check;
 pub mod dependency;
 pub mod digest;
+pub mod expression;
 pub mod glob;
 pub mod machine;
 pub mod message;

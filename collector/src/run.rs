@@ -61,6 +61,7 @@ impl Collector {
         }
         let settings = StoreSettings::new(&config.data);
         let store = Store::open_locked(settings, lock, Box::new(watcher)).map_err(text)?;
+        alerts.know(&store.shared().nodes.all());
         let (data, remotes) = (config.data.clone(), remotes.nodes);
         let tidy = Tidy::new(store.shared().clone(), &retention);
         let history = Arc::new(Reader::new(store.shared().clone()));

@@ -4,7 +4,7 @@
 use crate::client::{Client, URL, token};
 use crate::say;
 use clap::{Args as ClapArgs, Subcommand};
-use rookery_alerts::message;
+use rookery_alerts::{Downtime, message};
 use rookery_web::times;
 use serde_json::{Value as Json, json};
 use std::path::PathBuf;
@@ -83,7 +83,9 @@ pub fn ack(args: &AckArgs) -> Result<(), String> {
 #[derive(ClapArgs)]
 #[command(after_help = "Examples:\n  rookery downtime add --node db1 --for 30m --comment \"new \
                         disk\"\n  rookery downtime add --group 'web*' --service 'apache_*' --for \
-                        1h\n  rookery downtime list\n  rookery downtime cancel 1f3a5c77")]
+                        1h\n  rookery downtime add --group web --repeat 'sun 02:00-04:00' --zone \
+                        Europe/Berlin\n  rookery downtime add --node db1 --for 8h --flexible \
+                        30m\n  rookery downtime list\n  rookery downtime cancel 1f3a5c77")]
 pub struct DowntimeArgs {
     #[command(subcommand)]
     what: What,
@@ -120,9 +122,19 @@ struct AddArgs {
     /// From when; now, if it is left out: 2026-11-20T22:00:00Z
     #[arg(long, value_name = "TIME")]
     from: Option<String>,
-    /// How long: 30m, 2h, 1d
-    #[arg(long = "for", value_name = "SPAN", default_value = "2h")]
+    /// How long: 30m, 2h, 1d [default: 2h; with --repeat 10 years]
+    #[arg(long = "for", value_name = "SPAN", default_value = "", hide_default_value = true)]
     lasts: String,
+    /// It begins with the first problem in that time, and lasts so long: 30m
+    #[arg(long, value_name = "SPAN", default_value = "", hide_default_value = true)]
+    flexible: String,
+    /// It comes again, in that time: "sat 02:00-04:00", "daily 22:00-06:00"; may be given
+    /// several times
+    #[arg(long, value_name = "TIMES")]
+    repeat: Vec<String>,
+    /// The time zone of --repeat; without it the collector's own
+    #[arg(long, value_name = "ZONE", default_value = "", hide_default_value = true)]
+    zone: String,
     /// Why
     #[arg(long, default_value = "")]
     comment: String,
@@ -163,16 +175,12 @@ fn add(args: &AddArgs) -> Result<(), String> {
     let what = json!({
         "node": args.whom.node, "group": args.whom.group, "service": args.service,
         "from_ms": from_ms, "for": args.lasts, "author": args.desk.author(),
-        "comment": args.comment,
+        "comment": args.comment, "flexible": args.flexible, "repeat": args.repeat.join(";"),
+        "zone": args.zone,
     });
     let answer = args.desk.post("/api/v1/downtime", &what)?;
-    let time = |key: &str| message::time(answer[key].as_i64().unwrap_or_default());
-    say(format_args!(
-        "{}: from {} to {}",
-        answer["id"].as_str().unwrap_or("?"),
-        time("from_ms"),
-        time("to_ms")
-    ));
+    let text = |key: &str| answer[key].as_str().unwrap_or("?").to_owned();
+    say(format_args!("{}: {}", text("id"), text("when")));
     Ok(())
 }
 
@@ -181,12 +189,13 @@ fn list(args: &ListArgs) -> Result<(), String> {
     let all: Json = serde_json::from_slice(&body).map_err(|e| format!("{}: {e}", args.url))?;
     for d in all.as_array().map_or(&[][..], Vec::as_slice) {
         let text = |key: &str| message::line(d[key].as_str().unwrap_or("*"));
-        let time = |key: &str| message::time(d[key].as_i64().unwrap_or_default());
+        let when = serde_json::from_value::<Downtime>(d.clone()).map_or_else(
+            |e| format!("(not understood: {e})"),
+            |downtime| message::line(&downtime.when()),
+        );
         say(format_args!(
-            "{}  {} to {}  group {} node {} service {}  {}: {}",
+            "{}  {when}  group {} node {} service {}  {}: {}",
             text("id"),
-            time("from_ms"),
-            time("to_ms"),
             text("group"),
             text("node"),
             text("service"),

@@ -74,6 +74,8 @@ mod posters;
 mod rehearsal;
 #[path = "it/search.rs"]
 mod search;
+#[path = "it/storm.rs"]
+mod storm;
 #[path = "it/support.rs"]
 mod support;
 #[path = "it/tidy.rs"]

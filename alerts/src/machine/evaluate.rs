@@ -72,7 +72,7 @@ impl Machine {
         let turn = if is_newer { service.flaps(&self.settings) } else { None };
         let due = if live { service.due(&self.settings, turn) } else { None };
         if due == Some(News::First) {
-            self.wait_to_tell(Member::Service(idx), now_ms);
+            self.wait_to_tell(Member::Service(idx), now_ms, out);
         }
         let service = &self.services[idx as usize];
         let is_due = due.is_some_and(|due| due != News::First);

@@ -45,7 +45,8 @@ pub(super) enum Share {
 
 impl Machine {
     /// Has a problem wait to be told.
-    pub(super) fn wait_to_tell(&mut self, member: Member, now_ms: TimeMs) {
+    pub(super) fn wait_to_tell(&mut self, member: Member, now_ms: TimeMs, out: &mut Vec<Output>) {
+        self.begin_flexible(member, now_ms, out);
         self.waiting.entry(member).or_insert(now_ms);
     }
 

@@ -58,7 +58,7 @@ impl Machine {
             _ => {}
         }
         if !is_told {
-            self.wait_to_tell(member, now_ms);
+            self.wait_to_tell(member, now_ms, out);
         }
     }
 
@@ -103,7 +103,7 @@ impl Machine {
             Some(root) => (HostState::Unreachable, format!("; it depends on {}", self.place(root))),
         };
         self.turn(i, state, since, now_ms, &format!("no data for {s} s{why}"), out);
-        self.wait_to_tell(member, now_ms);
+        self.wait_to_tell(member, now_ms, out);
     }
 
     /// Changes a node's state: record and transition; when it is UP, the end of what

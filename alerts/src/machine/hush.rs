@@ -5,10 +5,15 @@
 //! downtime says that it is meant to be so: no problem within it is told. One that
 //! lasts longer than its downtime is told then; a recovery is always told to those
 //! who were told of the problem.
+//!
+//! A downtime is fixed (from, to), or comes again at times of the week or the year
+//! (`repeat`), or begins with the first hard problem in its window and lasts for so
+//! long from then on (`flexible_ms`), past the window's end if need be.
 
 use super::{Machine, Member};
-use crate::glob;
 use crate::output::{NoticeKind, Output, RecordState, StateRecord};
+use crate::period::{Times, TimesConfig};
+use crate::{glob, message};
 use rookery_plugins::{HostState, State, TimeMs};
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +66,16 @@ pub struct Downtime {
     /// Why.
     #[serde(default)]
     pub comment: String,
+    /// At these times only, between `from_ms` and `to_ms`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<TimesConfig>,
+    /// It begins with the first hard problem between `from_ms` and `to_ms` that it is
+    /// of, and lasts so long, ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flexible_ms: Option<i64>,
+    /// When that was, ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began_ms: Option<TimeMs>,
 }
 
 impl Downtime {
@@ -72,10 +87,17 @@ impl Downtime {
         if self.to_ms <= self.from_ms {
             return Err("a downtime must end after it begins".to_owned());
         }
+        if self.flexible_ms.is_some_and(|ms| ms <= 0) {
+            return Err("a flexible downtime must last for some time: 30m".to_owned());
+        }
+        if self.flexible_ms.is_some() && self.repeat.is_some() {
+            return Err("a downtime is flexible or comes again, not both".to_owned());
+        }
         words(&self.author, &self.comment)
     }
 
-    fn covers(&self, node: &str, group: &str, service: Option<&str>, time_ms: TimeMs) -> bool {
+    /// Whether it is of a node, or of a service of it.
+    fn is_of(&self, node: &str, group: &str, service: Option<&str>) -> bool {
         let is = |pattern: &Option<String>, name: &str| {
             pattern.as_deref().is_none_or(|p| glob::matches(p, name))
         };
@@ -84,10 +106,53 @@ impl Downtime {
             (Some(pattern), Some(service)) => glob::matches(pattern, service),
             (Some(_), None) => false,
         };
-        (self.from_ms..self.to_ms).contains(&time_ms)
-            && is(&self.node, node)
-            && is(&self.group, group)
-            && is_service
+        is(&self.node, node) && is(&self.group, group) && is_service
+    }
+
+    /// Whether it is on; `times` are those of `repeat`.
+    fn is_on(&self, times: Option<&Times>, time_ms: TimeMs) -> bool {
+        match (self.flexible_ms, self.began_ms) {
+            (Some(ms), Some(began)) => (began..began.saturating_add(ms)).contains(&time_ms),
+            (Some(_), None) => false,
+            (None, _) => {
+                (self.from_ms..self.to_ms).contains(&time_ms)
+                    && (self.repeat.is_none() || times.is_some_and(|t| t.contains(time_ms)))
+            }
+        }
+    }
+
+    /// Until when something is in it that is in it now, as far as that is known.
+    pub fn until_ms(&self) -> Option<TimeMs> {
+        match (self.flexible_ms, self.began_ms, &self.repeat) {
+            (Some(ms), Some(began), _) => Some(began.saturating_add(ms)),
+            (_, _, Some(_)) => None,
+            _ => Some(self.to_ms),
+        }
+    }
+
+    fn is_over(&self, now_ms: TimeMs) -> bool {
+        match (self.flexible_ms, self.began_ms) {
+            (Some(ms), Some(began)) => began.saturating_add(ms) <= now_ms,
+            _ => self.to_ms <= now_ms,
+        }
+    }
+
+    /// When it is, in words.
+    pub fn when(&self) -> String {
+        let span = format!("{} to {}", message::time(self.from_ms), message::time(self.to_ms));
+        match (&self.repeat, self.flexible_ms, self.began_ms) {
+            (Some(times), ..) => {
+                let zone = if times.zone.is_empty() { "local time" } else { &times.zone };
+                format!("{} ({zone}), {span}", times.times.join("; "))
+            }
+            (None, Some(ms), None) => {
+                format!("{} from the first problem on, {span}", message::span(ms))
+            }
+            (None, Some(ms), Some(began)) => {
+                format!("{} from {} on", message::span(ms), message::time(began))
+            }
+            (None, None, _) => span,
+        }
     }
 
     fn record(&self, state: RecordState) -> Output {
@@ -198,6 +263,7 @@ impl Machine {
         out: &mut Vec<Output>,
     ) -> Result<(), String> {
         downtime.check()?;
+        let times = downtime.repeat.as_ref().map(TimesConfig::compile).transpose()?;
         if downtime.to_ms <= now_ms {
             return Err("this downtime is over already".to_owned());
         }
@@ -206,6 +272,8 @@ impl Machine {
         }
         out.push(downtime.record(RecordState::Downtime { downtime: downtime.clone() }));
         self.downtimes.retain(|d| d.id != downtime.id);
+        self.repeats.remove(&downtime.id);
+        self.repeats.extend(times.map(|t| (downtime.id.clone(), t)));
         self.downtimes.push(downtime);
         Ok(())
     }
@@ -214,6 +282,7 @@ impl Machine {
     pub fn cancel_downtime(&mut self, id: &str, out: &mut Vec<Output>) -> Result<(), String> {
         let at = self.downtimes.iter().position(|d| d.id == id);
         let at = at.ok_or_else(|| format!("no downtime {id:?}"))?;
+        self.repeats.remove(id);
         out.push(self.downtimes.remove(at).record(RecordState::Gone));
         Ok(())
     }
@@ -231,16 +300,52 @@ impl Machine {
         time_ms: TimeMs,
     ) -> Option<&Downtime> {
         let node = &self.nodes[i];
-        self.downtimes.iter().find(|d| d.covers(&node.name, &node.group, service, time_ms))
+        self.downtimes.iter().find(|d| {
+            d.is_of(&node.name, &node.group, service) && d.is_on(self.repeats.get(&d.id), time_ms)
+        })
+    }
+
+    /// Puts back one that was kept.
+    pub(super) fn restore_downtime(&mut self, downtime: &Downtime) {
+        // It was read before it was kept; without its times it never is.
+        let times = downtime.repeat.as_ref().and_then(|t| t.compile().ok());
+        self.repeats.extend(times.map(|t| (downtime.id.clone(), t)));
+        self.downtimes.push(downtime.clone());
+    }
+
+    /// Begins the flexible downtimes that wait for such a problem.
+    pub(super) fn begin_flexible(&mut self, member: Member, now_ms: TimeMs, out: &mut Vec<Output>) {
+        if !self.downtimes.iter().any(|d| d.flexible_ms.is_some() && d.began_ms.is_none()) {
+            return;
+        }
+        let (i, service) = match member {
+            Member::Node(i) => (i, None),
+            Member::Service(idx) => {
+                let s = &self.services[idx as usize];
+                (s.node, Some(s.name.as_str()))
+            }
+        };
+        let node = &self.nodes[i as usize];
+        for d in &mut self.downtimes {
+            let waits = d.flexible_ms.is_some() && d.began_ms.is_none();
+            if waits
+                && (d.from_ms..d.to_ms).contains(&now_ms)
+                && d.is_of(&node.name, &node.group, service)
+            {
+                d.began_ms = Some(now_ms);
+                out.push(d.record(RecordState::Downtime { downtime: d.clone() }));
+            }
+        }
     }
 
     /// Ends what is over.
     pub(super) fn end_hush(&mut self, now_ms: TimeMs, out: &mut Vec<Output>) {
-        if self.downtimes.iter().any(|d| d.to_ms <= now_ms) {
+        if self.downtimes.iter().any(|d| d.is_over(now_ms)) {
             let (over, rest) = std::mem::take(&mut self.downtimes)
                 .into_iter()
-                .partition::<Vec<_>, _>(|d| d.to_ms <= now_ms);
+                .partition::<Vec<_>, _>(|d| d.is_over(now_ms));
             self.downtimes = rest;
+            over.iter().for_each(|d| drop(self.repeats.remove(&d.id)));
             out.extend(over.iter().map(|d| d.record(RecordState::Gone)));
         }
         for i in 0..self.nodes.len() {

@@ -35,7 +35,7 @@ mod scenario;
 mod tests;
 
 use crate::output::{Incident, Status};
-use crate::period::Period;
+use crate::period::{Period, Times};
 use crate::quorum::Quorum;
 use crate::rpn::Rpn;
 use crate::rules::Rules;
@@ -67,6 +67,8 @@ pub struct Machine {
     started_ms: Option<TimeMs>,
     last_tick_ms: TimeMs,
     downtimes: Vec<Downtime>,
+    /// When those are that come again, by id.
+    repeats: HashMap<String, Times>,
     /// Groups with a quorum that people were told of.
     pools: BTreeMap<(String, Option<String>), pool::Pool>,
     /// The open incidents, by id.
@@ -223,6 +225,7 @@ impl Machine {
             started_ms: None,
             last_tick_ms: NEVER,
             downtimes: Vec::new(),
+            repeats: HashMap::new(),
             pools: BTreeMap::new(),
             threads: BTreeMap::new(),
             waiting: BTreeMap::new(),

@@ -44,7 +44,10 @@ impl Machine {
             thread.incident = incident;
             if is_problem {
                 thread.n_told = rest.len() + 1;
-                if rank(notice.state) > rank(thread.told) {
+                // Without its root it is as bad as what is left of it.
+                let has_root = thread.members.iter().any(|m| matches!(m, Member::Node(_)));
+                let is_rootless = matches!(thread.told, Status::Host(_)) && !has_root;
+                if is_rootless || rank(notice.state) > rank(thread.told) {
                     thread.told = notice.state;
                 }
             }

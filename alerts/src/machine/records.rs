@@ -33,7 +33,7 @@ impl Machine {
                     self.restore_member(Member::Node(idx), incident.as_ref(), lead, told);
                 }
                 RecordState::Service { .. } => self.restore_service(&record.state),
-                RecordState::Downtime { downtime } => self.downtimes.push(downtime.clone()),
+                RecordState::Downtime { downtime } => self.restore_downtime(downtime),
                 RecordState::Pool { group, service, incident } => {
                     self.restore_pool(group, service.as_deref(), incident);
                 }

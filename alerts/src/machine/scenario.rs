@@ -3,6 +3,7 @@
 
 use super::{Acknowledgement, Downtime, Machine, Plan, Settings};
 use crate::output::{Notice, Output, StateRecord, Transition};
+use crate::period::TimesConfig;
 use crate::rules::Rules;
 use rookery_plugins::{Cells, FieldKey, FieldSpec, FieldType, Layout, ServiceSpec, TimeMs, Value};
 use std::collections::{BTreeMap, VecDeque};
@@ -263,6 +264,15 @@ impl World {
                     to_ms: after("to").expect("to"),
                     author,
                     comment,
+                    repeat: words.iter().position(|w| *w == "repeat").map(|i| TimesConfig {
+                        zone: "UTC".to_owned(),
+                        times: vec![words[i + 1..].join(" ")],
+                    }),
+                    flexible_ms: words
+                        .iter()
+                        .position(|w| *w == "flexible")
+                        .map(|i| words[i + 1].parse::<i64>().expect("seconds") * 1000),
+                    began_ms: None,
                 };
                 self.machine.add_downtime(downtime, now_ms, &mut out)
             }

@@ -300,11 +300,6 @@ impl Machine {
             }
         }
         for (id, member, what) in due {
-            if what.is_none()
-                && let Some(thread) = self.threads.get_mut(&id)
-            {
-                thread.told = Status::Service(State::Ok);
-            }
             let saying = Saying::new(member, NoticeKind::Problem, now_ms);
             self.speak(&id, Saying { due: what, ..saying }, out);
         }

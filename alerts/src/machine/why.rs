@@ -1,7 +1,7 @@
 //! Why people are told of something now, or are not: in one sentence.
 
 use super::gather::Gate;
-use super::{Machine, Member, Node, Service, Thread};
+use super::{Downtime, Machine, Member, Node, Service, Thread};
 use crate::message;
 use rookery_plugins::{HostState, State, TimeMs};
 
@@ -53,8 +53,7 @@ impl Machine {
             return format!("{} is on it: {}", ack.author, message::line(&ack.comment));
         }
         if let Some(d) = self.downtime(node, Some(&s.name), now_ms) {
-            let (to, why) = (message::time(d.to_ms), message::line(&d.comment));
-            return format!("it is planned until {to} ({}: {why})", d.author);
+            return planned(d);
         }
         if let Some(text) = self.why_held(Member::Service(idx), now_ms) {
             return text;
@@ -136,8 +135,7 @@ impl Machine {
             return format!("{} is on it: {}", ack.author, message::line(&ack.comment));
         }
         if let Some(d) = self.downtime(i, None, now_ms) {
-            let (to, why) = (message::time(d.to_ms), message::line(&d.comment));
-            return format!("it is planned until {to} ({}: {why})", d.author);
+            return planned(d);
         }
         if let Some(quorum) = node.quorum {
             return format!(
@@ -156,5 +154,13 @@ impl Machine {
             }
             None => "it was not told when it went DOWN".to_owned(),
         }
+    }
+}
+
+fn planned(d: &Downtime) -> String {
+    let why = message::line(&d.comment);
+    match d.until_ms() {
+        Some(to) => format!("it is planned until {} ({}: {why})", message::time(to), d.author),
+        None => format!("it is planned at these times: {} ({}: {why})", d.when(), d.author),
     }
 }

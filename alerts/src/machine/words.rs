@@ -31,6 +31,12 @@ impl Machine {
 
     /// `; the same of 12 more nodes: web2, …`.
     pub(super) fn rest_text(&self, subject: Member, rest: &[Member]) -> String {
+        // A node's own services stand behind it.
+        let is_own = |m: &Member| match (subject, m) {
+            (Member::Node(i), Member::Service(idx)) => self.services[*idx as usize].node == i,
+            _ => false,
+        };
+        let rest: Vec<Member> = rest.iter().copied().filter(|m| !is_own(m)).collect();
         if rest.is_empty() {
             return String::new();
         }
@@ -94,6 +100,7 @@ impl Machine {
             });
             names.extend(services.iter().map(|(name, _)| format!("{}/{name}", node.name)));
         }
+        let mut dependants = Vec::new();
         for m in self.waiting.keys() {
             let is_its_own = is_ours(Member::Node(self.node_idx_of(*m)));
             if !is_its_own
@@ -101,9 +108,11 @@ impl Machine {
                 && !self.is_quiet(*m, now_ms)
                 && self.root_of(*m).is_some_and(is_ours)
             {
-                names.push(self.place(*m));
+                dependants.push(self.place(*m));
             }
         }
+        dependants.sort();
+        names.extend(dependants);
         names
     }
 

@@ -15,6 +15,7 @@ use axum::http::{Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Form, Router};
+use rookery_alerts::period::TimesConfig;
 use rookery_alerts::{Acknowledgement, Downtime};
 use rookery_plugins::TimeMs;
 use rookery_plugins::config::parse_span_ms;
@@ -25,6 +26,8 @@ use serde::de::DeserializeOwned;
 const BODY_BYTES_MAX: usize = 64 * 1024;
 /// How long a downtime without an end is: two hours.
 const DOWNTIME_MS: TimeMs = 2 * 3_600_000;
+/// How long one that comes again goes on, if nothing is said: ten years.
+const REPEAT_MS: TimeMs = 3652 * 86_400_000;
 
 #[derive(Clone)]
 struct Desk {
@@ -83,8 +86,44 @@ struct NewDowntime {
     /// How long, `2h`, which is also what holds where both are left out.
     #[serde(default, rename = "for")]
     lasts: String,
+    /// It begins with the first problem in that time, and lasts so long: `30m`.
+    #[serde(default)]
+    flexible: String,
+    /// It comes again: `sat 02:00-04:00; sun 03:00-05:00`, as in a `[[period]]`…
+    #[serde(default)]
+    repeat: String,
+    /// … on the clock of this zone; empty: of the collector's own.
+    #[serde(default)]
+    zone: String,
     #[serde(default)]
     back: String,
+}
+
+impl NewDowntime {
+    /// From and to, ms.
+    fn span(&self, now_ms: TimeMs) -> Result<(TimeMs, TimeMs), String> {
+        let from_ms = self.from_ms.unwrap_or(now_ms);
+        let to_ms = match (self.to_ms, self.lasts.as_str()) {
+            (Some(to_ms), _) => to_ms,
+            (None, "") if !self.repeat.trim().is_empty() => from_ms.saturating_add(REPEAT_MS),
+            (None, "") => from_ms.saturating_add(DOWNTIME_MS),
+            (None, text) => from_ms.saturating_add(span_ms("for", text)?),
+        };
+        Ok((from_ms, to_ms))
+    }
+
+    fn flexible_ms(&self) -> Result<Option<i64>, String> {
+        match self.flexible.as_str() {
+            "" => Ok(None),
+            text => span_ms("flexible", text).map(Some),
+        }
+    }
+
+    fn times(&self) -> Option<TimesConfig> {
+        let entries = self.repeat.split(';').map(str::trim).filter(|t| !t.is_empty());
+        let times: Vec<String> = entries.map(str::to_owned).collect();
+        (!times.is_empty()).then(|| TimesConfig { zone: self.zone.clone(), times })
+    }
 }
 
 /// What is taken back.
@@ -186,9 +225,9 @@ fn named(text: String) -> Option<String> {
     Some(text).filter(|t| !t.is_empty())
 }
 
-fn span_ms(text: &str) -> Result<TimeMs, String> {
-    let ms = parse_span_ms(text).map_err(|e| format!("for: {e}"))?;
-    i64::try_from(ms).map_err(|_| format!("for: {text}: too long"))
+fn span_ms(what: &str, text: &str) -> Result<TimeMs, String> {
+    let ms = parse_span_ms(text).map_err(|e| format!("{what}: {e}"))?;
+    i64::try_from(ms).map_err(|_| format!("{what}: {text}: too long"))
 }
 
 async fn acknowledge(State(desk): State<Desk>, request: Request<Body>) -> Response {
@@ -199,7 +238,7 @@ async fn acknowledge(State(desk): State<Desk>, request: Request<Body>) -> Respon
     let now_ms = now_ms();
     let until_ms = match what.lasts.as_str() {
         "" => None,
-        text => match span_ms(text) {
+        text => match span_ms("for", text) {
             Ok(ms) => Some(now_ms.saturating_add(ms)),
             Err(e) => return failure(StatusCode::BAD_REQUEST, &e),
         },
@@ -238,15 +277,15 @@ async fn add_downtime(State(desk): State<Desk>, request: Request<Body>) -> Respo
         Err(response) => return *response,
     };
     let now_ms = now_ms();
-    let from_ms = what.from_ms.unwrap_or(now_ms);
-    let to_ms = match (what.to_ms, what.lasts.as_str()) {
-        (Some(to_ms), _) => to_ms,
-        (None, "") => from_ms.saturating_add(DOWNTIME_MS),
-        (None, text) => match span_ms(text) {
-            Ok(ms) => from_ms.saturating_add(ms),
-            Err(e) => return failure(StatusCode::BAD_REQUEST, &e),
-        },
+    let read = || Ok((what.span(now_ms)?, what.flexible_ms()?));
+    let ((from_ms, to_ms), flexible_ms) = match read() {
+        Ok(read) => read,
+        Err(e) => {
+            let e: String = e;
+            return failure(StatusCode::BAD_REQUEST, &e);
+        }
     };
+    let repeat = what.times();
     let mut random = [0; 4];
     if let Err(e) = getrandom::fill(&mut random) {
         return failure(StatusCode::SERVICE_UNAVAILABLE, &format!("no random numbers: {e}"));
@@ -261,8 +300,11 @@ async fn add_downtime(State(desk): State<Desk>, request: Request<Body>) -> Respo
         to_ms,
         author: what.author,
         comment: what.comment,
+        repeat,
+        flexible_ms,
+        began_ms: None,
     };
-    let answer = serde_json::json!({ "id": id, "from_ms": from_ms, "to_ms": to_ms });
+    let answer = serde_json::json!({ "when": downtime.when(), "id": id, "from_ms": from_ms, "to_ms": to_ms });
     let told = desk.tell(is_form, &what.back, answer, |machine, out| {
         machine.add_downtime(downtime, now_ms, out)
     });

@@ -14,6 +14,9 @@ pub mod passive;
 pub mod trouble;
 pub mod why;
 
+#[cfg(test)]
+mod storms;
+
 use crate::catalog::{LayoutIndex, NodeEntry};
 use crate::history::{Problem, ServiceState, States};
 use crate::store::StoreError;
@@ -46,6 +49,15 @@ struct Live {
 impl Alerts {
     fn live(&self) -> MutexGuard<'_, Live> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the nodes' services known before their first rows.
+    pub fn know(&self, nodes: &[Arc<NodeEntry>]) {
+        for node in nodes {
+            let services = node.services();
+            let active = services.iter().filter(|s| s.active).map(|s| &*s.spec);
+            self.live().machine.know(&node.name, &node.group(), active);
+        }
     }
 
     /// Tells the machine something. The answer comes when what came of it is on

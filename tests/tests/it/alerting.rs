@@ -85,7 +85,7 @@ fn one_mail_one_recovery_and_nagios_codes_in_order() {
     executable(&site.path("plugins/level"), &text);
     let config = format!(
         "[mail]\nsmtp = \"127.0.0.1:{port}\"\nfrom = \"rookery@example.com\"\n\
-         to = [\"ops@example.com\"]\n"
+         to = [\"ops@example.com\"]\n[alerting]\ngroup_window_ms = 0\n"
     );
     let collector = site.collector(&config);
     let agent = site.agent("n1", "step = \"1s\"\nplugin_step = \"1s\"\n");
@@ -145,7 +145,8 @@ fn a_silent_node_is_down_once() {
     let (_smtp, port) = smtp(&box_dir);
     let collector = site.collector(&format!(
         "[mail]\nsmtp = \"127.0.0.1:{port}\"\nfrom = \"rookery@example.com\"\n\
-         to = [\"ops@example.com\"]\n[alerting]\ndown_after_ms = 4000\nstart_grace_ms = 1000\n"
+         to = [\"ops@example.com\"]\n[alerting]\ngroup_window_ms = 0\n\
+         down_after_ms = 4000\nstart_grace_ms = 1000\n"
     ));
     let agent = site.agent("n1", "step = \"1s\"\n");
     wait_for("services", Duration::from_secs(20), || {
@@ -190,8 +191,10 @@ fn a_rule_is_told_to_a_command() {
             told.display()
         ),
     );
-    let collector =
-        site.collector(&format!("[[contact]]\nname = \"pager\"\ncommand = [{script:?}]\n"));
+    let collector = site.collector(&format!(
+        "[[contact]]\nname = \"pager\"\ncommand = [{script:?}]\n\
+         [alerting]\ngroup_window_ms = 0\n"
+    ));
     let agent = site.agent("n1", "step = \"1s\"\n");
     let lines = || std::fs::read_to_string(&told).unwrap_or_default();
     wait_for("the command", Duration::from_secs(30), || (!lines().is_empty()).then_some(()));

@@ -64,7 +64,8 @@ fn each_way_has_its_own_pace_and_another_stands_in() {
          [[contact]]\nname = \"chat\"\nirc = \"127.0.0.1:{irc} #ops\"\n\
          [[contact]]\nname = \"dead\"\nwebhook = \"http://127.0.0.1:{dead}/y?key=secret\"\n\
          fallback = \"filed\"\n\
-         [[contact]]\nname = \"filed\"\nfile = {file:?}\n"
+         [[contact]]\nname = \"filed\"\nfile = {file:?}\n\
+         [alerting]\ngroup_window_ms = 0\n"
     );
     std::fs::create_dir(site.path("alerts.d")).expect("a folder");
     // The file alone is told only in another's stead.

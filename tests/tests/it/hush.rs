@@ -36,7 +36,10 @@ impl Watched {
         );
         executable(&script, &text);
         std::fs::write(site.path("token"), "sesame\n").expect("writes");
-        let config = format!("[[contact]]\nname = \"pager\"\ncommand = [{script:?}]\n");
+        let config = format!(
+            "[[contact]]\nname = \"pager\"\ncommand = [{script:?}]\n\
+             [alerting]\ngroup_window_ms = 0\n"
+        );
         let watched = Watched { site, config };
         watched.set("50");
         watched

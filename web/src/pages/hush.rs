@@ -43,7 +43,12 @@ pub fn handling(view: &View, state: &ServiceState) -> Markup {
         }
         @if let Some(d) = &state.downtime {
             div.handled {
-                span.badge { "downtime" } " until " (view.local(d.to_ms)) " (" (d.author)
+                span.badge { "downtime" } " "
+                @match d.until_ms() {
+                    Some(to) => { "until " (view.local(to)) }
+                    None => { (d.when()) }
+                }
+                " (" (d.author)
                 @if !d.comment.is_empty() { ": " (d.comment) }
                 ")"
             }
@@ -124,8 +129,12 @@ pub fn downtimes(view: &View) -> Markup {
                         "nodes " (d.node.as_deref().unwrap_or("*"))
                         @if let Some(group) = &d.group { " of group " (group) }
                     }
-                    td { (view.local(d.from_ms)) }
-                    td { (view.local(d.to_ms)) }
+                    @if d.repeat.is_some() || d.flexible_ms.is_some() {
+                        td colspan="2" { (d.when()) }
+                    } @else {
+                        td { (view.local(d.from_ms)) }
+                        td { (view.local(d.to_ms)) }
+                    }
                     td { (d.author) }
                     td { (d.comment) }
                     td { @if view.may_write {
