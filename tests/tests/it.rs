@@ -72,6 +72,8 @@ mod passive_icinga;
 mod posters;
 #[path = "it/rehearsal.rs"]
 mod rehearsal;
+#[path = "it/repeats.rs"]
+mod repeats;
 #[path = "it/search.rs"]
 mod search;
 #[path = "it/storm.rs"]
