@@ -2,6 +2,7 @@
 //! its parts to whoever composes them with pages and a listener.
 
 use crate::auth::Auth;
+use crate::borrow::{Borrow, Borrowed};
 use crate::config::{self, Config};
 use crate::events::Events;
 use crate::history::{History, States};
@@ -29,6 +30,7 @@ pub struct Collector {
     data: PathBuf,
     retention: Vec<Keep>,
     remotes: Vec<Remote>,
+    borrowed: Vec<Borrowed>,
 }
 
 /// How often what need not be kept is looked for.
@@ -58,8 +60,20 @@ impl Collector {
         let due = watcher.due();
         let settings = StoreSettings::new(&config.data);
         let store = Store::open_locked(settings, lock, Box::new(watcher)).map_err(text)?;
-        let (data, remotes) = (config.data.clone(), remotes.nodes);
-        Ok(Collector { store, alerts, events, token, notifier, due, data, retention, remotes })
+        let data = config.data.clone();
+        let (remotes, borrowed) = (remotes.nodes, remotes.borrowed);
+        Ok(Collector {
+            store,
+            alerts,
+            events,
+            token,
+            notifier,
+            due,
+            data,
+            retention,
+            remotes,
+            borrowed,
+        })
     }
 
     /// What agents must send.
@@ -74,7 +88,8 @@ impl Collector {
 
     /// For readers.
     pub fn history(&self) -> Arc<dyn History> {
-        Arc::new(Past::new(self.store.shared().clone()))
+        let past = Arc::new(Past::new(self.store.shared().clone()));
+        Arc::new(Borrow::new(past, self.borrowed.clone()))
     }
 
     /// For those who ask what is wrong.
