@@ -24,7 +24,10 @@ pub mod rate;
 pub mod rpn;
 pub mod rules;
 
-pub use channels::{ContactConfig, GroupConfig, MailConfig, Notifier, SendError, Setup, Verdict};
+pub use channels::{
+    ContactConfig, GroupConfig, MailConfig, MuninContact, Notifier, Routes, SendError, Setup,
+    Verdict,
+};
 pub use machine::{
     Acknowledgement, Downtime, FieldView, HostView, Machine, Plan, Problem, ServiceView, Settings,
 };

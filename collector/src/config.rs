@@ -169,9 +169,16 @@ impl Config {
 
     /// The channels; rules that name a contact who is not there are refused.
     pub fn notifier(&self, rules: &Rules) -> Result<Notifier, String> {
+        let mut contacts = self.contact.clone();
+        for contact in self.remotes()?.contacts {
+            // What stands in collector.toml is the newer word.
+            if !contacts.iter().any(|c| c.name == contact.name) {
+                contacts.push(contact);
+            }
+        }
         let setup = Setup {
             mail: self.mail.clone(),
-            contacts: self.contact.clone(),
+            contacts,
             groups: self.contact_group.clone(),
             periods: rules.periods().clone(),
             digest: self.digest.clone(),

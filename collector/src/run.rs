@@ -2,6 +2,7 @@
 //! its parts to whoever composes them with pages and a listener.
 
 use crate::auth::Auth;
+use crate::borrow::{Borrow, Borrowed};
 use crate::config::{self, Config};
 use crate::events::Events;
 use crate::history::{History, States};
@@ -33,6 +34,7 @@ pub struct Collector {
     remotes: Vec<Remote>,
     reporter: Arc<Reporter>,
     health: Arc<Health>,
+    borrowed: Vec<Borrowed>,
 }
 
 impl Collector {
@@ -62,7 +64,8 @@ impl Collector {
         let settings = StoreSettings::new(&config.data);
         let store = Store::open_locked(settings, lock, Box::new(watcher)).map_err(text)?;
         alerts.know(&store.shared().nodes.all());
-        let (data, remotes) = (config.data.clone(), remotes.nodes);
+        let data = config.data.clone();
+        let (remotes, borrowed) = (remotes.nodes, remotes.borrowed);
         let tidy = Tidy::new(store.shared().clone(), &retention);
         let history = Arc::new(Reader::new(store.shared().clone()));
         let health = Arc::new(Health::default());
@@ -81,6 +84,7 @@ impl Collector {
             remotes,
             reporter,
             health,
+            borrowed,
         })
     }
 
@@ -96,7 +100,8 @@ impl Collector {
 
     /// For readers.
     pub fn history(&self) -> Arc<dyn History> {
-        Arc::new(Past::new(self.store.shared().clone()))
+        let past = Arc::new(Past::new(self.store.shared().clone()));
+        Arc::new(Borrow::new(past, self.borrowed.clone()))
     }
 
     /// For those who ask what is wrong.

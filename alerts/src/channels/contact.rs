@@ -1,6 +1,6 @@
 //! Contacts, groups of them, and what each wants to hear, and when.
 
-use super::MAIL;
+use super::{MAIL, MuninContact};
 use crate::output::{Notice, NoticeKind, Status};
 use crate::period::{Period, Periods};
 use rookery_plugins::{HostState, State, TimeMs};
@@ -51,6 +51,9 @@ pub struct ContactConfig {
     pub tell: Vec<String>,
     /// What of that goes to its digest, and not to it at once.
     pub digest: Vec<String>,
+    /// It is one of `munin.conf`.
+    #[serde(skip)]
+    pub munin: Option<MuninContact>,
 }
 
 /// A `[[contact_group]]`: stands wherever a contact is named.
