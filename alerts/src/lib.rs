@@ -11,6 +11,7 @@
 pub mod channels;
 pub mod check;
 pub mod dependency;
+pub mod digest;
 pub mod expression;
 pub mod glob;
 pub mod machine;
@@ -24,7 +25,10 @@ pub mod rate;
 pub mod rpn;
 pub mod rules;
 
-pub use channels::{ContactConfig, MailConfig, Notifier, SendError};
+pub use channels::{
+    ContactConfig, GroupConfig, MailConfig, MuninContact, Notifier, Routes, SendError, Setup,
+    Verdict,
+};
 pub use machine::{
     Acknowledgement, Downtime, FieldView, HostView, Machine, Plan, Problem, ServiceView, Settings,
 };

@@ -19,6 +19,11 @@ const BEHIND_COLUMNS: usize = 70;
 /// The most other problems, and the most of what stands behind, in a message.
 pub const PARTS_MAX: usize = 50;
 
+/// The node that a notice of Rookery's own troubles is about.
+pub const OWN_NODE: &str = "rookery";
+/// The title of such a notice.
+pub const OWN_TITLE: &str = "Telling people and Nagios";
+
 /// A value for people: whole numbers as such, others with two decimals, or
 /// with four digits that count where they are small.
 pub fn number(v: f64) -> String {
@@ -90,9 +95,23 @@ pub fn link(notice: &Notice, base_url: &str) -> String {
     let node = utf8_percent_encode(&notice.node, SEGMENT);
     match &notice.service {
         _ if notice.of_group => format!("{base}/group/{node}"),
+        // No node of the history.
+        _ if notice.node == OWN_NODE && notice.title == OWN_TITLE => format!("{base}/problems"),
         Some(service) => format!("{base}/node/{node}/{}", utf8_percent_encode(service, SEGMENT)),
         None => format!("{base}/node/{node}"),
     }
+}
+
+/// Whether somebody can say that they are on it.
+pub fn can_be_acknowledged(notice: &Notice) -> bool {
+    matches!(notice.kind, NoticeKind::Problem | NoticeKind::Flapping)
+        && !notice.of_group
+        && notice.title != OWN_TITLE
+}
+
+/// Where it can be acknowledged, by those who have logged in.
+pub fn acknowledge_link(notice: &Notice, base_url: &str) -> String {
+    format!("{}#acknowledge", link(notice, base_url))
 }
 
 /// What is wrong, in one line: Nagios' `SERVICEOUTPUT`.
@@ -176,6 +195,9 @@ fn write_body(out: &mut String, notice: &Notice, base_url: &str) -> std::fmt::Re
     write_more(out, notice.n_behind, notice.behind.len())?;
     if !base_url.is_empty() {
         writeln!(out, "Look at:  {}", link(notice, base_url))?;
+        if can_be_acknowledged(notice) {
+            writeln!(out, "Ack:      {}", acknowledge_link(notice, base_url))?;
+        }
     }
     if let Some(why) = &notice.instead_of {
         writeln!(out, "Instead:  told to you, as it could not be told otherwise: {}", line(why))?;
@@ -250,6 +272,7 @@ pub(crate) mod tests {
             Since:    2025-11-20 12:00:00 UTC (20 s before this)\n\
             Values:   conn  Bcc: x@y 93.10 is CRITICAL (limit ~:80)\n\
             Look at:  http://c:4950/node/db1/my%20sql\n\
+            Ack:      http://c:4950/node/db1/my%20sql#acknowledge\n\
             team:     db\n\
             Incident: 19a-0f (message 1)\n";
         assert_eq!(text, want);

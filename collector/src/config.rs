@@ -6,8 +6,9 @@
 use crate::disk;
 use crate::munin::{self, MuninConfig, Remotes};
 use crate::retain::Keep;
+use rookery_alerts::digest::DigestConfig;
 use rookery_alerts::passive::{PassiveConfig, Target};
-use rookery_alerts::{ContactConfig, MailConfig, Notifier, Rules, Settings};
+use rookery_alerts::{ContactConfig, GroupConfig, MailConfig, Notifier, Rules, Settings, Setup};
 use rookery_plugins::config as words;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -40,6 +41,10 @@ pub struct Config {
     pub mail: Option<MailConfig>,
     /// Others who are told.
     pub contact: Vec<ContactConfig>,
+    /// When what is not urgent is told, and to whom.
+    pub digest: DigestConfig,
+    /// Names for several of them.
+    pub contact_group: Vec<GroupConfig>,
     /// Where how everything stands is sent: Nagios, Icinga.
     pub passive: Vec<PassiveConfig>,
     /// Munin-nodes to poll.
@@ -104,6 +109,8 @@ impl Default for Config {
             alerting: Settings::default(),
             mail: None,
             contact: Vec::new(),
+            contact_group: Vec::new(),
+            digest: DigestConfig::default(),
             passive: Vec::new(),
             munin: Vec::new(),
             retention: Vec::new(),
@@ -162,11 +169,25 @@ impl Config {
 
     /// The channels; rules that name a contact who is not there are refused.
     pub fn notifier(&self, rules: &Rules) -> Result<Notifier, String> {
-        let notifier = Notifier::new(self.mail.clone(), self.contact.clone(), &self.base_url())?;
+        let mut contacts = self.contact.clone();
+        for contact in self.remotes()?.contacts {
+            // What stands in collector.toml is the newer word.
+            if !contacts.iter().any(|c| c.name == contact.name) {
+                contacts.push(contact);
+            }
+        }
+        let setup = Setup {
+            mail: self.mail.clone(),
+            contacts,
+            groups: self.contact_group.clone(),
+            periods: rules.periods().clone(),
+            digest: self.digest.clone(),
+        };
+        let notifier = Notifier::of(setup, &self.base_url())?;
         match notifier.unknown_contact(rules.contacts()) {
             None => Ok(notifier),
             Some(name) => Err(format!(
-                "a rule in {} names contact {name:?}: add a [[contact]] of that name",
+                "a rule in {} names contact {name:?}: add a [[contact]] or [[contact_group]] of that name",
                 self.alerts.display()
             )),
         }

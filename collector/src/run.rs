@@ -2,6 +2,7 @@
 //! its parts to whoever composes them with pages and a listener.
 
 use crate::auth::Auth;
+use crate::borrow::{Borrow, Borrowed};
 use crate::config::{self, Config};
 use crate::events::Events;
 use crate::history::{History, States};
@@ -11,6 +12,7 @@ use crate::read::Reader;
 use crate::store::{Shared, Store, StoreSettings};
 use crate::tidy::Tidy;
 use crate::watch::passive::{Changes, Reporter};
+use crate::watch::trouble::Health;
 use crate::watch::{self, Alerts, deliver};
 use crate::{ingest, metrics};
 use axum::Router;
@@ -31,6 +33,8 @@ pub struct Collector {
     tidy: Tidy,
     remotes: Vec<Remote>,
     reporter: Arc<Reporter>,
+    health: Arc<Health>,
+    borrowed: Vec<Borrowed>,
 }
 
 impl Collector {
@@ -60,12 +64,28 @@ impl Collector {
         let settings = StoreSettings::new(&config.data);
         let store = Store::open_locked(settings, lock, Box::new(watcher)).map_err(text)?;
         alerts.know(&store.shared().nodes.all());
-        let (data, remotes) = (config.data.clone(), remotes.nodes);
+        let data = config.data.clone();
+        let (remotes, borrowed) = (remotes.nodes, remotes.borrowed);
         let tidy = Tidy::new(store.shared().clone(), &retention);
         let history = Arc::new(Reader::new(store.shared().clone()));
-        let reporter = Reporter::new(&config.passive, alerts.clone(), history, changes)?;
+        let health = Arc::new(Health::default());
+        let reporter =
+            Reporter::new(&config.passive, alerts.clone(), history, changes, health.clone())?;
         let reporter = Arc::new(reporter);
-        Ok(Collector { store, alerts, events, token, notifier, due, data, tidy, remotes, reporter })
+        Ok(Collector {
+            store,
+            alerts,
+            events,
+            token,
+            notifier,
+            due,
+            data,
+            tidy,
+            remotes,
+            reporter,
+            health,
+            borrowed,
+        })
     }
 
     /// What agents must send.
@@ -80,7 +100,8 @@ impl Collector {
 
     /// For readers.
     pub fn history(&self) -> Arc<dyn History> {
-        Arc::new(Past::new(self.store.shared().clone()))
+        let past = Arc::new(Past::new(self.store.shared().clone()));
+        Arc::new(Borrow::new(past, self.borrowed.clone()))
     }
 
     /// For those who ask what is wrong.
@@ -110,8 +131,15 @@ impl Collector {
 
     /// Empties the outbox until `stop`; runs beside the server.
     pub async fn tell(&self, illustrate: deliver::Illustrate, stop: signal::Receiver<bool>) {
-        let (notifier, due) = (self.notifier.clone(), self.due.clone());
-        deliver::run(&self.data, notifier, due, illustrate, stop).await;
+        let postman = deliver::Postman {
+            notifier: self.notifier.clone(),
+            due: self.due.clone(),
+            illustrate,
+            alerts: self.alerts.clone(),
+            history: self.history(),
+            health: self.health.clone(),
+        };
+        deliver::run(&self.data, postman, stop).await;
     }
 
     /// Removes what need not be kept any longer, now and then, until it is

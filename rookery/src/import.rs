@@ -28,7 +28,7 @@ enum From {
 #[derive(ClapArgs)]
 #[command(after_help = "Examples:\n  \
     rookery import munin /var/lib/munin --data /var/lib/rookery\n  \
-    rookery import munin /var/lib/munin --conf /etc/munin/munin.conf --as 'db;db1=db1.example.com'\n\n\
+    rookery import munin /var/lib/munin --as 'db;db1=db1.example.com'\n\n\
     Again and again is no harm: what is there already is not sent.")]
 struct Munin {
     /// The master's dbdir: datafile and RRD files
@@ -67,8 +67,8 @@ pub fn run(args: &Args) -> Result<(), String> {
     if let Some(only) = &args.only {
         master.hosts.retain(|h| h.path.contains(only.as_str()));
     }
-    let is_known = |name: &str| master.hosts.iter().any(|h| h.path == name);
-    if let Some(host) = names.keys().find(|n| !is_known(n)) {
+    let is_unknown = |name: &&String| !master.hosts.iter().any(|h| h.path == **name);
+    if let Some(host) = names.keys().find(is_unknown) {
         return Err(format!("--as {host:?}: {} has no such host", args.dir.display()));
     }
     let mut notes = std::mem::take(&mut master.notes);

@@ -62,7 +62,12 @@ fn telling(n: &Json) -> String {
     let (kind, channel) = (text("kind"), message::line(n["channel"].as_str().unwrap_or("?")));
     let error = n["error"].as_str().map(message::line);
     let time = |key: &str| n[key].as_i64().map(message::time);
+    let because = error.clone().unwrap_or_default();
     let became = match (time("sent_ms"), error) {
+        (_, _) if n["held"] == "never" => format!("not told: {because}"),
+        (None, _) if n["held"] == "period" => format!("waits: {because}"),
+        (None, _) if n["held"] == "digest" => format!("waits for the digest: {because}"),
+        (Some(_), _) if n["held"] == "digest" => because,
         (Some(at), None) => format!("told at {at}"),
         (Some(at), Some(why)) => format!("given up at {at}: {why}"),
         (None, Some(why)) => {

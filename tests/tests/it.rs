@@ -18,6 +18,8 @@ mod channels;
 mod compare;
 #[path = "it/crash.rs"]
 mod crash;
+#[path = "it/digest.rs"]
+mod digest;
 #[path = "it/events.rs"]
 mod events;
 #[path = "it/extension.rs"]
@@ -36,8 +38,12 @@ mod hush;
 mod known_series;
 #[path = "it/mixes.rs"]
 mod mixes;
+#[path = "it/munin_aggregates.rs"]
+mod munin_aggregates;
 #[path = "it/munin_configure.rs"]
 mod munin_configure;
+#[path = "it/munin_contacts.rs"]
+mod munin_contacts;
 #[path = "it/munin_corpus.rs"]
 mod munin_corpus;
 #[path = "it/munin_import.rs"]
@@ -70,6 +76,8 @@ mod passive_icinga;
 mod posters;
 #[path = "it/rehearsal.rs"]
 mod rehearsal;
+#[path = "it/repeats.rs"]
+mod repeats;
 #[path = "it/search.rs"]
 mod search;
 #[path = "it/storm.rs"]

@@ -1,14 +1,16 @@
 //! Mail: one incident is one thread.
 //!
-//! Plain text first, then the graph inline. Each notice has the Message-ID
+//! Plain text first, then the same as HTML with the graph in it. Each notice has the Message-ID
 //! `<incident.sequence@domain>`; all but the first refer to the first. What
 //! came from the network is stripped of control characters before it may
 //! stand in a header.
 
+use super::html;
+use crate::digest::Digest;
 use crate::message;
 use crate::output::Notice;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
-use lettre::message::{Attachment, Mailbox, MultiPart, SinglePart};
+use lettre::message::{Attachment, Mailbox, MessageBuilder, MultiPart, SinglePart};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Tls, TlsParameters};
 use lettre::{Message, SmtpTransport, Transport};
@@ -30,6 +32,7 @@ const SMTP_TIMEOUT: Duration = Duration::from_secs(20);
 /// to = ["ops@example.com"]
 /// user = "rookery"                  # optional
 /// password_file = "/etc/rookery/smtp-password"
+/// text_only = false                 # true: neither HTML nor graph
 /// starttls = true                   # default: if offered; with a user: required
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -48,6 +51,8 @@ pub struct MailConfig {
     pub password_file: Option<PathBuf>,
     /// Require STARTTLS (`true`) or never use it (`false`).
     pub starttls: Option<bool>,
+    /// Plain text only, without HTML and graph.
+    pub text_only: bool,
 }
 
 /// A server, a sender, and recipients.
@@ -57,6 +62,7 @@ pub(super) struct Mailer {
     server: String,
     from: Mailbox,
     to: Vec<Mailbox>,
+    text_only: bool,
 }
 
 impl Mailer {
@@ -73,7 +79,13 @@ impl Mailer {
             let password = password(config)?;
             builder = builder.credentials(Credentials::new(user.clone(), password));
         }
-        Ok(Mailer { transport: builder.build(), server: format!("{host}:{port}"), from, to })
+        Ok(Mailer {
+            transport: builder.build(),
+            server: format!("{host}:{port}"),
+            from,
+            to,
+            text_only: config.text_only,
+        })
     }
 
     /// Sends; the error says whether it is for good.
@@ -84,6 +96,20 @@ impl Mailer {
         graph_png: Option<Vec<u8>>,
     ) -> Result<(), (bool, String)> {
         let mail = self.compose(notice, base_url, graph_png).map_err(|e| (true, e))?;
+        self.hand_over(mail).await
+    }
+
+    /// Sends a digest.
+    pub(super) async fn send_digest(
+        &self,
+        digest: &Digest,
+        base_url: &str,
+    ) -> Result<(), (bool, String)> {
+        let mail = self.compose_digest(digest, base_url).map_err(|e| (true, e))?;
+        self.hand_over(mail).await
+    }
+
+    async fn hand_over(&self, mail: Message) -> Result<(), (bool, String)> {
         let (transport, server) = (self.transport.clone(), self.server.clone());
         let sent = tokio::task::spawn_blocking(move || transport.send(&mail)).await;
         match sent {
@@ -109,41 +135,82 @@ impl Mailer {
     ) -> Result<Message, String> {
         let domain = self.from.email.domain();
         let id = |sequence: u32| format!("<{}.{sequence}@{domain}>", notice.incident);
-        let mut builder = Message::builder()
-            .from(self.from.clone())
-            .subject(message::subject(notice))
-            .date_now()
-            .message_id(Some(id(notice.sequence)));
-        for to in &self.to {
-            builder = builder.to(to.clone());
-        }
+        let mut builder = self.begin(&message::subject(notice), &id(notice.sequence))?;
         if notice.sequence > 0 {
             builder = builder.in_reply_to(id(0)).references(id(0));
         }
         for (name, value) in [
-            ("Auto-Submitted", "auto-generated".to_owned()),
-            ("List-Id", format!("Rookery <rookery.{domain}>")),
             ("X-Rookery-State", notice.state.to_string()),
             ("X-Rookery-Incident", message::line(&notice.incident)),
         ] {
-            let name = HeaderName::new_from_ascii(name.to_owned())
-                .map_err(|e| format!("header {name}: {e}"))?;
-            builder = builder.raw_header(HeaderValue::new(name, value));
+            builder = builder.raw_header(header(name, value)?);
         }
-        let text = SinglePart::plain(message::body(notice, base_url));
+        let text = message::body(notice, base_url);
         let png = graph_png.filter(|png| png.len() <= PNG_BYTES_MAX);
-        let mail = match png {
-            None => builder.singlepart(text),
+        let page = html::notice(notice, base_url, png.is_some());
+        self.finish(builder, text, page, png)
+    }
+
+    fn compose_digest(&self, digest: &Digest, base_url: &str) -> Result<Message, String> {
+        // Each list of people gets its own.
+        let to: Vec<String> = self.to.iter().map(Mailbox::to_string).collect();
+        let list = crc32fast::hash(to.join(",").as_bytes());
+        let id = format!("<{}.{list:08x}@{}>", digest.id(), self.from.email.domain());
+        let builder = self.begin(&digest.subject(), &id)?;
+        let (text, page) = (digest.text(base_url), html::digest(digest, base_url));
+        self.finish(builder, text, page, None)
+    }
+
+    /// What all mails have: so that no robot answers, and rules can sort them.
+    fn begin(&self, subject: &str, id: &str) -> Result<MessageBuilder, String> {
+        let domain = self.from.email.domain();
+        let mut builder = Message::builder()
+            .from(self.from.clone())
+            .subject(subject)
+            .date_now()
+            .message_id(Some(id.to_owned()));
+        for to in &self.to {
+            builder = builder.to(to.clone());
+        }
+        for (name, value) in [
+            ("Auto-Submitted", "auto-generated".to_owned()),
+            ("List-Id", format!("Rookery <rookery.{domain}>")),
+        ] {
+            builder = builder.raw_header(header(name, value)?);
+        }
+        Ok(builder)
+    }
+
+    fn finish(
+        &self,
+        builder: MessageBuilder,
+        text: String,
+        page: String,
+        png: Option<Vec<u8>>,
+    ) -> Result<Message, String> {
+        if self.text_only {
+            let mail = builder.singlepart(SinglePart::plain(text));
+            return mail.map_err(|e| format!("the mail cannot be made: {e}"));
+        }
+        let (plain, page) = (SinglePart::plain(text), SinglePart::html(page));
+        let parts = MultiPart::alternative().singlepart(plain);
+        let parts = match png {
+            None => parts.singlepart(page),
             Some(png) => {
                 let kind = ContentType::parse("image/png").map_err(|e| e.to_string())?;
                 let name = "graph.png".to_owned();
                 let picture = Attachment::new_inline_with_name("graph".to_owned(), name);
-                let parts = MultiPart::mixed().singlepart(text);
-                builder.multipart(parts.singlepart(picture.body(png, kind)))
+                let picture = picture.body(png, kind);
+                parts.multipart(MultiPart::related().singlepart(page).singlepart(picture))
             }
         };
-        mail.map_err(|e| format!("the mail cannot be made: {e}"))
+        builder.multipart(parts).map_err(|e| format!("the mail cannot be made: {e}"))
     }
+}
+
+fn header(name: &str, value: String) -> Result<HeaderValue, String> {
+    let name = HeaderName::new_from_ascii(name.to_owned());
+    Ok(HeaderValue::new(name.map_err(|e| format!("a header's name: {e}"))?, value))
 }
 
 /// Host, port and how to encrypt.

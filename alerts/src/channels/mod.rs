@@ -7,58 +7,46 @@
 //! fails can be tried again without telling the others twice.
 
 mod command;
+mod contact;
+mod html;
 mod line;
 mod mail;
+mod munin;
 mod webhook;
 
 #[cfg(test)]
 mod tests;
 
+use crate::digest::{Digest, DigestConfig, Schedule};
 use crate::output::Notice;
-use serde::Deserialize;
-use std::collections::BTreeMap;
+use crate::period::Periods;
+use contact::{Book, Taste};
+use rookery_plugins::TimeMs;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use command::{COMMAND_SECONDS_MAX, STDERR_BYTES_MAX, environment};
+pub use contact::{ContactConfig, GroupConfig, Verdict, WORDS, word};
 pub use line::{IRC_BYTES_MAX, IRC_SECONDS_MAX, SYSLOG_SOCKET};
 pub use mail::{MailConfig, PNG_BYTES_MAX};
+pub use munin::{MuninContact, Routes};
 pub use webhook::WEBHOOK_SECONDS_MAX;
 
-/// A `[[contact]]`: someone to tell, in one way or several.
-///
-/// ```toml
-/// [[contact]]
-/// name = "dba"
-/// mail = ["dba@example.com"]            # sent as [mail] says
-/// command = ["/usr/local/bin/page", "dba"]  # no shell; NAGIOS_* in the
-///                                       # environment, the text on stdin
-/// webhook = "https://hooks.example.com/x"   # Alertmanager's JSON
-/// irc = "127.0.0.1:12345 #ops"          # an irccat
-/// file = "/var/log/rookery-told"
-/// syslog = true
-/// fallback = "boss"                     # told in its stead while a way fails
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ContactConfig {
-    /// What rules call it.
-    pub name: String,
-    /// Addresses.
-    pub mail: Vec<String>,
-    /// A program and its arguments.
-    pub command: Vec<String>,
-    /// A URL that takes Alertmanager's JSON; empty: none.
-    pub webhook: String,
-    /// An irccat, `HOST:PORT` and whom it is to tell; empty: none.
-    pub irc: String,
-    /// A file that gets a line; empty: none.
-    pub file: PathBuf,
-    /// Whether the system's log gets a line.
-    pub syslog: bool,
-    /// Another contact, who is told in its stead while one of its ways fails.
-    pub fallback: String,
+/// Who is told of what, as it is configured.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    /// `[mail]`.
+    pub mail: Option<MailConfig>,
+    /// `[[contact]]`.
+    pub contacts: Vec<ContactConfig>,
+    /// `[[contact_group]]`.
+    pub groups: Vec<GroupConfig>,
+    /// `[[period]]` of `alerts.d`.
+    pub periods: Periods,
+    /// `[digest]`.
+    pub digest: DigestConfig,
 }
 
 /// Why a channel did not take a notice.
@@ -114,14 +102,22 @@ enum Way {
     Irc(line::Irc),
     File(PathBuf),
     Syslog,
+    Munin(Arc<MuninContact>),
 }
 
 /// Tells people.
 #[derive(Clone, Debug)]
 pub struct Notifier {
     channels: Vec<Channel>,
+    /// What each contact wants.
+    tastes: BTreeMap<String, Taste>,
+    /// Contacts and groups by name.
+    book: Book,
     /// Who is told in whose stead.
     fallbacks: BTreeMap<String, String>,
+    schedule: Schedule,
+    /// Contacts that get what was told to nobody in their digest.
+    digest_to: BTreeSet<String>,
     base_url: String,
 }
 
@@ -129,19 +125,25 @@ pub struct Notifier {
 const MAIL: &str = "mail";
 
 impl Notifier {
-    /// Checks the configuration; the error names the key and the remedy. No
-    /// connection is made yet. `base_url` is where people find the pages.
+    /// Contacts without groups and periods.
     pub fn new(
         mail: Option<MailConfig>,
         contacts: Vec<ContactConfig>,
         base_url: &str,
     ) -> Result<Notifier, String> {
+        Notifier::of(Setup { mail, contacts, ..Setup::default() }, base_url)
+    }
+
+    /// Checks the configuration; the error names the key and the remedy. No
+    /// connection is made yet. `base_url` is where people find the pages.
+    pub fn of(setup: Setup, base_url: &str) -> Result<Notifier, String> {
+        let Setup { mail, contacts, groups, periods, digest } = setup;
         let mut channels = Vec::new();
         if let Some(config) = mail.as_ref().filter(|m| !m.to.is_empty()) {
             let way = Way::Mail(Arc::new(mail::Mailer::new(config, &config.to)?));
             channels.push(Channel { name: MAIL.to_owned(), contact: MAIL.to_owned(), way });
         }
-        let mut fallbacks = BTreeMap::new();
+        let (mut fallbacks, mut tastes) = (BTreeMap::new(), BTreeMap::new());
         for contact in contacts {
             let name = contact.name.clone();
             if name.is_empty() || name == MAIL || channels.iter().any(|c| c.contact == name) {
@@ -152,21 +154,31 @@ impl Notifier {
             if !contact.fallback.is_empty() {
                 fallbacks.insert(name.clone(), contact.fallback.clone());
             }
-            let ways =
-                ways(contact, mail.as_ref()).map_err(|e| format!("[[contact]] {name:?}{e}"))?;
+            let wrong = |e: String| format!("[[contact]] {name:?}{e}");
+            tastes.insert(name.clone(), Taste::new(&contact, &periods).map_err(wrong)?);
+            let ways = ways(contact, mail.as_ref()).map_err(wrong)?;
             channels.extend(ways.into_iter().map(|(kind, way)| {
                 let contact = name.clone();
                 Channel { name: format!("contact {name} {kind}"), contact, way }
             }));
         }
+        let names: BTreeSet<String> = channels.iter().map(|c| c.contact.clone()).collect();
+        let book = Book::new(names, &groups)?;
         for (name, other) in &fallbacks {
-            if name == other || !channels.iter().any(|c| c.contact == *other) {
+            if name == other || !book.knows(other) {
                 return Err(format!(
                     "[[contact]] {name:?}: fallback = {other:?}: name another contact, or {MAIL:?}"
                 ));
             }
         }
-        Ok(Notifier { channels, fallbacks, base_url: base_url.to_owned() })
+        if let Some(name) = digest.to.iter().find(|n| !book.knows(n)) {
+            return Err(format!("[digest] to = [{name:?}]: no [[contact]] or group is called so"));
+        }
+        let default = [MAIL.to_owned()];
+        let to = if digest.to.is_empty() { &default[..] } else { &digest.to };
+        let digest_to = book.contacts(to.iter()).into_iter().map(str::to_owned).collect();
+        let (schedule, base_url) = (Schedule::new(&digest)?, base_url.to_owned());
+        Ok(Notifier { channels, tastes, book, fallbacks, schedule, digest_to, base_url })
     }
 
     /// Whether there is nobody to tell.
@@ -178,16 +190,52 @@ impl Notifier {
     /// rules with.
     pub fn unknown_contact<'n>(&self, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
         let mut names = names;
-        names.find(|n| !self.channels.iter().any(|c| c.contact == **n))
+        names.find(|n| !self.book.knows(n))
+    }
+
+    /// Whether this channel's contact wants to hear of a notice, and when.
+    pub fn verdict(&self, channel: &str, notice: &Notice, now_ms: TimeMs) -> Verdict {
+        match self.taste(channel) {
+            Some(taste) => taste.verdict(notice, now_ms),
+            None => Verdict::Now,
+        }
+    }
+
+    /// The channels that can have a digest: mails. With each, whether it also gets what
+    /// was told to nobody.
+    pub fn digests(&self) -> Vec<(String, bool)> {
+        let mails = self.channels.iter().filter(|c| matches!(c.way, Way::Mail(_)));
+        mails.map(|c| (c.name.clone(), self.digest_to.contains(&c.contact))).collect()
+    }
+
+    /// When they are due.
+    pub fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// Whether what this channel does not tell at once goes to a digest.
+    pub fn has_digest(&self, channel: &str) -> bool {
+        self.digests().iter().any(|(name, _)| name == channel)
+    }
+
+    /// Whether what waits for this channel's contact's period can be told now.
+    pub fn is_open(&self, channel: &str, now_ms: TimeMs) -> bool {
+        self.taste(channel).is_none_or(|t| t.is_open(now_ms))
+    }
+
+    fn taste(&self, channel: &str) -> Option<&Taste> {
+        let channel = self.channels.iter().find(|c| c.name == channel)?;
+        self.tastes.get(&channel.contact)
     }
 
     /// The names of the channels that a notice goes to. Where a rule names
     /// only contacts that do not exist, all are told rather than nobody.
     pub fn channels_for(&self, notice: &Notice) -> Vec<String> {
+        let contacts = self.book.contacts(notice.contacts.iter());
         let named: Vec<String> = self
             .channels
             .iter()
-            .filter(|c| notice.contacts.contains(&c.contact))
+            .filter(|c| contacts.contains(c.contact.as_str()))
             .map(|c| c.name.clone())
             .collect();
         if !named.is_empty() {
@@ -197,7 +245,11 @@ impl Notifier {
             let names = notice.contacts.join(", ");
             tracing::warn!("notice {}: no contact is called {names}; all are told", notice.id);
         }
-        self.channels.iter().map(|c| c.name.clone()).collect()
+        let is_told = |c: &&Channel| match &c.way {
+            Way::Munin(m) => m.routes.tells(&c.contact, &notice.node, notice.service.as_deref()),
+            _ => true,
+        };
+        self.channels.iter().filter(is_told).map(|c| c.name.clone()).collect()
     }
 
     /// The channels that are told in the stead of one that fails: those of its
@@ -205,8 +257,9 @@ impl Notifier {
     pub fn fallback_of(&self, channel: &str) -> Vec<String> {
         let contact = self.channels.iter().find(|c| c.name == channel).map(|c| &c.contact);
         let Some(other) = contact.and_then(|c| self.fallbacks.get(c)) else { return vec![] };
-        let others = self.channels.iter().filter(|c| c.contact == *other);
-        others.map(|c| c.name.clone()).collect()
+        let contacts = self.book.contacts(std::iter::once(other));
+        let others = self.channels.iter().filter(|c| contacts.contains(c.contact.as_str()));
+        others.filter(|c| c.name != channel).map(|c| c.name.clone()).collect()
     }
 
     /// Tells one channel. Trying the same notice again sends the same
@@ -226,9 +279,16 @@ impl Notifier {
         let sent = match &found.way {
             Way::Mail(mailer) => mailer.send(notice, &self.base_url, graph_png).await,
             Way::Webhook(hook) => hook.send(notice, &found.contact, &self.base_url).await,
-            Way::Command(argv) => command::run(argv, notice, &found.contact, &self.base_url)
+            Way::Command(argv) => command::run(argv, notice, &found.contact, &self.base_url, None)
                 .await
                 .map_err(|e| (false, e)),
+            Way::Munin(contact) => {
+                let argv = ["/bin/sh", "-c", &contact.command(notice)].map(str::to_owned);
+                let text = contact.text(&found.contact, notice);
+                command::run(&argv, notice, &found.contact, &self.base_url, Some(text))
+                    .await
+                    .map_err(|e| (false, e))
+            }
             Way::Irc(irc) => irc.send(notice, &self.base_url).await.map_err(|e| (false, e)),
             Way::File(path) => {
                 line::to_file(path, notice, &self.base_url).await.map_err(|e| (false, e))
@@ -236,6 +296,21 @@ impl Notifier {
             Way::Syslog => line::to_syslog(notice, &self.base_url).await.map_err(|e| (false, e)),
         };
         match sent {
+            Ok(()) => Ok(()),
+            Err((permanent, message)) => fail(permanent, message),
+        }
+    }
+
+    /// Sends a digest by one channel.
+    pub async fn send_digest(&self, channel: &str, digest: &Digest) -> Result<(), ChannelError> {
+        let fail = |permanent, message| {
+            Err(ChannelError { channel: channel.to_owned(), permanent, message })
+        };
+        let found = self.channels.iter().find(|c| c.name == channel).map(|c| &c.way);
+        let Some(Way::Mail(mailer)) = found else {
+            return fail(true, "there is no such channel any more".to_owned());
+        };
+        match mailer.send_digest(digest, &self.base_url).await {
             Ok(()) => Ok(()),
             Err((permanent, message)) => fail(permanent, message),
         }
@@ -282,6 +357,9 @@ fn ways(
     }
     if contact.syslog {
         ways.push(("syslog", Way::Syslog));
+    }
+    if let Some(munin) = contact.munin {
+        ways.push(("command", Way::Munin(Arc::new(munin))));
     }
     match ways.is_empty() {
         true => Err(": give it mail, command, webhook, irc, file or syslog".to_owned()),

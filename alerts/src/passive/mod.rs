@@ -257,12 +257,12 @@ impl Target {
         self.batch
     }
 
-    /// Hands over a batch. `Ok` may say what the other side does not know: trying
-    /// that again is of no use.
+    /// Hands over a batch. `Ok` may say what is wrong on the other side, and not
+    /// mended by trying again: objects that it does not know.
     pub async fn send(&self, batch: &[CheckResult]) -> Result<Option<String>, String> {
         match &self.way {
             Way::Pipe(pipe) => pipe.send(batch).await.map(|()| None),
-            Way::Spool(spool) => spool.send(batch).await.map(|()| None),
+            Way::Spool(spool) => spool.send(batch).await,
             Way::Nsca(nsca) => nsca.send(batch).await,
             Way::Nrdp(nrdp) => nrdp.send(batch).await.map(|()| None),
             Way::Icinga(icinga) => icinga.send(batch).await,

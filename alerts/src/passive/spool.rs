@@ -3,44 +3,80 @@
 //!
 //! Nagios reads what lies there in no order, so there is never more than one file of
 //! ours: results of the same service in two files could be taken the wrong way
-//! round. While it is not read, the rest waits; when it grows old, it is replaced.
+//! round. One that is not read yet is taken back, and what it said is said again in the
+//! next where nothing newer has come.
 
-use super::{CheckResult, OUTPUT_BYTES_MAX, at};
+use super::{CheckResult, OUTPUT_BYTES_MAX, Queue, at};
 use std::fmt::Write;
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// A file's name: exactly seven bytes, the first a `c`; ours have the next two, too.
 const PREFIX: &str = "cRk";
-/// A file that was not read for so long is replaced by newer results.
-const UNREAD_MAX: Duration = Duration::from_secs(30);
+/// When nothing was read for so long, that is told.
+const UNREAD_MAX: Duration = Duration::from_secs(120);
 
 /// The folder.
 #[derive(Debug)]
 pub(super) struct Spool {
     path: PathBuf,
+    last: Arc<Mutex<Last>>,
+}
+
+/// What is in the file that was written last.
+#[derive(Debug, Default)]
+struct Last {
+    results: Vec<CheckResult>,
+    /// Since when nothing was read.
+    unread: Option<Instant>,
 }
 
 impl Spool {
     pub(super) fn new(path: PathBuf) -> Spool {
-        Spool { path }
+        Spool { path, last: Arc::default() }
     }
 
-    /// Writes the batch as one file; an error while the one before is not read.
-    pub(super) async fn send(&self, batch: &[CheckResult]) -> Result<(), String> {
-        let (dir, text) = (self.path.clone(), text(batch));
-        match tokio::task::spawn_blocking(move || put(&dir, &text)).await {
+    /// Writes the batch as one file. Says so when nothing is read for long.
+    pub(super) async fn send(&self, batch: &[CheckResult]) -> Result<Option<String>, String> {
+        let (dir, batch, last) = (self.path.clone(), batch.to_vec(), self.last.clone());
+        let work = move || {
+            let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+            last.replace(&dir, batch)
+        };
+        match tokio::task::spawn_blocking(work).await {
             Ok(done) => done,
             Err(e) => Err(at(&self.path, &e)),
         }
     }
 }
 
+impl Last {
+    fn replace(&mut self, dir: &Path, batch: Vec<CheckResult>) -> Result<Option<String>, String> {
+        let is_unread = take_back(dir)?;
+        let before = std::mem::take(&mut self.results);
+        let mut all = Queue::default();
+        batch.into_iter().for_each(|r| all.push(r));
+        if is_unread {
+            all.put_back(before);
+        }
+        self.results = all.drain();
+        put(dir, &text(&self.results))?;
+        let since = *self.unread.get_or_insert_with(Instant::now);
+        if !is_unread {
+            self.unread = Some(Instant::now());
+            return Ok(None);
+        }
+        let is_long = since.elapsed() > UNREAD_MAX;
+        Ok(is_long
+            .then(|| at(dir, &"nobody reads it; does Nagios run, with this check_result_path?")))
+    }
+}
+
 fn put(dir: &Path, text: &str) -> Result<(), String> {
     let folder = std::fs::metadata(dir).map_err(|e| at(dir, &e))?;
-    make_room(dir)?;
     let mut random = [0u8; 4];
     getrandom::fill(&mut random).map_err(|e| format!("no random numbers for a name: {e}"))?;
     let letters = random.iter().map(|b| char::from(b'A' + b % 26));
@@ -78,22 +114,20 @@ fn put(dir: &Path, text: &str) -> Result<(), String> {
     })
 }
 
-/// Removes an old file that was not read; an error while there is a young one.
-fn make_room(dir: &Path) -> Result<(), String> {
+/// Removes our file, if it is still there; whether it was.
+fn take_back(dir: &Path) -> Result<bool, String> {
+    let mut any = false;
     for entry in std::fs::read_dir(dir).map_err(|e| at(dir, &e))?.flatten() {
         let name = entry.file_name();
         let Some(name) = name.to_str().filter(|n| n.starts_with(PREFIX) && n.len() == 7) else {
             continue;
         };
-        let age = entry.metadata().ok().and_then(|m| m.modified().ok()?.elapsed().ok());
-        if age.is_some_and(|age| age < UNREAD_MAX) {
-            return Err(at(dir, &format!("{name} is not read yet")));
-        }
-        // It may be read, and removed, at this moment.
+        // Without its mark it is not read any more. It may be read, and removed, at this
+        // moment: then it is said twice, and nothing is lost.
         let _ = std::fs::remove_file(dir.join(format!("{name}.ok")));
-        let _ = std::fs::remove_file(entry.path());
+        any |= std::fs::remove_file(entry.path()).is_ok();
     }
-    Ok(())
+    Ok(any)
 }
 
 /// The file's text: a block a result, empty lines between.
@@ -137,33 +171,37 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_file_at_a_time_and_an_old_one_is_replaced() {
+    async fn one_file_at_a_time_and_what_was_not_read_is_said_again() {
         let dir = tempfile::tempdir().expect("dir");
         let spool = Spool::new(dir.path().to_owned());
-        let host = CheckResult { service: None, code: 1, ..sample() };
-        spool.send(&[sample(), host]).await.expect("writes");
+        let text = "node is DOWN".to_owned();
+        let host = CheckResult { service: None, code: 1, text, ..sample() };
+        assert_eq!(spool.send(&[sample(), host.clone()]).await, Ok(None));
         let first = files(dir.path());
         assert_eq!((first.len(), first[0].len()), (2, 7), "{first:?}");
         assert_eq!(first[1], format!("{}.ok", first[0]));
-        let text = std::fs::read_to_string(dir.path().join(&first[0])).expect("reads");
+        let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).expect("reads");
+        let text = read(&first[0]);
         let blocks: Vec<&str> = text.split("\n\n").collect();
         assert_eq!(blocks.len(), 3, "{text}");
-        assert!(blocks[1].starts_with("host_name=web1\nservice_description=cpu\ncheck_type=1\n"));
-        assert!(blocks[1].contains("\nfinish_time=1763640000.123000\n"), "{text}");
-        assert!(blocks[1].ends_with("'user'=95;80;90 'sys'=1\\n"), "{text}");
-        assert!(!blocks[2].contains("service_description"), "{text}");
-        let e = spool.send(&[sample()]).await.expect_err("the first is there");
-        assert!(e.contains("is not read yet"), "{e}");
-        let old = std::time::SystemTime::now() - UNREAD_MAX - Duration::from_secs(1);
-        let file = std::fs::File::options().write(true).open(dir.path().join(&first[0]));
-        file.expect("opens").set_modified(old).expect("sets");
-        spool.send(&[sample()]).await.expect("replaces");
+        assert!(!blocks[1].contains("service_description"), "a host that is down first: {text}");
+        assert!(blocks[2].starts_with("host_name=web1\nservice_description=cpu\ncheck_type=1\n"));
+        assert!(blocks[2].contains("\nfinish_time=1763640000.123000\n"), "{text}");
+        assert!(blocks[2].ends_with("'user'=95;80;90 'sys'=1\\n\n"), "{text}");
+        // Not read: one file with the newest of each.
+        let fine = CheckResult { code: 0, text: "CPU OK".to_owned(), ..sample() };
+        assert_eq!(spool.send(&[fine]).await, Ok(None));
         let second = files(dir.path());
         assert!(second.len() == 2 && second != first, "{second:?}");
+        let text = read(&second[0]);
+        assert!(text.contains("output=CPU OK") && !text.contains("CRITICAL - c:"), "{text}");
+        assert_eq!(text.matches("host_name=").count(), 2, "the host's is said again: {text}");
         for name in second {
             std::fs::remove_file(dir.path().join(name)).expect("Nagios has read it");
         }
-        spool.send(&[sample()]).await.expect("writes");
+        assert_eq!(spool.send(&[sample()]).await, Ok(None));
+        let text = read(&files(dir.path())[0]);
+        assert_eq!(text.matches("host_name=").count(), 1, "{text}");
         let gone = Spool::new(dir.path().join("none"));
         assert!(gone.send(&[sample()]).await.is_err_and(|e| e.contains("none: No such file")));
     }

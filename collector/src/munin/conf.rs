@@ -6,7 +6,9 @@
 //! attributes (`df._dev_sda1.warning 80`), also for a whole group. All else is named,
 //! line by line.
 
+use super::people::People;
 use super::{Address, ListAs, PORT, Remote, Remotes, address};
+use crate::borrow::Borrowed;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -32,6 +34,7 @@ struct Reader {
     include: Option<PathBuf>,
     notes: Vec<String>,
     current: String,
+    people: People,
 }
 
 /// Reads a `munin.conf` and what it includes.
@@ -160,9 +163,11 @@ impl Reader {
             "timeout" | "timeout_fetch_all_nodes" | "timeout_fetch_one_node" | "update_rate" => {
                 self.note(place, &format!("{key}: say it in [[munin]]: interval, timeout"));
             }
-            "contacts" => self.note(place, "contacts: write [[contact]] in collector.toml"),
+            "contacts" => self.people.all(value),
             key if key.starts_with("contact.") => {
-                self.note(place, &format!("{key}: write a [[contact]] in collector.toml"));
+                if let Some(why) = self.people.contact(key, value) {
+                    self.note(place, &format!("{key}: {why}"));
+                }
             }
             key if key.starts_with("tls") || key.starts_with("ssh_") => {
                 self.note(place, &format!("{key}: not honoured"));
@@ -174,17 +179,16 @@ impl Reader {
     }
 
     fn setting(&mut self, place: &str, key: &str, value: &str) {
+        if self.people.setting(&self.current, key, value) {
+            // The section is one even if it says nothing else.
+            self.section(place);
+            return;
+        }
         if key.contains('.') {
             let Some((service, rest)) = service_and_rest(key) else {
                 self.note(place, &format!("{key}: an attribute is expected after the last dot"));
                 return;
             };
-            if matches!(rest.rsplit('.').next(), Some("sum" | "stack" | "graph_order"))
-                && value.contains(':')
-            {
-                self.note(place, &format!("{key}: fields of other services are not drawn yet"));
-                return;
-            }
             let item = (service, format!("{rest} {value}"));
             self.section(place).overrides.push(item);
             return;
@@ -193,7 +197,7 @@ impl Reader {
             "address" | "port" | "use_node_name" | "use_default_node" | "update" => {
                 self.section(place).settings.insert(key.to_owned(), value.to_owned());
             }
-            "notify_alias" | "contacts" | "node_order" | "group_order" | "domain_order" => {
+            "node_order" | "group_order" | "domain_order" => {
                 self.note(place, &format!("{key}: not honoured"));
             }
             key if key.starts_with("tls") => self.note(place, &format!("{key}: not honoured")),
@@ -201,8 +205,32 @@ impl Reader {
         }
     }
 
+    /// Services that are made of others' fields, also those of hosts that are not polled.
+    fn borrowed(&mut self) -> Vec<Borrowed> {
+        let mut all = Vec::new();
+        for (path, section) in self.sections.iter().filter(|(p, _)| !p.is_empty()) {
+            let node = path.trim_end_matches(';');
+            let mut by_service: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+            for (service, line) in &section.overrides {
+                by_service.entry(service).or_default().push(line.clone());
+            }
+            for (service, lines) in by_service {
+                let mut bad = Vec::new();
+                all.extend(Borrowed::read(node, service, &lines, &mut bad));
+                for word in bad {
+                    let place = &section.place;
+                    self.notes.push(format!(
+                        "{place}: [{path}] {service}: {word:?}: name=host:service.field is expected"
+                    ));
+                }
+            }
+        }
+        all
+    }
+
     fn remotes(mut self) -> Result<Remotes, String> {
         let mut nodes = Vec::new();
+        let borrowed = self.borrowed();
         for path in std::mem::take(&mut self.order) {
             let own = self.sections[&path].clone();
             if path.is_empty() || path.ends_with(';') {
@@ -241,14 +269,28 @@ impl Reader {
                 _ => ListAs::Host(host),
             };
             let of_groups = groups.iter().flat_map(|s| s.overrides.iter().cloned());
-            let overrides = of_groups.chain(own.overrides.iter().cloned()).collect();
+            let mut overrides: Vec<(String, String)> =
+                of_groups.chain(own.overrides.iter().cloned()).collect();
+            // They are read where they are: the node knows nothing of them.
+            overrides.retain(|(_, line)| !is_of_others(line));
             let (interval_ms, timeout_ms) = (super::INTERVAL_MS, super::TIMEOUT_MS);
             nodes.push(Remote { node: path, address, list_as, interval_ms, timeout_ms, overrides });
             if nodes.len() > HOSTS_MAX {
                 return Err(format!("more than {HOSTS_MAX} hosts"));
             }
         }
-        Ok(Remotes { nodes, notes: self.notes })
+        let contacts = self.people.contacts(&mut self.notes);
+        Ok(Remotes { nodes, notes: self.notes, borrowed, contacts })
+    }
+}
+
+/// Whether a line tells of other services' fields.
+fn is_of_others(line: &str) -> bool {
+    let (key, value) = line.split_once(' ').unwrap_or((line, ""));
+    match key.rsplit('.').next() {
+        Some("sum" | "stack") => key.contains('.'),
+        Some("graph_order") => value.contains('='),
+        _ => false,
     }
 }
 
@@ -351,12 +393,13 @@ mod tests {
             (&web1.address, &web1.list_as),
             (&Address::Tcp("[::1]:4949".to_owned()), &ListAs::Own)
         );
+        let [sums] = &found.borrowed[..] else { panic!("{found:?}") };
+        assert_eq!((sums.node.as_str(), sums.spec.name.as_str()), ("web1;web1", "sums"));
+        assert!(web1.overrides.is_empty(), "not for the node: {web1:?}");
         let notes = found.notes.join("\n");
         for want in [
             "munin.conf:3: dbdir",
-            "munin.conf:4: contact.ops.command: write a [[contact]]",
             "munin.conf:16: [db;old]: update no",
-            "munin.conf:22: sums.graph_order: fields of other services",
             "munin.conf:23: \"weird\"",
         ] {
             assert!(notes.contains(want), "{want}\n{notes}");

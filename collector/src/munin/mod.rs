@@ -10,11 +10,14 @@
 
 pub mod conf;
 mod deliver;
+mod people;
 mod poll;
 mod session;
 
 pub use poll::run;
 
+use crate::borrow::Borrowed;
+use rookery_alerts::ContactConfig;
 use rookery_plugins::config::parse_span_ms;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -98,12 +101,16 @@ pub struct Remote {
 }
 
 /// All nodes to poll, and what of the configuration cannot be honoured.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Remotes {
     /// The nodes.
     pub nodes: Vec<Remote>,
     /// A line each, with file and place.
     pub notes: Vec<String>,
+    /// Services that are made of others' fields.
+    pub borrowed: Vec<Borrowed>,
+    /// Who is told.
+    pub contacts: Vec<ContactConfig>,
 }
 
 /// Reads an address as `munin.conf` and `[[munin]]` have it.
@@ -188,6 +195,8 @@ pub fn remotes(tables: &[MuninConfig]) -> Result<Remotes, String> {
             }
             all.nodes.append(&mut found.nodes);
             all.notes.append(&mut found.notes);
+            all.borrowed.append(&mut found.borrowed);
+            all.contacts.append(&mut found.contacts);
             continue;
         }
         if table.address.is_empty() {

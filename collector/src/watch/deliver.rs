@@ -1,10 +1,15 @@
 //! The postman: takes notices out of the outbox and hands them to the channels,
 //! again and again with growing pauses until they are taken.
 
-use super::ledger::{Due, Ledger};
+use super::Alerts;
+use super::digest::Sources;
+use super::ledger::Ledger;
+use super::outbox::{Due, Letter};
+use super::trouble::Health;
+use crate::history::History;
 use crate::store::{StoreError, now_ms};
 use rookery_alerts::channels::ChannelError;
-use rookery_alerts::{Notice, Notifier};
+use rookery_alerts::{Notice, Notifier, Verdict};
 use rookery_plugins::TimeMs;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -48,17 +53,28 @@ impl Drop for Busy {
     }
 }
 
+/// What the postman works with.
+pub struct Postman {
+    /// The channels.
+    pub notifier: Arc<Notifier>,
+    /// Rings when there is something in the outbox.
+    pub due: Arc<Notify>,
+    /// Draws graphs.
+    pub illustrate: Illustrate,
+    /// For digests: how things stand.
+    pub alerts: Alerts,
+    /// For digests: which nodes there are.
+    pub history: Arc<dyn History>,
+    /// What fails to be told.
+    pub health: Arc<Health>,
+}
+
 /// Runs until `stop` says so. A disk that fails is logged and tried again: the
 /// outbox keeps what is due. Each channel has its own pace: one that hangs keeps
 /// none of the others waiting.
-pub async fn run(
-    dir: &Path,
-    notifier: Arc<Notifier>,
-    due: Arc<Notify>,
-    illustrate: Illustrate,
-    mut stop: watch::Receiver<bool>,
-) {
-    let ledger = loop {
+pub async fn run(dir: &Path, postman: Postman, mut stop: watch::Receiver<bool>) {
+    let Postman { notifier, due, illustrate, alerts, history, health } = postman;
+    let mut ledger = loop {
         match Ledger::open(dir) {
             Ok(ledger) => break ledger,
             Err(e) => tracing::error!("nobody is told until this can be opened: {e}"),
@@ -68,11 +84,22 @@ pub async fn run(
             _ = stop.changed() => return,
         }
     };
+    let grace = alerts.live().machine.settings().start_grace_ms;
+    let grace = std::time::Instant::now() + Duration::from_millis(grace);
     let (reports, mut reported) = mpsc::unbounded_channel();
     let mut busy: BTreeSet<String> = BTreeSet::new();
     loop {
         if !*stop.borrow() {
-            let started = begin(&ledger, &notifier, &illustrate, &mut busy, &reports);
+            let sources = Sources { alerts: &alerts, history: history.as_ref() };
+            if std::time::Instant::now() < grace {
+                // Who has not reported since the start is not known well.
+            } else if let Err(e) = ledger.write_digests(&notifier, &sources, now_ms()) {
+                tracing::error!("no digest is written: {e}");
+            }
+            if let Err(e) = ledger.write_troubles(&notifier, &health, now_ms()) {
+                tracing::error!("what fails to be told cannot be written down: {e}");
+            }
+            let started = begin(&mut ledger, &notifier, &illustrate, &mut busy, &reports);
             if let Err(e) = started {
                 tracing::error!("notices that are due cannot be read: {e}");
             }
@@ -83,7 +110,7 @@ pub async fn run(
             Some(report) = reported.recv() => match report {
                 Report::Free(channel) => drop(busy.remove(&channel)),
                 Report::Told(item, outcome) => {
-                    if let Err(e) = note(&ledger, &notifier, &item, outcome) {
+                    if let Err(e) = note(&ledger, &notifier, &health, &item, outcome) {
                         tracing::error!("what was told cannot be written down: {e}");
                     }
                 }
@@ -98,7 +125,7 @@ pub async fn run(
 
 /// Starts a task for each channel that has something to tell and is not at it.
 fn begin(
-    ledger: &Ledger,
+    ledger: &mut Ledger,
     notifier: &Arc<Notifier>,
     illustrate: &Illustrate,
     busy: &mut BTreeSet<String>,
@@ -108,7 +135,13 @@ fn begin(
         if busy.contains(&channel) {
             continue;
         }
+        let (is_open, has_digest) =
+            (notifier.is_open(&channel, now_ms()), notifier.has_digest(&channel));
+        ledger.open_period(&channel, is_open, has_digest, now_ms())?;
         let batch = ledger.begin(&channel, now_ms(), BATCH)?;
+        if batch.is_empty() {
+            continue;
+        }
         busy.insert(channel.clone());
         let (notifier, illustrate) = (Arc::clone(notifier), illustrate.clone());
         let reports = reports.clone();
@@ -128,42 +161,52 @@ async fn deliver(
     illustrate: &Illustrate,
     due: &Due,
 ) -> Result<(), ChannelError> {
-    let draw = illustrate.clone();
-    let notice = due.notice.clone();
-    let picture = tokio::task::spawn_blocking(move || draw(&notice)).await.unwrap_or(None);
-    notifier.send_to(&due.channel, &due.notice, picture).await
+    let notice = match &due.letter {
+        Letter::Digest { digest } => return notifier.send_digest(&due.channel, digest).await,
+        Letter::Notice(notice) => notice,
+    };
+    let (draw, drawn) = (illustrate.clone(), notice.clone());
+    let picture = tokio::task::spawn_blocking(move || draw(&drawn)).await.unwrap_or(None);
+    notifier.send_to(&due.channel, notice, picture).await
 }
 
 /// Writes down what became of a notice.
 fn note(
     ledger: &Ledger,
     notifier: &Notifier,
+    health: &Health,
     due: &Due,
     outcome: Result<(), ChannelError>,
 ) -> Result<(), StoreError> {
     let now = now_ms();
     let error = match outcome {
         Ok(()) => {
-            tracing::info!(notice = due.notice.id, channel = due.channel, "told");
+            tracing::info!(notice = due.letter.id(), channel = due.channel, "told");
+            health.works(&due.channel);
             return ledger.settle(due.id, now, None);
         }
         Err(error) => error,
     };
-    let given_up = error.permanent || now - due.notice.time_ms > GIVE_UP_MS;
-    if given_up || due.n_tries + 1 == FALLBACK_AFTER {
+    health.failed(&due.channel, &error.message, error.permanent, now);
+    let given_up = error.permanent || now - due.letter.time_ms() > GIVE_UP_MS;
+    if let Letter::Notice(notice) = &due.letter
+        && (given_up || due.n_tries + 1 == FALLBACK_AFTER)
+    {
         let others = notifier.fallback_of(&due.channel);
         if !others.is_empty() {
             let instead_of = Some(error.to_string());
-            let notice = Notice { instead_of, repeated: false, ..due.notice.clone() };
+            let notice = Notice { instead_of, repeated: false, ..(**notice).clone() };
+            // In another's stead it is told, whatever it wants for itself.
+            let others: Vec<_> = others.into_iter().map(|c| (c, Verdict::Now)).collect();
             ledger.also(&notice, &others, now)?;
-            tracing::warn!(notice = due.notice.id, "others are told instead of {}", due.channel);
+            tracing::warn!(notice = due.letter.id(), "others are told instead of {}", due.channel);
         }
     }
     if given_up {
-        tracing::error!(notice = due.notice.id, "given up: {error}");
+        tracing::error!(notice = due.letter.id(), "given up: {error}");
         return ledger.settle(due.id, now, Some(&error.to_string()));
     }
     let pause = (1000i64 << due.n_tries.min(20)).min(PAUSE_MS_MAX);
-    tracing::warn!(notice = due.notice.id, "not told, again in {} s: {error}", pause / 1000);
+    tracing::warn!(notice = due.letter.id(), "not told, again in {} s: {error}", pause / 1000);
     ledger.postpone(due.id, now + pause, &error.to_string())
 }

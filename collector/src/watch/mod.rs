@@ -2,12 +2,16 @@
 //! what the machine says is written down before anyone is told.
 //!
 //! In: rows from the writer. Out: records, transitions and an outbox of notices
-//! in `state.sqlite` ([`ledger`]), which [`deliver`] empties.
+//! in `state.sqlite` ([`ledger`], [`outbox`]), which [`deliver`] empties; once a day
+//! the [`digest`] of what was not urgent; and passive results ([`passive`]).
 
 pub mod deliver;
+pub mod digest;
 pub mod hush;
 pub mod ledger;
+pub mod outbox;
 pub mod passive;
+pub mod trouble;
 pub mod why;
 
 #[cfg(test)]
@@ -137,7 +141,14 @@ impl Watcher {
         if self.unsaved.is_empty() {
             return;
         }
-        let channels = |notice: &_| self.notifier.channels_for(notice);
+        let channels = |notice: &_| {
+            let all = self.notifier.channels_for(notice).into_iter();
+            let judged = |c: String| {
+                let verdict = self.notifier.verdict(&c, notice, now_ms);
+                (c, verdict)
+            };
+            all.map(judged).collect()
+        };
         match self.ledger.save(&self.unsaved, channels, now_ms) {
             Ok(n_notices) => {
                 if std::mem::take(&mut self.is_failing) {

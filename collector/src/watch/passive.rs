@@ -7,6 +7,7 @@
 //! is replayed) is UNKNOWN, as `check_rookery` has it.
 
 use super::Alerts;
+use super::trouble::Health;
 use crate::history::{History, ServiceInfo};
 use crate::store::now_ms;
 use rookery_alerts::check::{AGE_MS_MIN, FieldReading, Reading, Wish, judge};
@@ -70,6 +71,7 @@ pub struct Reporter {
     lanes: Vec<Arc<Lane>>,
     /// The latest hard state of each service: what is soft now is still that.
     settled: Mutex<HashMap<(String, String), State>>,
+    health: Arc<Health>,
     /// Until then old data is no news: agents find a collector that was away again.
     grace: Instant,
 }
@@ -119,12 +121,13 @@ impl Reporter {
         alerts: Alerts,
         history: Arc<dyn History>,
         changes: Arc<Changes>,
+        health: Arc<Health>,
     ) -> Result<Reporter, String> {
         let lanes: Result<Vec<_>, _> = configs.iter().map(|c| Lane::new(c).map(Arc::new)).collect();
         let grace = alerts.live().machine.settings().start_grace_ms;
         let grace = Instant::now() + Duration::from_millis(grace);
         let settled = Mutex::default();
-        Ok(Reporter { alerts, history, changes, lanes: lanes?, settled, grace })
+        Ok(Reporter { alerts, history, changes, lanes: lanes?, settled, health, grace })
     }
 
     /// Sends until it is dropped.
@@ -134,7 +137,7 @@ impl Reporter {
         }
         let mut senders = JoinSet::new();
         for lane in &self.lanes {
-            senders.spawn(send(lane.clone()));
+            senders.spawn(send(lane.clone(), self.health.clone()));
         }
         let mut next: Vec<Instant> = vec![Instant::now(); self.lanes.len()];
         loop {
@@ -373,7 +376,8 @@ impl Lane {
 }
 
 /// Empties a lane's queue, again and again.
-async fn send(lane: Arc<Lane>) {
+async fn send(lane: Arc<Lane>, health: Arc<Health>) {
+    let what = format!("passive {}", lane.target.name());
     let mut failing: Option<(Instant, u32, bool)> = None;
     let mut noted: Option<String> = None;
     loop {
@@ -391,6 +395,7 @@ async fn send(lane: Arc<Lane>) {
             }
             match lane.target.send(&batch).await {
                 Ok(note) => {
+                    health.works(&what);
                     if failing.take().is_some_and(|(_, _, is_told)| is_told) {
                         tracing::info!("{name}: results are taken again");
                     }
@@ -403,6 +408,7 @@ async fn send(lane: Arc<Lane>) {
                 }
                 Err(e) => {
                     lock(&lane.queue).put_back(batch.into_iter().chain(rest).collect());
+                    health.failed(&what, &e, false, now_ms());
                     let pause = note_failure(&mut failing, name, &e);
                     tokio::time::sleep(pause).await;
                     break;

@@ -16,7 +16,7 @@ echo "level.value $(cat FILE)"
 "#;
 
 /// An SMTP server that keeps every mail as a file.
-fn smtp(dir: &Path) -> (Proc, u16) {
+pub fn smtp(dir: &Path) -> (Proc, u16) {
     let port = free_port();
     let proc = Proc::start(
         Command::new("/usr/bin/python3")
@@ -31,7 +31,7 @@ fn smtp(dir: &Path) -> (Proc, u16) {
 }
 
 /// Subjects of the mails, by their order.
-fn mails(dir: &Path) -> Vec<String> {
+pub fn mails(dir: &Path) -> Vec<String> {
     let mut files: Vec<_> = std::fs::read_dir(dir.join("new"))
         .map(|entries| entries.flatten().map(|e| e.path()).collect())
         .unwrap_or_default();
@@ -41,7 +41,7 @@ fn mails(dir: &Path) -> Vec<String> {
     files.iter().map(|f| std::fs::read_to_string(f).expect("reads")).collect()
 }
 
-fn subject(mail: &str) -> &str {
+pub fn subject(mail: &str) -> &str {
     mail.lines().find_map(|l| l.strip_prefix("Subject: ")).unwrap_or("(none)")
 }
 
@@ -127,7 +127,15 @@ fn one_mail_one_recovery_and_nagios_codes_in_order() {
     assert!(subjects[1].starts_with("OK n1/level"), "{subjects:?}");
     let first_id = all[0].lines().find_map(|l| l.strip_prefix("Message-ID: ")).expect("an id");
     assert!(all[1].contains(first_id), "the recovery belongs to the problem's thread");
-    assert!(all[0].contains("image/png"), "the graph is in the mail");
+    // Text first, then HTML with the graph in it.
+    let at = |what: &str| all[0].find(what).unwrap_or_else(|| panic!("{what}: {}", all[0]));
+    let order = ["text/plain", "multipart/related", "text/html", "image/png"].map(at);
+    assert!(order.is_sorted(), "{order:?}: {}", all[0]);
+    assert!(all[0].contains("cid:graph") && all[0].contains("Content-ID: <graph>"), "{}", all[0]);
+    assert!(all[0].contains("Auto-Submitted: auto-generated"), "{}", all[0]);
+    assert!(all[0].contains("List-Id: Rookery <rookery.example.com>"), "{}", all[0]);
+    assert!(all[0].contains("/node/n1/level#acknowledge"), "{}", all[0]);
+    assert!(all[0].len() < 140_000, "a mail of {} bytes", all[0].len());
 }
 
 #[test]

@@ -60,10 +60,12 @@ pub fn handling(view: &View, state: &ServiceState) -> Markup {
 pub fn forms(view: &View, about: &About, state: &ServiceState) -> Markup {
     let (node, service) = (about.node, about.service.unwrap_or(""));
     let is_problem = state.state != Level::Ok;
+    // Mails lead here: on a page of its own it is there once.
+    let anchor = view.path.starts_with("/node/").then_some("acknowledge");
     if !view.may_write {
         return html! {
             @if is_problem {
-                p.soft { a href={ "/login?back=" (super::layout::segment(view.path)) } { "Log in" }
+                p.soft id=[anchor] { a href={ "/login?back=" (super::layout::segment(view.path)) } { "Log in" }
                     " to acknowledge it or to plan a downtime." }
             }
         };
@@ -75,7 +77,7 @@ pub fn forms(view: &View, about: &About, state: &ServiceState) -> Markup {
     };
     html! {
         @if is_problem && state.acknowledged.is_none() {
-            details {
+            details id=[anchor] {
                 summary { "Acknowledge" }
                 form.row method="post" action="/api/v1/acknowledge" {
                     (hidden)

@@ -1,0 +1,203 @@
+//! kill -9 between telling and noting it: mail, command and webhook tell it once more,
+//! as the same, and say that it is a repeat.
+//!
+//! (A line to IRC, a file or syslog is noted as soon as it is written: there is no
+//! moment to kill in that a test could wait for. What is noted is the same for all.)
+
+use crate::support::{Site, executable, wait_for};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(60);
+const PLUGIN: &str = "#!/bin/sh
+if [ \"$1\" = config ]; then
+  echo 'graph_title Level'; echo level.label level; echo level.critical 90; exit
+fi
+echo level.value 95
+";
+
+/// Listens; `talk` takes what is told, and gives what ends the conversation well.
+/// While `deaf` that end is not said.
+fn sink(
+    deaf: &Arc<AtomicBool>,
+    talk: impl Fn(&mut BufReader<TcpStream>) -> Option<(String, &'static str)> + Send + 'static,
+) -> (u16, Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+    let port = listener.local_addr().expect("an address").port();
+    let (tell, told) = channel();
+    let deaf = deaf.clone();
+    // Held open: a closed connection is an answer, too.
+    let held: Arc<Mutex<Vec<BufReader<TcpStream>>>> = Arc::default();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut stream = BufReader::new(stream);
+            let Some((text, end)) = talk(&mut stream) else { continue };
+            let _ = tell.send(text);
+            if deaf.load(Ordering::SeqCst) {
+                held.lock().expect("nobody panics").push(stream);
+            } else {
+                let _ = stream.get_mut().write_all(end.as_bytes());
+                // SMTP's last word.
+                let mut rest = String::new();
+                if stream.read_line(&mut rest).is_ok_and(|n| n > 0) {
+                    let _ = stream.get_mut().write_all(b"221 bye\r\n");
+                }
+            }
+        }
+    });
+    (port, told)
+}
+
+fn webhook(stream: &mut BufReader<TcpStream>) -> Option<(String, &'static str)> {
+    let mut head = String::new();
+    while stream.read_line(&mut head).is_ok_and(|n| n > 2) {}
+    let head = head.to_ascii_lowercase();
+    let length = head.lines().find_map(|l| l.strip_prefix("content-length: "))?;
+    let mut body = vec![0; length.parse().ok()?];
+    stream.read_exact(&mut body).ok()?;
+    let end = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    Some((String::from_utf8(body).ok()?, end))
+}
+
+fn smtp(stream: &mut BufReader<TcpStream>) -> Option<(String, &'static str)> {
+    stream.get_mut().write_all(b"220 sink\r\n").ok()?;
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        if !line.to_ascii_uppercase().starts_with("DATA") {
+            stream.get_mut().write_all(b"250 ok\r\n").ok()?;
+            continue;
+        }
+        stream.get_mut().write_all(b"354 go\r\n").ok()?;
+        let mut mail = String::new();
+        while !mail.ends_with("\r\n.\r\n") {
+            if stream.read_line(&mut mail).ok()? == 0 {
+                return None;
+            }
+        }
+        return Some((mail, "250 kept\r\n"));
+    }
+}
+
+#[test]
+fn what_may_have_been_told_is_told_once_more_as_the_same() {
+    let site = Site::new();
+    executable(&site.path("plugins/level"), PLUGIN);
+    let deaf = Arc::new(AtomicBool::new(true));
+    let (hook, hooked) = sink(&deaf, webhook);
+    let (smtp, mailed) = sink(&deaf, smtp);
+    let (script, told) = (site.path("page"), site.path("told"));
+    let wait = site.path("deaf");
+    std::fs::write(&wait, "").expect("writes");
+    executable(
+        &script,
+        &format!(
+            "#!/bin/sh\necho \"$ROOKERY_ID $ROOKERY_REPEATED\" >> {}\n\
+             while [ -e {} ]; do sleep 0.1; done\n",
+            told.display(),
+            wait.display()
+        ),
+    );
+    let config = format!(
+        "[alerting]\ngroup_window_ms = 0\n[mail]\nsmtp = \"127.0.0.1:{smtp}\"\n\
+         from = \"rookery@example.com\"\nto = [\"ops@example.com\"]\n\
+         [[contact]]\nname = \"hook\"\nwebhook = \"http://127.0.0.1:{hook}/\"\n\
+         [[contact]]\nname = \"pager\"\ncommand = [{script:?}]\n"
+    );
+    let lines = || -> Vec<String> {
+        let text = std::fs::read_to_string(&told).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    };
+    let collector = site.collector(&config);
+    let agent = site.agent("n1", "step = \"1s\"\nplugin_step = \"1s\"\n");
+    let first_hook = hooked.recv_timeout(LIMIT).expect("a webhook");
+    let first_mail = mailed.recv_timeout(LIMIT).expect("a mail");
+    wait_for("the command", LIMIT, || (lines().len() == 1).then_some(()));
+    // All of them have it, and nobody has said so.
+    collector.kill9();
+    deaf.store(false, Ordering::SeqCst);
+    std::fs::remove_file(&wait).expect("removes");
+    let collector = site.collector(&config);
+    let second_hook = hooked.recv_timeout(LIMIT).expect("once more");
+    let second_mail = mailed.recv_timeout(LIMIT).expect("once more");
+    wait_for("the command", LIMIT, || (lines().len() == 2).then_some(()));
+
+    let json = |text: &str| -> serde_json::Value { serde_json::from_str(text).expect("JSON") };
+    let (first, second) = (json(&first_hook), json(&second_hook));
+    assert_eq!(first["alerts"][0]["fingerprint"], second["alerts"][0]["fingerprint"]);
+    assert_eq!(first["groupKey"], second["groupKey"]);
+    assert_eq!(first["commonAnnotations"].get("repeated"), None, "{first}");
+    assert_eq!(second["commonAnnotations"]["repeated"], "true", "{second}");
+    let id = |mail: &str| {
+        let line = mail.lines().find(|l| l.starts_with("Message-ID: "));
+        line.expect("an id").to_owned()
+    };
+    assert_eq!(id(&first_mail), id(&second_mail));
+    assert!(!first_mail.contains("Repeated: Rookery ended"), "{first_mail}");
+    assert!(second_mail.contains("Repeated: Rookery ended while it told this"), "{second_mail}");
+    let told = lines();
+    let (a, b) = (told[0].split_once(' '), told[1].split_once(' '));
+    assert_eq!(a.map(|(id, _)| id), b.map(|(id, _)| id), "{told:?}");
+    assert_eq!((a.map(|a| a.1), b.map(|b| b.1)), (Some("0"), Some("1")), "{told:?}");
+    // And that was all.
+    collector.stop();
+    let collector = site.collector(&config);
+    assert!(hooked.recv_timeout(Duration::from_secs(4)).is_err());
+    assert!(mailed.try_recv().is_err() && lines().len() == 2);
+    agent.stop();
+    collector.stop();
+}
+
+/// A receiver that refuses for good: the others are told, and when it works again.
+#[test]
+fn a_way_that_fails_is_told_by_the_others() {
+    let site = Site::new();
+    let level = site.path("level");
+    let text = PLUGIN.replace("95", &format!("$(cat {})", level.display()));
+    executable(&site.path("plugins/level"), &text);
+    std::fs::write(&level, "95").expect("writes");
+    let works = Arc::new(AtomicBool::new(false));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+    let port = listener.local_addr().expect("an address").port();
+    let does = works.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut stream = BufReader::new(stream);
+            let _ = webhook(&mut stream);
+            let code = if does.load(Ordering::SeqCst) { "200 OK" } else { "400 Bad Request" };
+            let answer =
+                format!("HTTP/1.1 {code}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            let _ = stream.get_mut().write_all(answer.as_bytes());
+        }
+    });
+    let file = site.path("told");
+    let config = format!(
+        "[alerting]\ngroup_window_ms = 0\n\
+         [[contact]]\nname = \"hook\"\nwebhook = \"http://127.0.0.1:{port}/\"\n\
+         [[contact]]\nname = \"log\"\nfile = {file:?}\n"
+    );
+    let lines = || std::fs::read_to_string(&file).unwrap_or_default();
+    let collector = site.collector(&config);
+    let agent = site.agent("n1", "step = \"1s\"\nplugin_step = \"1s\"\n");
+    let all = wait_for("the trouble", LIMIT, || {
+        Some(lines()).filter(|l| l.contains("CRITICAL rookery/contact hook webhook: "))
+    });
+    assert!(all.contains("HTTP 400"), "{all}");
+    // A restart tells it no second time.
+    collector.stop();
+    let collector = site.collector(&config);
+    works.store(true, Ordering::SeqCst);
+    std::fs::write(&level, "5").expect("writes");
+    let all = wait_for("its end", LIMIT, || {
+        Some(lines()).filter(|l| l.contains("OK rookery/contact hook webhook: it works again"))
+    });
+    assert_eq!(all.matches("rookery/contact hook webhook").count(), 2, "{all}");
+    agent.stop();
+    collector.stop();
+}
