@@ -59,7 +59,8 @@ impl Bitmap {
                 let at = (y * self.width + x) * 3;
                 let [r, g, b] = [0, 1, 2].map(|i| f64::from(self.pixels[at + i]));
                 let bright = 0.299 * r + 0.587 * g + 0.114 * b;
-                for (sum, v) in sum.iter_mut().zip([bright, (r - bright) / 2.0, (b - bright) / 2.0]) {
+                for (sum, v) in sum.iter_mut().zip([bright, (r - bright) / 2.0, (b - bright) / 2.0])
+                {
                     *sum += v;
                 }
                 n += 1.0;

@@ -416,8 +416,13 @@ mod tests {
             field(FieldSpec::gauge("b", ""), &[Some(10.0), Some(5.0)]),
         ];
         let total = prepare(&rollup(spec, fields), 2.0).total.expect("a total");
-        let expected =
-            Figures { cur: Some(7.0), min: Some(7.0), avg: Some(9.0), max: Some(11.0), total: None };
+        let expected = Figures {
+            cur: Some(7.0),
+            min: Some(7.0),
+            avg: Some(9.0),
+            max: Some(11.0),
+            total: None,
+        };
         assert_eq!(total, expected);
     }
 

@@ -52,8 +52,12 @@ impl Unit {
             (Some((_, word, factor, prefixes)), false, _) => {
                 Unit { word, factor: *factor, prefixes: *prefixes, ..unit }
             }
-            (Some((_, "B", ..)), true, true) => Unit { word: "B/s", prefixes: (true, false), ..unit },
-            (Some((_, "b", ..)), true, true) => Unit { word: "b/s", prefixes: (true, false), ..unit },
+            (Some((_, "B", ..)), true, true) => {
+                Unit { word: "B/s", prefixes: (true, false), ..unit }
+            }
+            (Some((_, "b", ..)), true, true) => {
+                Unit { word: "b/s", prefixes: (true, false), ..unit }
+            }
             (None, true, true) => Unit { word: "/s", prefixes: (true, false), ..unit },
             _ => unit,
         }

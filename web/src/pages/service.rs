@@ -125,7 +125,8 @@ fn one_service(
         ghost: given(&span.ghost).unwrap_or_default(),
     };
     // The table's numbers are those of the picture's legend.
-    let picture = pictures::Span::parse(&from, &to, if is_zoomed { ONE.0 } else { FOUR.0 }, now_ms)?;
+    let picture =
+        pictures::Span::parse(&from, &to, if is_zoomed { ONE.0 } else { FOUR.0 }, now_ms)?;
     let rollup = app.rollup(node, &info, field, picture.steps())?;
     let shown = Shown {
         view,
@@ -364,7 +365,9 @@ impl Shown<'_> {
         let field = field.map_or(String::new(), |f| format!("&field={}", segment(f)));
         let query = match field.is_empty() {
             true => self.query(),
-            false => format!("node={}&service={}", segment(self.node), segment(&self.info.spec.name)),
+            false => {
+                format!("node={}&service={}", segment(self.node), segment(&self.info.spec.name))
+            }
         };
         let (from, to) = (times::rfc3339(self.from_ms), times::rfc3339(self.to_ms));
         format!("/api/v1/samples?{query}{field}&from={from}&to={to}&format={format}")

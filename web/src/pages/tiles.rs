@@ -114,7 +114,9 @@ fn graph(
     let tz = view.tz.map_or(String::new(), |tz| format!("&tz={}", segment(tz)));
     let base = mix_path(&[text]).replacen("/graph?", "/graph.svg?", 1);
     let src = |theme: &str, (width, height): (u32, u32)| {
-        format!("{base}&from={from}&to=now&width={width}&height={height}&legend=0&theme={theme}{tz}")
+        format!(
+            "{base}&from={from}&to=now&width={width}&height={height}&legend=0&theme={theme}{tz}"
+        )
     };
     let alt = format!("{}, {words} of {}", spec.title, count(n, "node"));
     html! {

@@ -17,7 +17,7 @@ use rookery_plugins::State as ServiceState;
 use serde::Deserialize;
 
 /// How often it is renewed, s.
-const EVERY_S: u32 = 20;
+const EVERY_S: u32 = 15;
 /// Problems on it; more than these nobody reads from far away.
 const PROBLEMS_SHOWN: usize = 6;
 /// Groups on it, the worst first.
@@ -44,20 +44,15 @@ pub async fn wall(
 
 fn one_wall(view: &View, group: &str) -> Result<Html, WebError> {
     let inside = format!("{group};");
-    let is_in = |n: &NodeInfo| {
-        group.is_empty() || n.group == group || n.group.starts_with(&inside)
-    };
+    let is_in = |n: &NodeInfo| group.is_empty() || n.group == group || n.group.starts_with(&inside);
     let nodes: Vec<NodeInfo> = view.app.history.nodes().into_iter().filter(is_in).collect();
     if nodes.is_empty() && !group.is_empty() {
         return Err(WebError::not_found(format!("no node is in a group {group:?}")));
     }
     let board = Board::new(view.app);
     let names: std::collections::HashSet<&str> = nodes.iter().map(|n| n.name.as_str()).collect();
-    let problems: Vec<&Problem> = board
-        .newest_first()
-        .into_iter()
-        .filter(|p| names.contains(p.node.as_str()))
-        .collect();
+    let problems: Vec<&Problem> =
+        board.newest_first().into_iter().filter(|p| names.contains(p.node.as_str())).collect();
     let groups = groups(view.app, &board, &nodes, group);
     let open = problems.iter().filter(|p| !p.state.is_handled()).count();
     let worst = problems.iter().filter(|p| !p.state.is_handled());

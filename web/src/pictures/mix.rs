@@ -222,7 +222,8 @@ impl App {
         for node in nodes.iter().filter(|n| part.has(n)) {
             // A node that has just been forgotten has none.
             let Some(spec) = self.history.spec(&node.name, &part.service) else { continue };
-            let has_cdef = parts.iter().any(|p| spec.field(&p.field).is_some_and(|f| f.cdef.is_some()));
+            let has_cdef =
+                parts.iter().any(|p| spec.field(&p.field).is_some_and(|f| f.cdef.is_some()));
             let names: Vec<&str> = match has_cdef {
                 true => Vec::new(),
                 false => parts.iter().map(|p| p.field.as_str()).collect(),
