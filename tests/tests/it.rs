@@ -14,6 +14,8 @@ mod browser;
 mod care;
 #[path = "it/channels.rs"]
 mod channels;
+#[path = "it/clicks.rs"]
+mod clicks;
 #[path = "it/compare.rs"]
 mod compare;
 #[path = "it/crash.rs"]
@@ -88,3 +90,7 @@ mod support;
 mod tidy;
 #[path = "it/up.rs"]
 mod up;
+#[path = "it/views.rs"]
+mod views;
+#[path = "it/zoom.rs"]
+mod zoom;
