@@ -13,6 +13,7 @@
 
 pub mod auth;
 pub mod backup;
+pub mod borrow;
 pub mod catalog;
 pub mod chunk;
 pub mod config;

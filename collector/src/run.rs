@@ -2,6 +2,7 @@
 //! its parts to whoever composes them with pages and a listener.
 
 use crate::auth::Auth;
+use crate::borrow::{Borrow, Borrowed};
 use crate::config::{self, Config};
 use crate::events::Events;
 use crate::history::{History, States};
@@ -31,6 +32,7 @@ pub struct Collector {
     tidy: Tidy,
     remotes: Vec<Remote>,
     reporter: Arc<Reporter>,
+    borrowed: Vec<Borrowed>,
 }
 
 impl Collector {
@@ -59,12 +61,25 @@ impl Collector {
         }
         let settings = StoreSettings::new(&config.data);
         let store = Store::open_locked(settings, lock, Box::new(watcher)).map_err(text)?;
-        let (data, remotes) = (config.data.clone(), remotes.nodes);
+        let data = config.data.clone();
+        let (remotes, borrowed) = (remotes.nodes, remotes.borrowed);
         let tidy = Tidy::new(store.shared().clone(), &retention);
         let history = Arc::new(Reader::new(store.shared().clone()));
         let reporter = Reporter::new(&config.passive, alerts.clone(), history, changes)?;
         let reporter = Arc::new(reporter);
-        Ok(Collector { store, alerts, events, token, notifier, due, data, tidy, remotes, reporter })
+        Ok(Collector {
+            store,
+            alerts,
+            events,
+            token,
+            notifier,
+            due,
+            data,
+            tidy,
+            remotes,
+            reporter,
+            borrowed,
+        })
     }
 
     /// What agents must send.
@@ -79,7 +94,8 @@ impl Collector {
 
     /// For readers.
     pub fn history(&self) -> Arc<dyn History> {
-        Arc::new(Past::new(self.store.shared().clone()))
+        let past = Arc::new(Past::new(self.store.shared().clone()));
+        Arc::new(Borrow::new(past, self.borrowed.clone()))
     }
 
     /// For those who ask what is wrong.

@@ -28,7 +28,7 @@ enum From {
 #[derive(ClapArgs)]
 #[command(after_help = "Examples:\n  \
     rookery import munin /var/lib/munin --data /var/lib/rookery\n  \
-    rookery import munin /var/lib/munin --conf /etc/munin/munin.conf --as 'db;db1=db1.example.com'\n\n\
+    rookery import munin /var/lib/munin --as 'db;db1=db1.example.com'\n\n\
     Again and again is no harm: what is there already is not sent.")]
 struct Munin {
     /// The master's dbdir: datafile and RRD files

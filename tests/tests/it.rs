@@ -36,6 +36,8 @@ mod hush;
 mod known_series;
 #[path = "it/mixes.rs"]
 mod mixes;
+#[path = "it/munin_aggregates.rs"]
+mod munin_aggregates;
 #[path = "it/munin_configure.rs"]
 mod munin_configure;
 #[path = "it/munin_corpus.rs"]

@@ -7,6 +7,7 @@
 //! line by line.
 
 use super::{Address, ListAs, PORT, Remote, Remotes, address};
+use crate::borrow::Borrowed;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -179,12 +180,6 @@ impl Reader {
                 self.note(place, &format!("{key}: an attribute is expected after the last dot"));
                 return;
             };
-            if matches!(rest.rsplit('.').next(), Some("sum" | "stack" | "graph_order"))
-                && value.contains(':')
-            {
-                self.note(place, &format!("{key}: fields of other services are not drawn yet"));
-                return;
-            }
             let item = (service, format!("{rest} {value}"));
             self.section(place).overrides.push(item);
             return;
@@ -201,8 +196,32 @@ impl Reader {
         }
     }
 
+    /// Services that are made of others' fields, also those of hosts that are not polled.
+    fn borrowed(&mut self) -> Vec<Borrowed> {
+        let mut all = Vec::new();
+        for (path, section) in self.sections.iter().filter(|(p, _)| !p.is_empty()) {
+            let node = path.trim_end_matches(';');
+            let mut by_service: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+            for (service, line) in &section.overrides {
+                by_service.entry(service).or_default().push(line.clone());
+            }
+            for (service, lines) in by_service {
+                let mut bad = Vec::new();
+                all.extend(Borrowed::read(node, service, &lines, &mut bad));
+                for word in bad {
+                    let place = &section.place;
+                    self.notes.push(format!(
+                        "{place}: [{path}] {service}: {word:?}: name=host:service.field is expected"
+                    ));
+                }
+            }
+        }
+        all
+    }
+
     fn remotes(mut self) -> Result<Remotes, String> {
         let mut nodes = Vec::new();
+        let borrowed = self.borrowed();
         for path in std::mem::take(&mut self.order) {
             let own = self.sections[&path].clone();
             if path.is_empty() || path.ends_with(';') {
@@ -241,14 +260,27 @@ impl Reader {
                 _ => ListAs::Host(host),
             };
             let of_groups = groups.iter().flat_map(|s| s.overrides.iter().cloned());
-            let overrides = of_groups.chain(own.overrides.iter().cloned()).collect();
+            let mut overrides: Vec<(String, String)> =
+                of_groups.chain(own.overrides.iter().cloned()).collect();
+            // They are read where they are: the node knows nothing of them.
+            overrides.retain(|(_, line)| !is_of_others(line));
             let (interval_ms, timeout_ms) = (super::INTERVAL_MS, super::TIMEOUT_MS);
             nodes.push(Remote { node: path, address, list_as, interval_ms, timeout_ms, overrides });
             if nodes.len() > HOSTS_MAX {
                 return Err(format!("more than {HOSTS_MAX} hosts"));
             }
         }
-        Ok(Remotes { nodes, notes: self.notes })
+        Ok(Remotes { nodes, notes: self.notes, borrowed })
+    }
+}
+
+/// Whether a line tells of other services' fields.
+fn is_of_others(line: &str) -> bool {
+    let (key, value) = line.split_once(' ').unwrap_or((line, ""));
+    match key.rsplit('.').next() {
+        Some("sum" | "stack") => key.contains('.'),
+        Some("graph_order") => value.contains('='),
+        _ => false,
     }
 }
 
@@ -351,12 +383,14 @@ mod tests {
             (&web1.address, &web1.list_as),
             (&Address::Tcp("[::1]:4949".to_owned()), &ListAs::Own)
         );
+        let [sums] = &found.borrowed[..] else { panic!("{found:?}") };
+        assert_eq!((sums.node.as_str(), sums.spec.name.as_str()), ("web1;web1", "sums"));
+        assert!(web1.overrides.is_empty(), "not for the node: {web1:?}");
         let notes = found.notes.join("\n");
         for want in [
             "munin.conf:3: dbdir",
             "munin.conf:4: contact.ops.command: write a [[contact]]",
             "munin.conf:16: [db;old]: update no",
-            "munin.conf:22: sums.graph_order: fields of other services",
             "munin.conf:23: \"weird\"",
         ] {
             assert!(notes.contains(want), "{want}\n{notes}");

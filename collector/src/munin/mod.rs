@@ -15,6 +15,7 @@ mod session;
 
 pub use poll::run;
 
+use crate::borrow::Borrowed;
 use rookery_plugins::config::parse_span_ms;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -98,12 +99,14 @@ pub struct Remote {
 }
 
 /// All nodes to poll, and what of the configuration cannot be honoured.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Remotes {
     /// The nodes.
     pub nodes: Vec<Remote>,
     /// A line each, with file and place.
     pub notes: Vec<String>,
+    /// Services that are made of others' fields.
+    pub borrowed: Vec<Borrowed>,
 }
 
 /// Reads an address as `munin.conf` and `[[munin]]` have it.
@@ -188,6 +191,7 @@ pub fn remotes(tables: &[MuninConfig]) -> Result<Remotes, String> {
             }
             all.nodes.append(&mut found.nodes);
             all.notes.append(&mut found.notes);
+            all.borrowed.append(&mut found.borrowed);
             continue;
         }
         if table.address.is_empty() {

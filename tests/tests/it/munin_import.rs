@@ -233,7 +233,8 @@ fn continues(site: &Site, now_s: i64) {
         .collect();
     let body = format!("{{\"node\":\"{NODE}\",\"samples\":[{}]}}", samples.join(","));
     assert_eq!(site.post(&body).expect("an answer").status, 200);
-    let (from, to) = ((now_s - 8 * DAY_S) * 1000, (now_s + 1) * 1000);
+    // A period is shown where it begins: with the half hours of the clock.
+    let (from, to) = ((now_s - 8 * DAY_S) / 1800 * 1_800_000, (now_s + 1) * 1000);
     let found = rollup(site, "load", &format!("from={from}&to={to}&step=30m"));
     let means = found["fields"][0]["mean"].as_array().expect("means");
     let starts = (0..).map(|i| from / 1000 + i * 1800);

@@ -32,7 +32,12 @@ pub(crate) fn plan(rollup: &Rollup) -> (Vec<Plan>, usize) {
     let mut plan = Vec::new();
     for i in order(rollup) {
         let f = &fields[i];
-        if (f.spec.hidden && !all_hidden) || (below.contains(&i) && partner(f).is_none()) {
+        let is_off = rollup.spec.order.iter().any(|w| {
+            w.strip_prefix('-').and_then(|w| w.split('=').next()) == Some(f.spec.name.as_str())
+        });
+        if ((f.spec.hidden || is_off) && !all_hidden)
+            || (below.contains(&i) && partner(f).is_none())
+        {
             continue;
         }
         let other = partner(f).filter(|o| *o != i);
@@ -58,8 +63,10 @@ fn order(rollup: &Rollup) -> Vec<usize> {
     }
     let mut order: Vec<usize> = Vec::with_capacity(n);
     for word in &rollup.spec.order {
-        // Munin also has `name=host:service.field` here.
+        // Munin also has `name=host:service.field` here, and `-name` for one that is
+        // read but not drawn.
         let name = word.split('=').next().unwrap_or(word);
+        let name = name.strip_prefix('-').unwrap_or(name);
         let found = rollup.fields.iter().position(|f| f.spec.name == name);
         order.extend(found.filter(|i| !order.contains(i)));
     }
@@ -94,6 +101,7 @@ mod tests {
     #[test]
     fn order_and_mirrors_are_followed() {
         assert_eq!(planned("", vec![of("a"), of("b"), of("c")]), "a b c");
+        assert_eq!(planned("-b c -a=h:s.f", vec![of("a"), of("b"), of("c")]), "c");
         assert_eq!(planned("c zzz a=h:s.f c", vec![of("a"), of("b"), of("c")]), "c a b");
         let down = of("down").hidden();
         assert_eq!(planned("", vec![down.clone(), of("up").negative("down")]), "up -down");
