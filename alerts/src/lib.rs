@@ -22,7 +22,7 @@ pub mod rate;
 pub mod rpn;
 pub mod rules;
 
-pub use channels::{ContactConfig, MailConfig, Notifier, SendError};
+pub use channels::{ContactConfig, MailConfig, MuninContact, Notifier, Routes, SendError};
 pub use machine::{
     Acknowledgement, Downtime, FieldView, HostView, Machine, Plan, Problem, ServiceView, Settings,
 };

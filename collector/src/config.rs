@@ -162,7 +162,14 @@ impl Config {
 
     /// The channels; rules that name a contact who is not there are refused.
     pub fn notifier(&self, rules: &Rules) -> Result<Notifier, String> {
-        let notifier = Notifier::new(self.mail.clone(), self.contact.clone(), &self.base_url())?;
+        let mut contacts = self.contact.clone();
+        for contact in self.remotes()?.contacts {
+            // What stands in collector.toml is the newer word.
+            if !contacts.iter().any(|c| c.name == contact.name) {
+                contacts.push(contact);
+            }
+        }
+        let notifier = Notifier::new(self.mail.clone(), contacts, &self.base_url())?;
         match notifier.unknown_contact(rules.contacts()) {
             None => Ok(notifier),
             Some(name) => Err(format!(

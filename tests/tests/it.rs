@@ -40,6 +40,8 @@ mod mixes;
 mod munin_aggregates;
 #[path = "it/munin_configure.rs"]
 mod munin_configure;
+#[path = "it/munin_contacts.rs"]
+mod munin_contacts;
 #[path = "it/munin_corpus.rs"]
 mod munin_corpus;
 #[path = "it/munin_import.rs"]

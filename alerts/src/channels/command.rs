@@ -70,21 +70,24 @@ fn long_time(ms: i64) -> String {
     }
 }
 
-/// Runs the command for a notice.
+/// Runs the command for a notice, with this text or the usual one.
 pub(super) async fn run(
     argv: &[String],
     notice: &Notice,
     contact: &str,
     base_url: &str,
+    text: Option<String>,
 ) -> Result<(), String> {
-    run_for(argv, notice, contact, base_url, Duration::from_secs(COMMAND_SECONDS_MAX)).await
+    let text = text.unwrap_or_else(|| message::body(notice, base_url));
+    let limit = Duration::from_secs(COMMAND_SECONDS_MAX);
+    run_for(argv, notice, (contact, base_url), &text, limit).await
 }
 
 async fn run_for(
     argv: &[String],
     notice: &Notice,
-    contact: &str,
-    base_url: &str,
+    (contact, base_url): (&str, &str),
+    text: &str,
     limit: Duration,
 ) -> Result<(), String> {
     let (program, arguments) = argv.split_first().ok_or("the command is empty")?;
@@ -99,8 +102,7 @@ async fn run_for(
         .spawn()
         .map_err(|e| format!("command {program}: {e}"))?;
     let group = child.id();
-    let text = message::body(notice, base_url);
-    match tokio::time::timeout(limit, converse(&mut child, &text)).await {
+    match tokio::time::timeout(limit, converse(&mut child, text)).await {
         Ok(result) => result.map_err(|e| format!("command {program}: {e}")),
         Err(_) => {
             if let Some(pid) = group.and_then(|g| Pid::from_raw(g as i32)) {
@@ -177,7 +179,7 @@ mod tests {
             file.display()
         );
         let notice = sample(NoticeKind::Problem, 0);
-        run(&sh(&script), &notice, "dba", "http://c").await.expect("runs");
+        run(&sh(&script), &notice, "dba", "http://c", None).await.expect("runs");
         let text = std::fs::read_to_string(file).expect("written");
         let want = "PROBLEM|db1|my sql|CRITICAL|c is 93.10 (outside ~:80)  Bcc: x@y|\
                     Thu Nov 20 12:00:20 UTC 2025|dba|CRITICAL: c is";
@@ -188,14 +190,16 @@ mod tests {
     #[tokio::test]
     async fn failures_are_told_with_what_it_said() {
         let notice = sample(NoticeKind::Problem, 0);
-        let e = run(&sh("echo no route >&2; exit 3"), &notice, "x", "").await.expect_err("fails");
+        let e =
+            run(&sh("echo no route >&2; exit 3"), &notice, "x", "", None).await.expect_err("fails");
         assert_eq!(e, "command /bin/sh: exit status: 3: no route");
-        let e = run(&["/nonexistent/x".to_owned()], &notice, "x", "").await.expect_err("fails");
+        let e =
+            run(&["/nonexistent/x".to_owned()], &notice, "x", "", None).await.expect_err("fails");
         assert!(e.contains("/nonexistent/x: No such file"), "{e}");
         // One that reads nothing, and one that leaves a child with the pipe.
-        run(&sh("exit 0"), &notice, "x", "").await.expect("is fine");
+        run(&sh("exit 0"), &notice, "x", "", None).await.expect("is fine");
         let started = std::time::Instant::now();
-        run(&sh("sleep 5 & exit 0"), &notice, "x", "").await.expect("is fine");
+        run(&sh("sleep 5 & exit 0"), &notice, "x", "", None).await.expect("is fine");
         assert!(started.elapsed() < Duration::from_secs(4));
     }
 
@@ -206,7 +210,7 @@ mod tests {
         let script = format!("sleep 60 & echo $! >{}; wait", file.display());
         let notice = sample(NoticeKind::Problem, 0);
         let limit = Duration::from_millis(500);
-        let e = run_for(&sh(&script), &notice, "x", "", limit).await.expect_err("killed");
+        let e = run_for(&sh(&script), &notice, ("x", ""), "text", limit).await.expect_err("killed");
         assert!(e.ends_with("killed after 0.5 s"), "{e}");
         let pid = std::fs::read_to_string(file).expect("pid");
         let stat = std::path::PathBuf::from(format!("/proc/{}/stat", pid.trim()));

@@ -9,6 +9,7 @@
 mod command;
 mod line;
 mod mail;
+mod munin;
 mod webhook;
 
 #[cfg(test)]
@@ -24,6 +25,7 @@ use std::sync::Arc;
 pub use command::{COMMAND_SECONDS_MAX, STDERR_BYTES_MAX, environment};
 pub use line::{IRC_BYTES_MAX, IRC_SECONDS_MAX, SYSLOG_SOCKET};
 pub use mail::{MailConfig, PNG_BYTES_MAX};
+pub use munin::{MuninContact, Routes};
 pub use webhook::WEBHOOK_SECONDS_MAX;
 
 /// A `[[contact]]`: someone to tell, in one way or several.
@@ -59,6 +61,9 @@ pub struct ContactConfig {
     pub syslog: bool,
     /// Another contact, who is told in its stead while one of its ways fails.
     pub fallback: String,
+    /// It is one of `munin.conf`.
+    #[serde(skip)]
+    pub munin: Option<MuninContact>,
 }
 
 /// Why a channel did not take a notice.
@@ -114,6 +119,7 @@ enum Way {
     Irc(line::Irc),
     File(PathBuf),
     Syslog,
+    Munin(Arc<MuninContact>),
 }
 
 /// Tells people.
@@ -197,7 +203,11 @@ impl Notifier {
             let names = notice.contacts.join(", ");
             tracing::warn!("notice {}: no contact is called {names}; all are told", notice.id);
         }
-        self.channels.iter().map(|c| c.name.clone()).collect()
+        let is_told = |c: &&Channel| match &c.way {
+            Way::Munin(m) => m.routes.tells(&c.contact, &notice.node, notice.service.as_deref()),
+            _ => true,
+        };
+        self.channels.iter().filter(is_told).map(|c| c.name.clone()).collect()
     }
 
     /// The channels that are told in the stead of one that fails: those of its
@@ -226,9 +236,16 @@ impl Notifier {
         let sent = match &found.way {
             Way::Mail(mailer) => mailer.send(notice, &self.base_url, graph_png).await,
             Way::Webhook(hook) => hook.send(notice, &found.contact, &self.base_url).await,
-            Way::Command(argv) => command::run(argv, notice, &found.contact, &self.base_url)
+            Way::Command(argv) => command::run(argv, notice, &found.contact, &self.base_url, None)
                 .await
                 .map_err(|e| (false, e)),
+            Way::Munin(contact) => {
+                let argv = ["/bin/sh", "-c", &contact.command(notice)].map(str::to_owned);
+                let text = contact.text(&found.contact, notice);
+                command::run(&argv, notice, &found.contact, &self.base_url, Some(text))
+                    .await
+                    .map_err(|e| (false, e))
+            }
             Way::Irc(irc) => irc.send(notice, &self.base_url).await.map_err(|e| (false, e)),
             Way::File(path) => {
                 line::to_file(path, notice, &self.base_url).await.map_err(|e| (false, e))
@@ -282,6 +299,9 @@ fn ways(
     }
     if contact.syslog {
         ways.push(("syslog", Way::Syslog));
+    }
+    if let Some(munin) = contact.munin {
+        ways.push(("command", Way::Munin(Arc::new(munin))));
     }
     match ways.is_empty() {
         true => Err(": give it mail, command, webhook, irc, file or syslog".to_owned()),

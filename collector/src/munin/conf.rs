@@ -6,6 +6,7 @@
 //! attributes (`df._dev_sda1.warning 80`), also for a whole group. All else is named,
 //! line by line.
 
+use super::people::People;
 use super::{Address, ListAs, PORT, Remote, Remotes, address};
 use crate::borrow::Borrowed;
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ struct Reader {
     include: Option<PathBuf>,
     notes: Vec<String>,
     current: String,
+    people: People,
 }
 
 /// Reads a `munin.conf` and what it includes.
@@ -161,9 +163,11 @@ impl Reader {
             "timeout" | "timeout_fetch_all_nodes" | "timeout_fetch_one_node" | "update_rate" => {
                 self.note(place, &format!("{key}: say it in [[munin]]: interval, timeout"));
             }
-            "contacts" => self.note(place, "contacts: write [[contact]] in collector.toml"),
+            "contacts" => self.people.all(value),
             key if key.starts_with("contact.") => {
-                self.note(place, &format!("{key}: write a [[contact]] in collector.toml"));
+                if let Some(why) = self.people.contact(key, value) {
+                    self.note(place, &format!("{key}: {why}"));
+                }
             }
             key if key.starts_with("tls") || key.starts_with("ssh_") => {
                 self.note(place, &format!("{key}: not honoured"));
@@ -175,6 +179,11 @@ impl Reader {
     }
 
     fn setting(&mut self, place: &str, key: &str, value: &str) {
+        if self.people.setting(&self.current, key, value) {
+            // The section is one even if it says nothing else.
+            self.section(place);
+            return;
+        }
         if key.contains('.') {
             let Some((service, rest)) = service_and_rest(key) else {
                 self.note(place, &format!("{key}: an attribute is expected after the last dot"));
@@ -188,7 +197,7 @@ impl Reader {
             "address" | "port" | "use_node_name" | "use_default_node" | "update" => {
                 self.section(place).settings.insert(key.to_owned(), value.to_owned());
             }
-            "notify_alias" | "contacts" | "node_order" | "group_order" | "domain_order" => {
+            "node_order" | "group_order" | "domain_order" => {
                 self.note(place, &format!("{key}: not honoured"));
             }
             key if key.starts_with("tls") => self.note(place, &format!("{key}: not honoured")),
@@ -270,7 +279,8 @@ impl Reader {
                 return Err(format!("more than {HOSTS_MAX} hosts"));
             }
         }
-        Ok(Remotes { nodes, notes: self.notes, borrowed })
+        let contacts = self.people.contacts(&mut self.notes);
+        Ok(Remotes { nodes, notes: self.notes, borrowed, contacts })
     }
 }
 
@@ -389,7 +399,6 @@ mod tests {
         let notes = found.notes.join("\n");
         for want in [
             "munin.conf:3: dbdir",
-            "munin.conf:4: contact.ops.command: write a [[contact]]",
             "munin.conf:16: [db;old]: update no",
             "munin.conf:23: \"weird\"",
         ] {

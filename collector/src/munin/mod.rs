@@ -10,12 +10,14 @@
 
 pub mod conf;
 mod deliver;
+mod people;
 mod poll;
 mod session;
 
 pub use poll::run;
 
 use crate::borrow::Borrowed;
+use rookery_alerts::ContactConfig;
 use rookery_plugins::config::parse_span_ms;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -107,6 +109,8 @@ pub struct Remotes {
     pub notes: Vec<String>,
     /// Services that are made of others' fields.
     pub borrowed: Vec<Borrowed>,
+    /// Who is told.
+    pub contacts: Vec<ContactConfig>,
 }
 
 /// Reads an address as `munin.conf` and `[[munin]]` have it.
@@ -192,6 +196,7 @@ pub fn remotes(tables: &[MuninConfig]) -> Result<Remotes, String> {
             all.nodes.append(&mut found.nodes);
             all.notes.append(&mut found.notes);
             all.borrowed.append(&mut found.borrowed);
+            all.contacts.append(&mut found.contacts);
             continue;
         }
         if table.address.is_empty() {
