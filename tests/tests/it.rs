@@ -56,6 +56,8 @@ mod munin_master;
 mod munin_node;
 #[path = "it/munin_probes.rs"]
 mod munin_probes;
+#[path = "it/munin_transports.rs"]
+mod munin_transports;
 #[path = "it/nagios.rs"]
 mod nagios;
 #[path = "it/nagios_lab.rs"]
