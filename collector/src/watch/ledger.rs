@@ -122,7 +122,8 @@ impl Ledger {
                  WHERE json ->> 'node' = ?1 AND json ->> 'service' IS ?2 \
                  OR EXISTS (SELECT 1 FROM json_each(outbox.json, '$.with') AS w \
                    WHERE w.value ->> 'node' = ?1 AND w.value ->> 'service' IS ?2) \
-                 OR EXISTS (SELECT 1 FROM json_each(outbox.json, '$.behind') AS b WHERE b.value = ?4) \
+                 OR EXISTS (SELECT 1 FROM json_each(outbox.json, '$.behind') AS b \
+                   WHERE b.value = ?4) \
                  ORDER BY id DESC LIMIT ?3",
             )?;
             let place = service.map_or_else(|| node.to_owned(), |s| format!("{node}/{s}"));
