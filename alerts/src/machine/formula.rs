@@ -15,6 +15,8 @@ const ABSENCE_EVERY_MS: i64 = 5000;
 /// What forecasts have seen is written down so often, ms: as much is lost by a kill.
 const KEEP_EVERY_MS: i64 = 600_000;
 
+/// So many at a time, so that no commit is large: 720,000 in an hour.
+const KEEP_AT_ONCE: usize = 1000;
 /// Peers are compared so often, ms; …
 const PEERS_EVERY_MS: i64 = 10_000;
 /// … those of whom something was heard within this, ms.
@@ -86,6 +88,19 @@ impl Machine {
             plan.formulas.push((service, idx));
         }
         sources
+    }
+
+    /// The records of a service's memories are of no use any more.
+    pub(super) fn forget_memories(&mut self, service: u32, out: &mut Vec<Output>) {
+        for f in self.services[service as usize].fields.clone() {
+            let field = &mut self.fields[f as usize];
+            self.expected.remove(&f);
+            self.formulas.remove(&f);
+            if field.formula.take().is_some_and(|formula| !formula.memory.is_empty()) {
+                let key = self.memory_key(service, &self.fields[f as usize].name);
+                out.push(Output::StateChanged(StateRecord { key, state: RecordState::Gone }));
+            }
+        }
     }
 
     fn memory_key(&self, service: u32, field: &str) -> String {
@@ -199,6 +214,9 @@ impl Machine {
         }
         let mut due = Vec::new();
         for f in &self.formulas {
+            if due.len() >= KEEP_AT_ONCE {
+                break;
+            }
             let field = &self.fields[*f as usize];
             let Some(formula) = &field.formula else { continue };
             let waited = now_ms.saturating_sub(formula.kept_ms);

@@ -19,6 +19,10 @@ const STORM_INCIDENTS: usize = 10;
 /// collector itself to be suspected.
 const BLIND_NODES_MIN: usize = 3;
 
+/// Nobody waits longer than this for what may be to blame, ms: twenty minutes, in which
+/// a node that is read every five is found DOWN.
+const WAIT_MS_MAX: i64 = 1_200_000;
+
 /// What stands between a problem and the people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Gate {
@@ -115,12 +119,12 @@ impl Machine {
                 over.push(*member);
                 continue;
             }
+            // A clock that was set back must not hold anything up.
+            let waited = now_ms.saturating_sub(*since);
             match self.gate(*member, now_ms) {
-                Gate::Ready => {
-                    // A clock that was set back must not hold anything up.
-                    let waited = now_ms.saturating_sub(*since);
-                    ready.push((*member, waited >= window || waited < 0));
-                }
+                Gate::Ready => ready.push((*member, waited >= window || waited < 0)),
+                // Whatever it hangs on says nothing any more.
+                Gate::Wait if waited >= WAIT_MS_MAX => ready.push((*member, true)),
                 // What is planned and over is told by the next sample, not by the last.
                 Gate::Quiet if matches!(member, Member::Service(_)) => over.push(*member),
                 _ => {}

@@ -90,7 +90,7 @@ impl Machine {
         Some(self.overdue_after(self.step_of(node)?))
     }
 
-    fn overdue_after(&self, step_ms: i64) -> i64 {
+    pub(super) fn overdue_after(&self, step_ms: i64) -> i64 {
         step_ms
             .saturating_mul(i64::from(self.settings.down_after_steps))
             .max(ms(self.settings.down_after_ms))

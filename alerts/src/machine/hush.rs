@@ -233,17 +233,26 @@ impl Machine {
         out: &mut Vec<Output>,
     ) -> Result<(), String> {
         let (i, service) = self.target(node, service)?;
-        let held = match service {
-            None => self.nodes[i].acknowledged.take(),
-            Some(idx) => self.services[idx as usize].acknowledged.take(),
+        let member = service.map_or(Member::Node(i as u32), Member::Service);
+        let is_held = match member {
+            Member::Node(i) => self.nodes[i as usize].acknowledged.is_some(),
+            Member::Service(idx) => self.services[idx as usize].acknowledged.is_some(),
         };
-        if held.is_none() {
+        if !is_held {
             return Err("it is not acknowledged".to_owned());
         }
-        out.push(Output::StateChanged(match service {
-            None => self.host_record(i),
-            Some(idx) => self.service_record(idx),
-        }));
+        for m in self.together_with(member) {
+            out.push(Output::StateChanged(match m {
+                Member::Node(i) => {
+                    self.nodes[i as usize].acknowledged = None;
+                    self.host_record(i as usize)
+                }
+                Member::Service(idx) => {
+                    self.services[idx as usize].acknowledged = None;
+                    self.service_record(idx)
+                }
+            }));
+        }
         Ok(())
     }
 

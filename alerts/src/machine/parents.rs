@@ -9,6 +9,8 @@ use rookery_plugins::{HostState, State, TimeMs};
 /// A node that is silent for so many of its steps may be about to be DOWN, in
 /// halves of a step.
 const SUSPECT_HALF_STEPS: i64 = 3;
+/// …but not before this, ms: some send several steps at a time.
+const SUSPECT_MS_MIN: i64 = 5000;
 /// A child is looked at again within so many of its steps after the parent's
 /// recovery: the sample that was on its way, and the next.
 const CHILD_STEPS: i64 = 2;
@@ -103,7 +105,10 @@ impl Machine {
             return false;
         };
         let seen = node.last_seen_ms.max(self.started_ms.unwrap_or(now_ms));
-        now_ms.saturating_sub(seen) > step.saturating_mul(SUSPECT_HALF_STEPS) / 2
+        let suspect = step.saturating_mul(SUSPECT_HALF_STEPS) / 2;
+        // Where a node is DOWN sooner than that, half of the way.
+        let floor = SUSPECT_MS_MIN.min(self.overdue_after(step) / 2);
+        now_ms.saturating_sub(seen) > suspect.max(floor)
     }
 
     /// Whether what it depends on, or its own node, recovered so short a time ago

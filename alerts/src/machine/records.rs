@@ -148,6 +148,7 @@ impl Machine {
         if let Some(idx) = node.services.remove(service) {
             self.services[idx as usize].gone = true;
             out.push(gone(format!("service/{}/{service}", node.name)));
+            self.forget_memories(idx, out);
             self.drop_member(Member::Service(idx), out);
         }
     }
@@ -160,6 +161,7 @@ impl Machine {
         for (name, idx) in std::mem::take(&mut self.nodes[idx as usize].services) {
             self.services[idx as usize].gone = true;
             out.push(gone(format!("service/{node}/{name}")));
+            self.forget_memories(idx, out);
             self.drop_member(Member::Service(idx), out);
         }
         out.push(gone(format!("host/{node}")));

@@ -196,6 +196,17 @@ impl World {
                 };
                 self.row(words[2], pairs, time);
             }
+            // both 10 from A to B NODE FIELD VALUE NODE FIELD VALUE
+            "both" => {
+                let step: i64 = words[1].parse().expect("seconds");
+                let (mut t, to) = (clock(words[3]), clock(words[5]));
+                while t <= to {
+                    self.advance(t);
+                    self.row(words[6], &words[7..9], t);
+                    self.row(words[9], &words[10..12], t);
+                    t += step * 1000;
+                }
+            }
             // ramp FIELD V1 V2 every 10 from A to B NODE pairs…
             "ramp" => {
                 let number = |i: usize| words[i].parse::<f64>().expect("a number");

@@ -97,7 +97,8 @@ impl Ledger {
     }
 
     /// The newest changes and notices of a service, or of a node itself; at most
-    /// `n` of each.
+    /// `n` of each. Notices that name it as of their incident, or as standing behind
+    /// it, are among them.
     pub fn past(&self, node: &str, service: Option<&str>, n: usize) -> Result<Past, StoreError> {
         let read = || -> rusqlite::Result<Past> {
             let mut stmt = self.conn.prepare(
@@ -112,10 +113,16 @@ impl Ledger {
             let mut stmt = self.conn.prepare(
                 "SELECT json, channel, created_ms, n_tries, sent_ms, next_ms, error, held \
                  FROM outbox \
-                 WHERE json ->> 'node' = ?1 AND json ->> 'service' IS ?2 ORDER BY id DESC LIMIT ?3",
+                 WHERE json ->> 'node' = ?1 AND json ->> 'service' IS ?2 \
+                 OR EXISTS (SELECT 1 FROM json_each(outbox.json, '$.with') AS w \
+                   WHERE w.value ->> 'node' = ?1 AND w.value ->> 'service' IS ?2) \
+                 OR EXISTS (SELECT 1 FROM json_each(outbox.json, '$.behind') AS b \
+                   WHERE b.value = ?4) \
+                 ORDER BY id DESC LIMIT ?3",
             )?;
+            let place = service.map_or_else(|| node.to_owned(), |s| format!("{node}/{s}"));
             let mut notices = Vec::new();
-            let mut rows = stmt.query(params![node, service, n as i64])?;
+            let mut rows = stmt.query(params![node, service, n as i64, place])?;
             while let Some(r) = rows.next()? {
                 let json: String = r.get(0)?;
                 let Ok(notice) = serde_json::from_str(&json) else { continue };
@@ -156,6 +163,30 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rookery_alerts::Verdict;
+
+    #[test]
+    fn a_notice_is_of_all_whom_it_names() {
+        let dir = tempfile::tempdir().expect("tmp");
+        let mut ledger = Ledger::open(dir.path()).expect("opens");
+        let json = r#"{"id":"i.0","incident":"i","sequence":0,"kind":"PROBLEM","node":"n",
+            "service":"s","state":"CRITICAL","since_ms":1,"time_ms":2,"values":[],"text":"x"}"#;
+        let mut notice: Notice = serde_json::from_str(json).expect("a notice");
+        let part = r#"{"node":"m","service":"t","state":"WARNING","text":""}"#;
+        notice.with = vec![serde_json::from_str(part).expect("a part")];
+        notice.behind = vec!["web1/wordpress".to_owned(), "rack1".to_owned()];
+        let all = [rookery_alerts::Output::Notice(notice)];
+        ledger.save(&all, |_| vec![("a".to_owned(), Verdict::Now)], 10).expect("saves");
+        let n = |node: &str, service: Option<&str>| {
+            ledger.past(node, service, 9).expect("reads").notices.len()
+        };
+        for (node, service) in
+            [("n", Some("s")), ("m", Some("t")), ("web1", Some("wordpress")), ("rack1", None)]
+        {
+            assert_eq!(n(node, service), 1, "{node} {service:?}");
+        }
+        assert_eq!((n("m", None), n("web1", None), n("n", None)), (0, 0, 0));
+    }
 
     #[test]
     fn a_database_of_before_gets_the_new_columns() {
