@@ -14,6 +14,8 @@ mod browser;
 mod care;
 #[path = "it/channels.rs"]
 mod channels;
+#[path = "it/check.rs"]
+mod check;
 #[path = "it/compare.rs"]
 mod compare;
 #[path = "it/crash.rs"]
