@@ -10,6 +10,8 @@
 //! | `abs(x)`, `min(x, y, …)`, `max(x, y, …)` | |
 //! | `change(x, 1h)` | by how much `x` is more than an hour ago |
 //! | `forecast(x, 4d)` | what `x` will be in four days, if it goes on as of late |
+//! | `peers(x)` | how far `x` is from the middle of the same field of the group's other nodes, in usual deviations |
+//! | `past(x)` | how far it is from the same hour of former weeks, in usual deviations |
 //!
 //! What cannot be computed says nothing, and leaves the state as it is: a division by
 //! zero (no requests, no ratio), a change or a forecast before there is enough to go
@@ -19,19 +21,14 @@
 //! squares, what is older weighs less: half as much after an eighth of the time that is
 //! looked ahead, so that a disk that was cleaned up is soon seen as such).
 
+use crate::memory::{Kind, Memory};
 use rookery_plugins::TimeMs;
 use rookery_plugins::config::parse_span_ms;
-use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
 
 /// The longest expression, bytes.
 pub const EXPRESSION_BYTES_MAX: usize = 1000;
 /// The most words of one that are on the way at a time.
 const DEPTH_MAX: usize = 32;
-/// A change is remembered by so many points.
-const CHANGE_POINTS: i64 = 60;
-/// A forecast needs at least this part of the time that it looks ahead.
-const FORECAST_PART: i64 = 20;
 
 /// A compiled expression.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,13 +56,6 @@ enum Op {
     Memory(usize),
 }
 
-/// What a function remembers.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
-    Change(i64),
-    Forecast(i64),
-}
-
 /// Why there is no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
@@ -73,63 +63,6 @@ pub enum Missing {
     Unknown,
     /// Nothing can be said.
     Nothing,
-}
-
-/// What an expression's functions have seen of one service.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Memory {
-    /// Of `change`: points of the past, oldest first.
-    Change(VecDeque<(TimeMs, f64)>),
-    /// Of `forecast`.
-    Forecast(Trend),
-}
-
-/// A straight line through the past.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Trend {
-    first_ms: TimeMs,
-    last_ms: TimeMs,
-    weight: f64,
-    /// Means, weighed: of the time (s, against `last_ms`), of the value, …
-    time: f64,
-    value: f64,
-    /// … and of the products of their deviations.
-    tt: f64,
-    tv: f64,
-}
-
-impl Trend {
-    fn push(&mut self, time_ms: TimeMs, value: f64, ahead_ms: i64) {
-        if self.weight == 0.0 {
-            *self = Trend { first_ms: time_ms, last_ms: time_ms, weight: 1.0, value, ..*self };
-            return;
-        }
-        let dt_s = time_ms.saturating_sub(self.last_ms) as f64 / 1000.0;
-        if dt_s <= 0.0 {
-            return;
-        }
-        let half_s = (ahead_ms as f64 / 1000.0 / 8.0).max(1.0);
-        let keep = 0.5f64.powf(dt_s / half_s);
-        // Time is against the newest point, which moves on; a point weighs as much as the
-        // time for which it stands.
-        self.time -= dt_s;
-        let (old, new) = (self.weight * keep, dt_s);
-        let total = old + new;
-        let (dt, dv) = (-self.time, value - self.value);
-        self.tt = (self.tt * old + dt * dt * old * new / total) / total;
-        self.tv = (self.tv * old + dt * dv * old * new / total) / total;
-        self.time += dt * new / total;
-        self.value += dv * new / total;
-        self.weight = total;
-        self.last_ms = time_ms;
-    }
-
-    fn ahead(&self, now: f64, ahead_ms: i64) -> Option<f64> {
-        let seen = self.last_ms.saturating_sub(self.first_ms);
-        let enough = seen >= ahead_ms / FORECAST_PART && self.tt > 0.0;
-        enough.then(|| now + self.tv / self.tt * (ahead_ms as f64 / 1000.0))
-    }
 }
 
 impl Expression {
@@ -167,18 +100,13 @@ impl Expression {
 
     /// An empty memory for it.
     pub fn memory(&self) -> Vec<Memory> {
-        let new = |k: &Kind| match k {
-            Kind::Change(_) => Memory::Change(VecDeque::new()),
-            Kind::Forecast(_) => Memory::Forecast(Trend::default()),
-        };
-        self.memories.iter().map(new).collect()
+        self.memories.iter().map(Memory::new).collect()
     }
 
     /// Whether a memory that was kept is one for it.
     pub fn fits(&self, memory: &[Memory]) -> bool {
         let same = |(k, m): (&Kind, &Memory)| {
-            matches!((k, m), (Kind::Change(_), Memory::Change(_)))
-                || matches!((k, m), (Kind::Forecast(_), Memory::Forecast(_)))
+            std::mem::discriminant(&Memory::new(k)) == std::mem::discriminant(m)
         };
         self.memories.len() == memory.len() && self.memories.iter().zip(memory).all(same)
     }
@@ -223,29 +151,6 @@ impl Expression {
             n += 1;
         }
         if nothing { Err(Missing::Nothing) } else { Ok(stack[0]) }
-    }
-}
-
-impl Memory {
-    fn see(&mut self, kind: Kind, time_ms: TimeMs, value: f64) -> Option<f64> {
-        match (self, kind) {
-            (Memory::Change(points), Kind::Change(span)) => {
-                let last = points.back().map(|p| p.0);
-                if last.is_none_or(|t| time_ms.saturating_sub(t) >= span / CHANGE_POINTS) {
-                    points.push_back((time_ms, value));
-                }
-                let then = time_ms.saturating_sub(span);
-                while points.get(1).is_some_and(|p| p.0 <= then) {
-                    points.pop_front();
-                }
-                points.front().filter(|p| p.0 <= then).map(|p| value - p.1)
-            }
-            (Memory::Forecast(trend), Kind::Forecast(ahead)) => {
-                trend.push(time_ms, value, ahead);
-                trend.ahead(value, ahead)
-            }
-            _ => None,
-        }
     }
 }
 
@@ -369,6 +274,11 @@ impl Reader<'_> {
         self.out.ops.push(Op::Field(at));
     }
 
+    fn remember(&mut self, kind: Kind) {
+        self.out.memories.push(kind);
+        self.out.ops.push(Op::Memory(self.out.memories.len() - 1));
+    }
+
     fn function(&mut self, name: &str) -> Result<(), String> {
         self.sum()?;
         match name {
@@ -392,16 +302,16 @@ impl Reader<'_> {
                     self.at -= word.len();
                     self.wrong("a span of time is expected, 1h,")
                 })?;
-                let memory = match name {
+                self.remember(match name {
                     "change" => Kind::Change(span),
                     _ => Kind::Forecast(span),
-                };
-                self.out.memories.push(memory);
-                self.out.ops.push(Op::Memory(self.out.memories.len() - 1));
+                });
             }
+            "peers" => self.remember(Kind::Peers),
+            "past" => self.remember(Kind::Past),
             _ => {
                 return Err(format!(
-                    "value {:?}: there is no {name}(): abs, min, max, change, forecast",
+                    "value {:?}: there is no {name}(): abs, min, max, change, forecast, peers, past",
                     self.text
                 ));
             }

@@ -12,6 +12,12 @@ impl Patterns {
     pub fn matches(&self, name: &str) -> bool {
         self.0.is_empty() || self.0.iter().any(|p| matches(p, name))
     }
+
+    /// All that can match, where that is a list of whole names.
+    pub fn names(&self) -> Option<&[String]> {
+        let is_name = |p: &String| !p.contains(['*', '?']);
+        (!self.0.is_empty() && self.0.iter().all(is_name)).then_some(&self.0)
+    }
 }
 
 /// Whether the whole `name` matches `pattern`. Upper and lower case differ.

@@ -15,6 +15,7 @@ pub mod digest;
 pub mod expression;
 pub mod glob;
 pub mod machine;
+pub mod memory;
 pub mod message;
 pub mod output;
 pub mod passive;

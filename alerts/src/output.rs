@@ -1,6 +1,7 @@
 //! What the machine says: to the history, to the log, to people.
 
 use crate::machine::{Acknowledgement, Downtime};
+use crate::memory::Memory;
 use rookery_plugins::{HostState, State, TimeMs};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -194,8 +195,8 @@ pub struct Notice {
 /// What must be kept for a restart.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StateRecord {
-    /// `host/NODE`, `service/NODE/SERVICE`, `downtime/ID`, `pool/GROUP/SERVICE` or
-    /// `incident/ID`.
+    /// `host/NODE`, `service/NODE/SERVICE`, `downtime/ID`, `pool/GROUP/SERVICE`,
+    /// `incident/ID` or `memory/NODE/SERVICE/FIELD`.
     pub key: String,
     /// What it is, to be given back to [`crate::Machine::restore`].
     pub state: RecordState,
@@ -318,6 +319,17 @@ pub enum RecordState {
         n_told: usize,
         /// How many it has had.
         n_all: usize,
+    },
+    /// What a forecast has seen.
+    Memory {
+        /// The node.
+        node: String,
+        /// The service.
+        service: String,
+        /// The name that the rule gives it.
+        field: String,
+        /// It.
+        memory: Vec<Memory>,
     },
     /// Forgotten: the record can be deleted.
     Gone,

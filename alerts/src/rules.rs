@@ -30,6 +30,16 @@
 //! escalate_to = ["boss"]
 //!
 //! [[rule]]
+//! service = "memcached"
+//! value = "hits / (hits + misses)"    # see expression.rs
+//! as = "hit_ratio"
+//! warning = "0.8:"
+//!
+//! [[rule]]
+//! service = "backup"
+//! absent_for = "26h"         # nothing came for so long: CRITICAL
+//!
+//! [[rule]]
 //! group = "test"
 //! period = "office"          # problems are told within it, else they wait
 //!
@@ -48,13 +58,14 @@
 //! and is told to the contacts of all of them.
 
 use crate::dependency::{self, Dependency};
+use crate::expression::Expression;
 use crate::glob::Patterns;
 use crate::machine::Lasting;
 use crate::period::{Period, PeriodConfig, Periods};
 use crate::quorum::Quorum;
 use rookery_plugins::{FieldSpec, Range, config};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -102,12 +113,30 @@ pub struct Rule {
     pub hysteresis: Option<f64>,
     /// What a notice carries along.
     pub labels: BTreeMap<String, String>,
+    /// Judges this instead of fields: an expression over a service's fields, …
+    pub value: Option<Formula>,
+    /// … which is called so.
+    #[serde(rename = "as")]
+    pub name: Option<String>,
+    /// A field of which nothing came for so long is CRITICAL, while its node reports.
+    pub absent_for: Option<Span>,
     /// The name of the `[[period]]` in which problems are told; at other times they
     /// wait for it.
     pub period: Option<String>,
     /// That period.
     #[serde(skip)]
     when_told: Option<Arc<Period>>,
+}
+
+/// An expression, `"hits / (hits + misses)"`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Formula(pub Arc<Expression>);
+
+impl<'de> Deserialize<'de> for Formula {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Formula, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Expression::compile(&text).map(|e| Formula(Arc::new(e))).map_err(de::Error::custom)
+    }
 }
 
 /// A span of time, `"4h"`, in ms.
@@ -134,6 +163,12 @@ struct RulesFile {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rules {
     rules: Vec<Rule>,
+    /// Which rules can be of a node, or of a service, that is named in full: so that
+    /// many rules cost those little whom they do not name.
+    of_node: HashMap<String, Vec<u32>>,
+    of_service: HashMap<String, Vec<u32>>,
+    /// The others.
+    of_any: Vec<u32>,
     periods: Periods,
     dependencies: Vec<Dependency>,
 }
@@ -163,6 +198,8 @@ pub struct Terms {
     pub labels: BTreeMap<String, String>,
     /// When problems are told; `None`: always.
     pub period: Option<Arc<Period>>,
+    /// It is CRITICAL when nothing came of it for so long, ms.
+    pub absent_ms: Option<i64>,
     /// What is wrong with the plugin's own limits.
     pub notes: Vec<String>,
 }
@@ -181,7 +218,7 @@ impl Rules {
                     return Err(format!(
                         "{name}: rule {} sets nothing: give it warning, critical, \
                          max_check_attempts, unknown_limit, enabled, contacts, quorum, \
-                         renotify, escalate_after, hysteresis, period or labels",
+                         renotify, escalate_after, hysteresis, absent_for, period or labels",
                         i + 1
                     ));
                 }
@@ -211,7 +248,38 @@ impl Rules {
             })?;
             rule.when_told = Some(period.clone());
         }
-        Ok(Rules { rules, periods, dependencies })
+        let mut all = Rules { rules, periods, dependencies, ..Rules::default() };
+        all.index();
+        Ok(all)
+    }
+
+    fn index(&mut self) {
+        for (i, rule) in self.rules.iter().enumerate() {
+            let i = i as u32;
+            let (of, names) = match (rule.node.names(), rule.service.names()) {
+                (Some(names), _) => (&mut self.of_node, names),
+                (None, Some(names)) => (&mut self.of_service, names),
+                (None, None) => {
+                    self.of_any.push(i);
+                    continue;
+                }
+            };
+            for name in names {
+                let list = of.entry(name.clone()).or_default();
+                if list.last() != Some(&i) {
+                    list.push(i);
+                }
+            }
+        }
+    }
+
+    /// Those that may be of a node's service, in order.
+    fn candidates(&self, node: &str, service: &str) -> impl Iterator<Item = &Rule> {
+        let mut all = self.of_any.clone();
+        let named = [self.of_node.get(node), self.of_service.get(service)];
+        named.into_iter().flatten().for_each(|list| all.extend(list));
+        all.sort_unstable();
+        all.into_iter().filter_map(|i| self.rules.get(i as usize))
     }
 
     /// The `[[period]]`s of all files.
@@ -253,9 +321,9 @@ impl Rules {
     /// The rules for a node itself: those that name neither service nor field.
     pub fn node_terms(&self, node: &str, group: &str) -> Terms {
         let mut terms = Terms { enabled: true, ..Terms::default() };
-        for rule in &self.rules {
+        for rule in self.candidates(node, "") {
             let whole = rule.service.0.is_empty() && rule.field.0.is_empty();
-            if whole && rule.matches(node, group, "", "") {
+            if whole && rule.value.is_none() && rule.matches(node, group, "", "") {
                 rule.apply(&mut terms);
             }
         }
@@ -278,12 +346,44 @@ impl Rules {
         let critical = limit(&field.critical, "critical");
         (terms.warning, terms.critical) = (warning, critical);
         terms.unknown_limit = field.unknown_limit.map(|n| n.max(1));
-        for rule in &self.rules {
-            if rule.matches(node, group, service, &field.name) {
+        for rule in self.candidates(node, service) {
+            if rule.value.is_none() && rule.matches(node, group, service, &field.name) {
                 rule.apply(&mut terms);
             }
         }
         terms
+    }
+
+    /// What rules judge of a service beside its fields: names, expressions and terms. Of
+    /// one name the last expression holds; all rules for a field of that name apply.
+    pub fn formulas(
+        &self,
+        node: &str,
+        group: &str,
+        service: &str,
+    ) -> Vec<(String, Arc<Expression>, Terms)> {
+        let mut found: BTreeMap<&str, Arc<Expression>> = BTreeMap::new();
+        let is_of = |r: &&Rule| r.matches(node, group, service, "");
+        let all = self.candidates(node, service).filter(|r| r.value.is_some());
+        for rule in all.filter(is_of) {
+            if let (Some(Formula(e)), Some(name)) = (&rule.value, &rule.name) {
+                found.insert(name, e.clone());
+            }
+        }
+        let with_terms = found.into_iter().map(|(name, e)| {
+            let mut terms = Terms { enabled: true, ..Terms::default() };
+            for rule in self.candidates(node, service) {
+                let applies = match &rule.value {
+                    None => rule.matches(node, group, service, name),
+                    Some(_) => rule.name.as_deref() == Some(name) && is_of(&rule),
+                };
+                if applies {
+                    rule.apply(&mut terms);
+                }
+            }
+            (name.to_owned(), e, terms)
+        });
+        with_terms.collect()
     }
 }
 
@@ -306,6 +406,26 @@ impl Rule {
         }
         if self.hysteresis.is_some_and(|h| !h.is_finite() || h < 0.0) {
             return Some("hysteresis: a number that is not negative, in the field's own unit");
+        }
+        if self.value.is_some() != self.name.is_some() {
+            return Some("value and as belong together: as = \"hit_ratio\"");
+        }
+        if self.value.is_some() {
+            if self.service.0.is_empty() || !self.field.0.is_empty() {
+                return Some("value: name the service (a pattern), and no field");
+            }
+            if self.warning.is_none() && self.critical.is_none() {
+                return Some("value: give it a warning or a critical range");
+            }
+            if self.absent_for.is_some() {
+                return Some("absent_for is for fields: give it a rule of its own");
+            }
+        }
+        if self.absent_for.is_some() && self.service.0.is_empty() {
+            return Some("absent_for: of which service? (a pattern)");
+        }
+        if self.absent_for.is_some_and(|s| s.0 < RENOTIFY_MS_MIN) {
+            return Some("absent_for: at least 1m");
         }
         let short = |s: &Option<Span>| s.is_some_and(|s| s.0 < RENOTIFY_MS_MIN);
         short(&self.renotify).then_some("renotify: at least 1m")
@@ -347,6 +467,7 @@ impl Rule {
         if let Some(hysteresis) = self.hysteresis {
             terms.hysteresis = hysteresis;
         }
+        terms.absent_ms = self.absent_for.map(|s| s.0).or(terms.absent_ms);
         if let Some(period) = &self.when_told {
             terms.period = Some(period.clone());
         }
@@ -407,7 +528,7 @@ mod tests {
             .map(|l| l.trim_start_matches("//!"))
             .collect();
         let rules = load(&lines.join("\n")).expect("loads");
-        assert_eq!(rules.len(), 5);
+        assert_eq!(rules.len(), 7);
         let f = FieldSpec::gauge("connections", "").limits("10", "20");
         let t = rules.terms("db1", "", "mysql_x", &f);
         assert_eq!(t.warning, Some("~:800".parse().expect("range")));
@@ -430,6 +551,32 @@ mod tests {
     }
 
     #[test]
+    fn who_is_named_in_full_is_found_in_order_all_the_same() {
+        let texts = [
+            "node = \"a\"\nwarning = 1",
+            "service = [\"s\", \"t\"]\nwarning = 2",
+            "warning = 3\nfield = \"g\"",
+            "node = [\"a\", \"a\", \"b\"]\nservice = \"t\"\nwarning = 4",
+            "node = \"a*\"\nservice = \"t*\"\ncritical = 5",
+        ];
+        let text: String = texts.iter().map(|t| format!("[[rule]]\n{t}\n")).collect();
+        let rules = load(&text).expect("loads");
+        for (node, service, field, want) in [
+            ("a", "s", "f", (Some("2"), None)),
+            ("a", "u", "f", (Some("1"), None)),
+            ("a", "u", "g", (Some("3"), None)),
+            ("a", "t", "g", (Some("4"), Some("5"))),
+            ("c", "t", "f", (Some("2"), None)),
+            ("c", "u", "f", (None, None)),
+        ] {
+            let t = rules.terms(node, "", service, &FieldSpec::gauge(field, ""));
+            let found = (t.warning.map(|r| r.to_string()), t.critical.map(|r| r.to_string()));
+            let want = (want.0.map(str::to_owned), want.1.map(str::to_owned));
+            assert_eq!(found, want, "{node} {service} {field}");
+        }
+    }
+
+    #[test]
     fn slips_are_named_with_file_and_line() {
         for (text, want) in [
             ("[[rule]]\n\nwarnin = \"5\"\n", "a.toml:3: unknown key \"warnin\""),
@@ -441,6 +588,15 @@ mod tests {
             ("[[rule]]\nescalate_after = \"1h\"\n", "a.toml: rule 1: escalate_after and"),
             ("[[rule]]\nhysteresis = -1\n", "a.toml: rule 1: hysteresis: a number"),
             ("[[rule]]\nrenotify = \"soon\"\n", "a.toml:2: "),
+            ("[[rule]]\nvalue = \"a +\"\n", "a.toml:2: value \"a +\": a field, a number"),
+            ("[[rule]]\nvalue = \"a\"\n", "a.toml: rule 1: value and as belong"),
+            ("[[rule]]\nvalue = \"a\"\nas = \"b\"\n", "a.toml: rule 1: value: name the"),
+            (
+                "[[rule]]\nservice = \"s\"\nvalue = \"a\"\nas = \"b\"\n",
+                "a.toml: rule 1: value: give it a",
+            ),
+            ("[[rule]]\nabsent_for = \"1h\"\n", "a.toml: rule 1: absent_for: of which"),
+            ("[[rule]]\nservice = \"s\"\nabsent_for = \"1s\"\n", "a.toml: rule 1: absent_for: at"),
             ("[[rule]]\nperiod = \"nights\"\n", "a rule names period \"nights\": add a"),
             ("[[rules]]\n", "a.toml:1: unknown key \"rules\"; did you mean \"rule\"?"),
         ] {

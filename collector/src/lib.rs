@@ -34,6 +34,7 @@ mod packed_text;
 pub mod past;
 pub mod period;
 pub mod read;
+mod read_rollup;
 pub mod rebuild;
 pub mod retain;
 pub mod rollup;

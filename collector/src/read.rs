@@ -5,13 +5,14 @@
 //! merged, and the sample that came first stays.
 
 use crate::catalog::{LayoutIndex, NodeEntry, ServiceEntry};
-use crate::chunk::{ColumnBuf, DIGEST_MS};
+use crate::chunk::ColumnBuf;
 use crate::head::{HeadBlock, Stored};
 use crate::history::{
     FieldRollup, History, NodeInfo, Now, ReadError, Rollup, Samples, ServiceInfo,
 };
 use crate::period::{BlockRow, Period};
-use crate::rollup::{self, Grid, Roll};
+use crate::read_rollup;
+use crate::rollup::{Grid, Roll};
 use crate::series::{Drawn, Heartbeat};
 use crate::store::{Shared, StoreError};
 use rookery_plugins::config::nearest;
@@ -113,34 +114,6 @@ fn not_found(what: &str, name: &str, known: &[&str]) -> ReadError {
     })
 }
 
-/// Fields that stand in the same layouts, so that their blocks are the same.
-struct Together {
-    /// Which of the fields asked for.
-    fields: Vec<usize>,
-    /// The layouts, and the column of each field in it.
-    layouts: Vec<(Arc<LayoutIndex>, Vec<Option<usize>>)>,
-}
-
-fn together(node: &NodeEntry, keys: &[FieldKey]) -> Vec<Together> {
-    let layouts = node.layouts();
-    let mut groups: Vec<(Vec<bool>, Vec<usize>)> = Vec::new();
-    for (i, key) in keys.iter().enumerate() {
-        let holds: Vec<bool> = layouts.iter().map(|l| l.column(key).is_some()).collect();
-        match groups.iter_mut().find(|g| g.0 == holds) {
-            Some(group) => group.1.push(i),
-            None => groups.push((holds, vec![i])),
-        }
-    }
-    let with_columns = |(holds, fields): (Vec<bool>, Vec<usize>)| {
-        let held = layouts.iter().zip(holds).filter(|l| l.1);
-        let layouts = held
-            .map(|(l, _)| (l.clone(), fields.iter().map(|i| l.column(&keys[*i])).collect()))
-            .collect();
-        Together { fields, layouts }
-    };
-    groups.into_iter().map(with_columns).collect()
-}
-
 impl Reader {
     /// As [`History::rollup`], from the exact samples alone.
     pub fn rollup_exactly(
@@ -163,204 +136,11 @@ impl Reader {
         });
         Ok(fields.collect())
     }
-
-    fn roll(
-        &self,
-        node: &NodeEntry,
-        service: &str,
-        fields: &[&FieldSpec],
-        rolls: Vec<Roll<'_>>,
-        grid: Grid,
-    ) -> Result<Vec<FieldRollup>, ReadError> {
-        let keys: Vec<FieldKey> = fields.iter().map(|f| FieldKey::new(service, &f.name)).collect();
-        let mut done: Vec<Option<FieldRollup>> = fields.iter().map(|_| None).collect();
-        let mut rest: Vec<Option<Roll<'_>>> = rolls.into_iter().map(Some).collect();
-        for group in together(node, &keys) {
-            let mut rolls: Vec<Roll<'_>> =
-                group.fields.iter().filter_map(|i| rest[*i].take()).collect();
-            let fields: Vec<&FieldSpec> = group.fields.iter().map(|i| fields[*i]).collect();
-            let mut part = RollPart { node, fields: &fields, group: &group, grid, newest_ms: None };
-            part.roll(&self.0, &mut rolls).map_err(|e| ReadError::Storage(e.to_string()))?;
-            for (i, roll) in group.fields.iter().zip(rolls) {
-                done[*i] = Some(roll.finish());
-            }
-        }
-        Ok(done.into_iter().flatten().collect())
-    }
-}
-
-/// Rolls up fields that stand in the same blocks.
-struct RollPart<'a> {
-    node: &'a NodeEntry,
-    fields: &'a [&'a FieldSpec],
-    group: &'a Together,
-    grid: Grid,
-    /// End of the block with the newest samples, if it is a sealed one.
-    newest_ms: Option<TimeMs>,
-}
-
-impl RollPart<'_> {
-    fn newest(
-        &self,
-        shared: &Shared,
-        periods: &[Arc<Period>],
-    ) -> Result<Option<TimeMs>, StoreError> {
-        let span = self.grid.reads();
-        for period in periods.iter().rev() {
-            let newest = period.with_reader(|conn| {
-                let mut newest = None;
-                for (index, _) in &self.group.layouts {
-                    let id = index.layout.id();
-                    let rows = period.blocks_between(conn, self.node.id, id, span)?;
-                    newest = newest.max(rows.iter().map(|b| b.t_to).max());
-                }
-                Ok(newest)
-            });
-            let newest = shared.pass_damage(newest)?;
-            if newest.is_some() {
-                return Ok(newest);
-            }
-        }
-        Ok(None)
-    }
-
-    fn gather(&self) -> Vec<Gather> {
-        self.fields.iter().map(|f| Gather::new(f)).collect()
-    }
-
-    fn roll(&mut self, shared: &Shared, rolls: &mut [Roll<'_>]) -> Result<(), StoreError> {
-        // The head first, see the module's text.
-        let mut head = self.gather();
-        for (index, cols) in &self.group.layouts {
-            read_head(self.node, index.layout.id(), cols, self.grid.reads(), &mut head);
-        }
-        let times = head.iter().flat_map(|g| g.samples.times_ms.iter());
-        let head_from = times.min().copied().unwrap_or(TimeMs::MAX);
-        // What the head overlaps waits to be merged with it.
-        let mut late = self.gather();
-        let (from, to) = self.grid.reads();
-        let periods = shared.periods.between(from, to);
-        // The newest value of the span is told exactly.
-        self.newest_ms = self.newest(shared, &periods)?.filter(|_| head_from == TimeMs::MAX);
-        for period in periods {
-            let read = period.with_reader(|conn| {
-                let sealed = Sealed { shared, period: &period, conn };
-                self.roll_period(&sealed, head_from, rolls, &mut late)
-            });
-            shared.pass_damage(read)?;
-        }
-        for ((roll, mut late), head) in rolls.iter_mut().zip(late).zip(head) {
-            late.append(head);
-            late.finish().iter().for_each(|(t, v)| roll.sample(t, v));
-        }
-        Ok(())
-    }
-
-    fn roll_period(
-        &self,
-        sealed: &Sealed<'_>,
-        head_from: TimeMs,
-        rolls: &mut [Roll<'_>],
-        late: &mut [Gather],
-    ) -> Result<(), StoreError> {
-        let Sealed { shared, period, conn } = *sealed;
-        let span = self.grid.reads();
-        let mut blocks: Vec<(BlockRow, usize)> = Vec::new();
-        for (i, (index, _)) in self.group.layouts.iter().enumerate() {
-            let rows = period.blocks_between(conn, self.node.id, index.layout.id(), span)?;
-            blocks.extend(rows.into_iter().map(|b| (b, i)));
-        }
-        blocks.sort_by_key(|(b, _)| (b.t_from, b.id));
-        let mut buf = ColumnBuf::default();
-        for cluster in overlapping(&blocks) {
-            let t_to = cluster.iter().map(|(b, _)| b.t_to).max();
-            let is_late = t_to >= Some(head_from);
-            if let [(row, layout)] = cluster
-                && !is_late
-            {
-                let cols = &self.group.layouts[*layout].1;
-                let held = |c: &Option<usize>| c.filter(|c| row.holds(*c));
-                let cols = cols.iter().map(held).collect();
-                shared.pass_damage(self.roll_block(sealed, row, cols, rolls, &mut buf))?;
-                continue;
-            }
-            let mut merged = self.gather();
-            let to = if is_late { &mut *late } else { &mut merged };
-            let mut in_order = cluster.to_vec();
-            in_order.sort_by_key(|(b, _)| b.id);
-            for (row, layout) in &in_order {
-                let cols = &self.group.layouts[*layout].1;
-                shared.pass_damage(read_block(period, conn, row, cols, span, to, &mut buf))?;
-            }
-            for (roll, merged) in rolls.iter_mut().zip(merged) {
-                merged.finish().iter().for_each(|(t, v)| roll.sample(t, v));
-            }
-        }
-        Ok(())
-    }
-}
-
-impl RollPart<'_> {
-    /// A block that overlaps no other one.
-    fn roll_block(
-        &self,
-        sealed: &Sealed<'_>,
-        row: &BlockRow,
-        mut cols: Vec<Option<usize>>,
-        rolls: &mut [Roll<'_>],
-        buf: &mut ColumnBuf,
-    ) -> Result<(), StoreError> {
-        let Sealed { period, conn, .. } = *sealed;
-        let is_newest = self.newest_ms == Some(row.t_to);
-        let held = || cols.iter().flatten();
-        let err = |e| StoreError::chunk(period.path(), row.id, e);
-        if let (Some(first), Some(last)) = (held().min(), held().max())
-            && self.grid.step_ms >= DIGEST_MS
-        {
-            // What they do not tell, damaged ones too, the block tells.
-            let digests = match period.digests(conn, row.id, &(*first..*last + 1)) {
-                Err(e) if e.is_of_a_piece() => vec![],
-                other => other?,
-            };
-            for mut digest in digests {
-                rollup::digest(&mut digest, &mut cols, rolls, is_newest);
-            }
-        }
-        if cols.iter().all(Option::is_none) {
-            return Ok(());
-        }
-        let mut block = period.open_block(conn, row.id)?;
-        rollup::block(&mut block, &cols, rolls, is_newest, buf).map_err(err)
-    }
-}
-
-/// One period's blocks.
-struct Sealed<'a> {
-    shared: &'a Shared,
-    period: &'a Period,
-    conn: &'a Connection,
-}
-
-/// Splits blocks, by their first time, where no one is across.
-fn overlapping(blocks: &[(BlockRow, usize)]) -> Vec<&[(BlockRow, usize)]> {
-    let mut parts = Vec::new();
-    let (mut start, mut t_to) = (0, TimeMs::MIN);
-    for (i, (row, _)) in blocks.iter().enumerate() {
-        if i > start && row.t_from > t_to {
-            parts.push(&blocks[start..i]);
-            start = i;
-        }
-        t_to = t_to.max(row.t_to);
-    }
-    if start < blocks.len() {
-        parts.push(&blocks[start..]);
-    }
-    parts
 }
 
 /// Appends a block's samples of these columns. A damaged column does not keep
 /// the others from being read; the first damage comes back.
-fn read_block(
+pub(crate) fn read_block(
     period: &Period,
     conn: &Connection,
     row: &BlockRow,
@@ -466,7 +246,7 @@ impl History for Reader {
         let heartbeat = Heartbeat::of(&spec);
         let grid = Grid { from_ms, to_ms, step_ms, before_ms: heartbeat.0 };
         let rolls = wanted.iter().map(|f| Roll::new(f, heartbeat, grid)).collect();
-        let fields = self.roll(&node, service, &wanted, rolls, grid)?;
+        let fields = read_rollup::roll(&self.0, &node, service, &wanted, rolls, grid)?;
         Ok(Rollup { from_ms, step_ms, fields, spec: spec.clone(), averages: vec![] })
     }
 
@@ -476,13 +256,14 @@ impl History for Reader {
 }
 
 /// Samples of one field that come from several places.
-struct Gather {
+pub(crate) struct Gather {
     samples: Samples,
     in_order: bool,
 }
 
 impl Gather {
-    fn new(field: &FieldSpec) -> Gather {
+    /// Empty.
+    pub fn new(field: &FieldSpec) -> Gather {
         let samples = Samples { field_type: field.kind, ..Samples::default() };
         Gather { samples, in_order: true }
     }
@@ -495,6 +276,11 @@ impl Gather {
         self.samples.times_ms.push(time_ms);
         self.samples.kinds.push(kind);
         self.samples.bits.push(bits);
+    }
+
+    /// The earliest time; `None`: it has no samples.
+    pub fn first_ms(&self) -> Option<TimeMs> {
+        self.samples.times_ms.iter().min().copied()
     }
 
     /// Ascending ones.
@@ -512,7 +298,8 @@ impl Gather {
         self.samples.bits.extend_from_slice(bits);
     }
 
-    fn append(&mut self, other: Gather) {
+    /// What another has, after its own.
+    pub fn append(&mut self, other: Gather) {
         let s = &other.samples;
         for i in 0..s.len() {
             self.push(s.times_ms[i], s.kinds[i], s.bits[i]);
@@ -520,7 +307,7 @@ impl Gather {
     }
 
     /// Ascending, each time once; of equal times the first that was pushed.
-    fn finish(self) -> Samples {
+    pub fn finish(self) -> Samples {
         if self.in_order {
             return self.samples;
         }
@@ -537,7 +324,7 @@ impl Gather {
     }
 }
 
-fn read_head(
+pub(crate) fn read_head(
     node: &NodeEntry,
     layout: LayoutId,
     cols: &[Option<usize>],

@@ -8,7 +8,9 @@
 //! are by its mean rate; the newest of the whole span, if the newest block has
 //! any, is exact.
 
-use crate::chunk::{Block, ChunkError, ColumnBuf, Digest, ReadAt, RunTimes, SUMMARY_ROWS, Summary};
+use crate::chunk::{
+    Block, ChunkError, ColumnBuf, DIGEST_MS, Digest, ReadAt, RunTimes, SUMMARY_ROWS, Summary,
+};
 use crate::history::FieldRollup;
 use crate::series::{Drawn, Heartbeat, Run};
 use rookery_plugins::{FieldSpec, FieldType, Kind, TimeMs, Value};
@@ -17,6 +19,9 @@ use std::ops::Range;
 /// Between the shortest and the longest step of a summary's samples there may
 /// be so much difference for its mean rate to stand for the rates.
 const UNEVEN: f64 = 1.05;
+
+/// Fewer samples than this are read on one thread: some 0.2 ms.
+const TASK_SAMPLES: i64 = 30_000;
 
 /// The steps of time.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +46,19 @@ impl Grid {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// In how many tasks so many fields are best read: one where their samples are
+    /// few, or digests tell, which costs less than to wake another thread.
+    pub fn n_tasks(&self, n_fields: usize) -> usize {
+        let (from, to) = self.reads();
+        // A heartbeat is some two steps and a half, of 10 s at least.
+        let step_ms = (self.before_ms * 2 / 5).max(1);
+        let n_samples = to.saturating_sub(from) / step_ms * n_fields as i64;
+        if n_samples < TASK_SAMPLES || self.step_ms >= DIGEST_MS {
+            return 1;
+        }
+        rayon::current_num_threads().min(n_fields)
     }
 
     /// The times whose samples are read.

@@ -6,6 +6,7 @@
 
 use crate::say;
 use clap::{Args as ClapArgs, Subcommand};
+use rookery_alerts::rules::Terms;
 use rookery_alerts::{Machine, Notice, Output, Plan, Rules, Settings, message};
 use rookery_collector::Store;
 use rookery_collector::history::{History, ServiceInfo};
@@ -236,10 +237,14 @@ fn judged(rules: &Rules, node: &str, group: &str, info: &ServiceInfo, beats: boo
     let spec = &info.spec;
     let has_limits = |f: &&FieldSpec| {
         let terms = rules.terms(node, group, &spec.name, f);
-        terms.enabled && (terms.warning.is_some() || terms.critical.is_some())
+        let Terms { warning, critical, absent_ms, .. } = &terms;
+        terms.enabled && (warning.is_some() || critical.is_some() || absent_ms.is_some())
     };
-    let mut fields: Vec<String> =
-        spec.fields.iter().filter(has_limits).map(|f| f.name.clone()).collect();
+    // Fields of which rules compute something, too.
+    let formulas = rules.formulas(node, group, &spec.name);
+    let is_source = |f: &FieldSpec| formulas.iter().any(|(_, e, _)| e.fields().contains(&f.name));
+    let fields = spec.fields.iter().filter(|f| has_limits(f) || is_source(f));
+    let mut fields: Vec<String> = fields.map(|f| f.name.clone()).collect();
     if fields.is_empty() && beats {
         fields.extend(spec.fields.first().map(|f| f.name.clone()));
     }

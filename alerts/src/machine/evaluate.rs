@@ -37,6 +37,9 @@ impl Machine {
                     judged |= self.fields[*field as usize].judge(time_ms, value);
                 }
             }
+            if !plan.formulas.is_empty() {
+                judged |= self.judge_formulas(plan, *service, time_ms);
+            }
             if judged {
                 self.judge_service(*service, time_ms, live, now_ms, out);
             }
@@ -46,7 +49,7 @@ impl Machine {
         }
     }
 
-    fn judge_service(
+    pub(super) fn judge_service(
         &mut self,
         idx: u32,
         time_ms: TimeMs,
@@ -64,7 +67,8 @@ impl Machine {
         let before = service.mark();
         let from = service.state;
         let is_newer = time_ms > service.last_ms;
-        service.step(state, time_ms);
+        let is_sure = service.fields.iter().any(|f| self.fields[*f as usize].is_absent);
+        service.step(state, time_ms, is_sure);
         if before.hard_state != State::Ok && service.hard_state == State::Ok {
             service.recovered_ms = now_ms;
         }
@@ -157,8 +161,9 @@ impl Service {
     }
 
     /// One evaluation, as Nagios counts: soft until seen `attempts_max` times
-    /// in a row, whichever state it is that is not OK.
-    fn step(&mut self, state: State, time_ms: TimeMs) {
+    /// in a row, whichever state it is that is not OK; at once, where time itself has
+    /// proved it.
+    fn step(&mut self, state: State, time_ms: TimeMs, is_sure: bool) {
         let first = self.since_ms == super::NEVER;
         if state != self.state || first {
             self.since_ms = time_ms;
@@ -172,7 +177,7 @@ impl Service {
                 // Several rows of one time are one evaluation.
                 self.attempt = self.attempt.saturating_add(1);
             }
-            self.attempt = self.attempt.min(self.attempts_max);
+            self.attempt = if is_sure { u32::MAX } else { self.attempt }.min(self.attempts_max);
             self.hard = self.attempt >= self.attempts_max;
             if self.hard {
                 self.hard_state = state;
@@ -241,6 +246,12 @@ impl Field {
             Some(cdef) => cdef.eval(bounded),
             None => bounded,
         };
+        self.compare()
+    }
+
+    /// Judges the value; whether it said anything.
+    pub(super) fn compare(&mut self) -> bool {
+        self.is_absent = false;
         let Some(v) = self.value else {
             self.unknowns = self.unknowns.saturating_add(1);
             let unknown = self.unknowns >= self.unknown_limit;

@@ -23,8 +23,11 @@ impl Machine {
             for i in 0..self.nodes.len() {
                 self.judge_silence(i, started, now_ms, out);
             }
+            self.judge_absence(started, now_ms, out);
             self.judge_pools(now_ms, out);
         }
+        self.compare_peers(now_ms);
+        self.keep_memories(now_ms, out);
         self.tell_waiting(now_ms, out);
         self.remind(now_ms, out);
     }

@@ -14,6 +14,7 @@
 
 mod evaluate;
 mod flap;
+mod formula;
 mod gather;
 mod hosts;
 mod hush;
@@ -34,6 +35,8 @@ mod scenario;
 #[cfg(test)]
 mod tests;
 
+use crate::expression::Expression;
+use crate::memory::Memory;
 use crate::output::{Incident, Status};
 use crate::period::{Period, Times};
 use crate::quorum::Quorum;
@@ -71,6 +74,12 @@ pub struct Machine {
     repeats: HashMap<String, Times>,
     /// Groups with a quorum that people were told of.
     pools: BTreeMap<(String, Option<String>), pool::Pool>,
+    /// Fields of which something must come, looked at now and then.
+    expected: BTreeSet<u32>,
+    /// Fields that are computed of others.
+    formulas: BTreeSet<u32>,
+    /// Memories of formulas that were kept, until their fields are known.
+    kept: HashMap<String, Vec<Memory>>,
     /// The open incidents, by id.
     threads: BTreeMap<String, Thread>,
     /// Hard problems of which nobody was told yet, and since when they wait, on the
@@ -191,6 +200,7 @@ struct Service {
 
 #[derive(Debug)]
 struct Field {
+    service: u32,
     name: String,
     label: String,
     kind: FieldType,
@@ -210,6 +220,23 @@ struct Field {
     /// As judged: per second, after the cdef.
     value: Option<f64>,
     unknowns: u32,
+    /// It is CRITICAL when nothing came of it for so long, ms, …
+    absent_ms: Option<i64>,
+    /// … which it is.
+    is_absent: bool,
+    /// What it is computed from, where a rule says so.
+    formula: Option<Box<Formula>>,
+}
+
+/// What a field is that a rule computes of others.
+#[derive(Debug)]
+struct Formula {
+    expression: Arc<Expression>,
+    /// The fields that it names, in its order.
+    of: Vec<u32>,
+    memory: Vec<Memory>,
+    /// When its memory was last written down.
+    kept_ms: TimeMs,
 }
 
 impl Machine {
@@ -227,6 +254,9 @@ impl Machine {
             downtimes: Vec::new(),
             repeats: HashMap::new(),
             pools: BTreeMap::new(),
+            expected: BTreeSet::new(),
+            formulas: BTreeSet::new(),
+            kept: HashMap::new(),
             threads: BTreeMap::new(),
             waiting: BTreeMap::new(),
         }
@@ -327,6 +357,7 @@ impl Machine {
         }
         let idx = self.fields.len() as u32;
         self.fields.push(Field {
+            service,
             name: name.to_owned(),
             label: String::new(),
             kind: FieldType::Gauge,
@@ -343,6 +374,9 @@ impl Machine {
             before: None,
             value: None,
             unknowns: 0,
+            absent_ms: None,
+            is_absent: false,
+            formula: None,
         });
         self.services[service as usize].fields.push(idx);
         idx

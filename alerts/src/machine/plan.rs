@@ -16,6 +16,8 @@ pub struct Plan {
     pub(super) services: Vec<(u32, u32)>,
     /// A row's cell and its field.
     pub(super) columns: Vec<(u32, u32)>,
+    /// Fields that are computed of those of a service: the service and the field.
+    pub(super) formulas: Vec<(u32, u32)>,
     notes: Vec<String>,
 }
 
@@ -23,6 +25,10 @@ impl Plan {
     /// What is wrong with the plugins' own limits and cdefs, for the log.
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    pub(super) fn add_note(&mut self, note: String) {
+        self.notes.push(note);
     }
 
     /// How many cells of a row are judged.
@@ -52,8 +58,14 @@ impl Machine {
         for (i, key) in layout.fields().iter().enumerate() {
             by_service.entry(&key.service).or_default().push((i as u32, &key.field));
         }
-        let mut plan =
-            Plan { node: node_idx, slot: 0, services: vec![], columns: vec![], notes: vec![] };
+        let mut plan = Plan {
+            node: node_idx,
+            slot: 0,
+            services: vec![],
+            columns: vec![],
+            formulas: vec![],
+            notes: vec![],
+        };
         let mut step_ms = 0i64;
         for (name, columns) in by_service {
             let Some(spec) = services(name) else { continue };
@@ -77,8 +89,14 @@ impl Machine {
     ) {
         let node_idx = self.node_idx(node);
         self.settle_node(node_idx, group);
-        let mut plan =
-            Plan { node: node_idx, slot: 0, services: vec![], columns: vec![], notes: vec![] };
+        let mut plan = Plan {
+            node: node_idx,
+            slot: 0,
+            services: vec![],
+            columns: vec![],
+            formulas: vec![],
+            notes: vec![],
+        };
         for spec in services {
             self.plan_service(&mut plan, spec, &spec.name, &[]);
         }
@@ -117,9 +135,12 @@ impl Machine {
         };
         let terms: Vec<(&FieldSpec, Terms)> =
             spec.fields.iter().map(|f| (f, self.rules.terms(&node, &group, name, f))).collect();
-        let judged = |t: &Terms| t.enabled && (t.warning.is_some() || t.critical.is_some());
+        let judged = |t: &Terms| {
+            t.enabled && (t.warning.is_some() || t.critical.is_some() || t.absent_ms.is_some())
+        };
+        let formulas = self.formulas_of(plan, spec, name);
         let known = self.nodes[plan.node as usize].services.contains_key(name);
-        if !known && !terms.iter().any(|(_, t)| judged(t)) {
+        if !known && formulas.is_empty() && !terms.iter().any(|(_, t)| judged(t)) {
             plan.notes.extend(terms.into_iter().flat_map(|(_, t)| t.notes));
             return;
         }
@@ -127,8 +148,10 @@ impl Machine {
         spec.title.clone_into(&mut self.services[service as usize].title);
         spec.said.clone_into(&mut self.services[service as usize].said);
         self.services[service as usize].step_ms = i64::try_from(spec.step_ms).unwrap_or(0);
-        self.settle_service(service, terms.iter().map(|(_, t)| t).filter(|t| judged(t)));
+        let all = terms.iter().map(|(_, t)| t).filter(|t| judged(t));
+        self.settle_service(service, all.chain(formulas.iter().map(|(_, _, t)| t)));
         let mut active = BTreeSet::new();
+        let sources = self.settle_formulas(plan, service, spec, formulas, &mut active);
         for (field, terms) in terms {
             plan.notes.extend(terms.notes.iter().cloned());
             if judged(&terms) {
@@ -141,7 +164,7 @@ impl Machine {
         for (column, field) in columns {
             let of = &self.services[service as usize].fields;
             let idx = of.iter().find(|i| self.fields[**i as usize].name == *field);
-            if let Some(idx) = idx.filter(|i| active.contains(i)) {
+            if let Some(idx) = idx.filter(|i| active.contains(i) || sources.contains(i)) {
                 plan.columns.push((*column, *idx));
                 n += 1;
             }
@@ -152,6 +175,8 @@ impl Machine {
             if !active.contains(idx) {
                 let field = &mut self.fields[*idx as usize];
                 (field.active, field.state) = (false, State::Ok);
+                (field.absent_ms, field.is_absent) = (None, false);
+                self.expected.remove(idx);
             }
         }
         plan.services.push((service, n));
@@ -193,7 +218,13 @@ impl Machine {
         service.contacts = contacts.unwrap_or_default().into_iter().collect();
     }
 
-    fn settle_field(&mut self, plan: &mut Plan, idx: u32, spec: &FieldSpec, terms: &Terms) {
+    pub(super) fn settle_field(
+        &mut self,
+        plan: &mut Plan,
+        idx: u32,
+        spec: &FieldSpec,
+        terms: &Terms,
+    ) {
         let default = self.settings.unknown_limit.max(1);
         let cdef = spec.cdef.as_deref().and_then(|text| {
             Rpn::compile(text, &spec.name)
@@ -210,5 +241,10 @@ impl Machine {
         field.unknown_limit = terms.unknown_limit.unwrap_or(default);
         field.hysteresis = terms.hysteresis;
         field.active = true;
+        field.absent_ms = terms.absent_ms;
+        match terms.absent_ms {
+            Some(_) => self.expected.insert(idx),
+            None => self.expected.remove(&idx),
+        };
     }
 }

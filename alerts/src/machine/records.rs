@@ -38,6 +38,9 @@ impl Machine {
                     self.restore_pool(group, service.as_deref(), incident);
                 }
                 RecordState::Incident { .. } => self.restore_thread(&record.state),
+                RecordState::Memory { memory, .. } => {
+                    self.kept.insert(record.key.clone(), memory.clone());
+                }
                 RecordState::Gone => {}
             }
         }

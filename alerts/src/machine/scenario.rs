@@ -196,6 +196,21 @@ impl World {
                 };
                 self.row(words[2], pairs, time);
             }
+            // ramp FIELD V1 V2 every 10 from A to B NODE pairs…
+            "ramp" => {
+                let number = |i: usize| words[i].parse::<f64>().expect("a number");
+                let step: i64 = words[5].parse().expect("seconds");
+                let (from, to) = (clock(words[7]), clock(words[9]));
+                let mut t = from;
+                while t <= to {
+                    self.advance(t);
+                    let part = (t - from) as f64 / (to - from) as f64;
+                    let value = format!("{:.6}", number(2) + (number(3) - number(2)) * part);
+                    let pairs = [&[words[1], value.as_str()], &words[11..]].concat();
+                    self.row(words[10], &pairs, t);
+                    t += step * 1000;
+                }
+            }
             // every 10 from A to B NODE pairs…
             "every" => {
                 let step: i64 = words[1].parse().expect("seconds");

@@ -1,7 +1,7 @@
 //! What pages and the API ask.
 
 use super::{Acknowledgement, Downtime, Field, Machine, NEVER};
-use crate::message::number;
+use crate::message::{number, span};
 use rookery_plugins::{HostState, Range, State, TimeMs};
 
 /// A service as it stands.
@@ -204,6 +204,7 @@ impl Field {
     /// The limit that makes its state.
     pub(super) fn crossed(&self) -> Option<Range> {
         match self.state {
+            State::Critical if self.is_absent => None,
             State::Critical => self.critical,
             State::Warning => self.warning,
             State::Ok | State::Unknown => None,
@@ -211,6 +212,9 @@ impl Field {
     }
 
     fn text(&self) -> String {
+        if let Some(ms) = self.absent_ms.filter(|_| self.is_absent) {
+            return format!("{}: nothing came for more than {}", self.name, span(ms));
+        }
         let value = match (self.state, self.value) {
             (State::Unknown, _) | (_, None) => "unknown".to_owned(),
             (_, Some(v)) => number(v),

@@ -168,8 +168,8 @@ mod tests {
         assert!(write(2000).is_empty(), "it may pass");
         health.failed("contact a file", "disk full", false, 200_000);
         let problem = ("contact b file".to_owned(), NoticeKind::Problem);
-        assert_eq!(write(1000 + TROUBLE_MS), [problem.clone()]);
-        assert_eq!(write(2000 + TROUBLE_MS), [problem.clone()], "once");
+        assert_eq!(write(1000 + TROUBLE_MS), std::slice::from_ref(&problem));
+        assert_eq!(write(2000 + TROUBLE_MS), std::slice::from_ref(&problem), "once");
         // After a restart nothing is known until it fails or works.
         health.works("contact a file");
         let recovery = ("contact b file".to_owned(), NoticeKind::Recovery);

@@ -84,7 +84,7 @@ impl Watched {
     fn rookery(&self, words: &[&str]) -> Command {
         let mut command = Command::new(bin("rookery"));
         command.args(words).arg("--url").arg(self.site.url());
-        if words[..2] != ["downtime", "list"] {
+        if words[..2] != ["downtime", "list"] && words[0] != "why" {
             command.arg("--data").arg(self.site.dir.path()).args(["--author", "ann"]);
         }
         command
@@ -146,6 +146,50 @@ fn acknowledged_and_planned_problems_are_told_no_more() {
     stdout(&mut w.rookery(&["downtime", "cancel", &id]));
     w.expect(4, "PROBLEM CRITICAL");
     assert_eq!(stdout(&mut w.rookery(&["downtime", "list"])), "");
+    agent.stop();
+    collector.stop();
+}
+
+#[test]
+fn downtimes_come_again_or_begin_with_the_first_problem() {
+    let w = Watched::new();
+    let collector = w.site.collector(&w.config);
+    let agent = w.site.agent("n1", "step = \"1s\"\nplugin_step = \"1s\"\n");
+    w.wait_hard("OK");
+    let add = ["downtime", "add", "--node", "n1"];
+    let said = |more: &[&str]| stdout(&mut w.rookery(&[&add[..], more].concat()));
+    let never = said(&["--repeat", "02-29 02:00-02:01", "--zone", "UTC", "--for", "1d"]);
+    assert!(never.contains(": 02-29 02:00-02:01 (UTC), "), "{never}");
+    for (wrong, want) in [
+        (&["--repeat", "sunday"][..], "times \"sunday\": \"sunday\" is no day"),
+        (&["--repeat", "sun", "--zone", "Moon"], "zone \"Moon\" is not known"),
+        (&["--flexible", "soon"], "flexible: "),
+        (&["--flexible", "1h", "--repeat", "sun"], "not both"),
+    ] {
+        let refused = run(&mut w.rookery(&[&add[..], wrong].concat()));
+        let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(1) && text.contains(want), "{want}: {text}");
+    }
+    let flexible = said(&["--flexible", "1h", "--comment", "new fan"]);
+    assert!(flexible.contains(": 60 min from the first problem on, "), "{flexible}");
+    w.set("95");
+    w.wait_hard("CRITICAL");
+    let listed = wait_for("it begins", LIMIT, || {
+        let listed = stdout(&mut w.rookery(&["downtime", "list"]));
+        listed.contains("60 min from 20").then_some(listed)
+    });
+    assert_eq!(listed.lines().count(), 2, "{listed}");
+    let page = get(&format!("{}/problems", w.site.url())).text();
+    assert!(page.contains("02-29 02:00-02:01 (UTC)") && page.contains("new fan"), "{page}");
+    // It is kept that it began.
+    collector.kill9();
+    let collector = w.site.collector(&w.config);
+    let why = || stdout(&mut w.rookery(&["why", "n1", "level"]));
+    wait_for("why", LIMIT, || why().contains("it is planned until").then_some(()));
+    assert_eq!(w.told(), [] as [String; 0]);
+    let id = flexible.split(':').next().expect("an id");
+    stdout(&mut w.rookery(&["downtime", "cancel", id]));
+    w.expect(1, "PROBLEM CRITICAL level is 95");
     agent.stop();
     collector.stop();
 }

@@ -101,6 +101,8 @@ pub fn forms(view: &View, about: &About, state: &ServiceState) -> Markup {
                 (hidden)
                 (who())
                 input name="for" placeholder="2h" value="2h" aria-label="How long, from now";
+                input name="flexible" placeholder="or, in that time, from the first problem on: 30m"
+                    aria-label="How long from the first problem on";
                 button type="submit" { "Begin it now" }
             }
         }

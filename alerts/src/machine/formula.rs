@@ -1,0 +1,223 @@
+//! Fields that rules compute of others, and fields of which nothing comes.
+
+use super::{Formula, Machine, NEVER, Plan};
+use crate::expression::{Expression, Missing};
+use crate::memory::{Memory, Middle};
+use crate::output::{Output, RecordState, StateRecord};
+use crate::rules::Terms;
+use rookery_plugins::config::nearest;
+use rookery_plugins::{FieldSpec, HostState, ServiceSpec, State, TimeMs};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Absence is looked for so often, ms.
+const ABSENCE_EVERY_MS: i64 = 5000;
+/// What forecasts have seen is written down so often, ms: as much is lost by a kill.
+const KEEP_EVERY_MS: i64 = 600_000;
+
+/// Peers are compared so often, ms; …
+const PEERS_EVERY_MS: i64 = 10_000;
+/// … those of whom something was heard within this, ms.
+const PEERS_OLD_MS: i64 = 600_000;
+
+/// A rule's name, expression and terms.
+type Named = (String, Arc<Expression>, Terms);
+
+impl Machine {
+    /// What rules compute of a service. What names fields that it has not is noted.
+    pub(super) fn formulas_of(
+        &self,
+        plan: &mut Plan,
+        spec: &ServiceSpec,
+        service: &str,
+    ) -> Vec<Named> {
+        let node = &self.nodes[plan.node as usize];
+        let mut all = self.rules.formulas(&node.name, &node.group, service);
+        all.retain(|(name, expression, terms)| {
+            let known: Vec<&str> = spec.fields.iter().map(|f| f.name.as_str()).collect();
+            let lost = expression.fields().iter().find(|f| !known.contains(&f.as_str()));
+            let place = format!("{} {service}: the rule's value {name:?}", node.name);
+            if let Some(field) = lost {
+                let near = nearest(field, &known).map(|n| format!("; did you mean {n:?}?"));
+                let near = near.unwrap_or_default();
+                plan.add_note(format!("{place} names {field:?}, which it has not{near}"));
+            } else if known.contains(&name.as_str()) {
+                plan.add_note(format!("{place} is a field's name: choose another"));
+            } else {
+                return terms.enabled;
+            }
+            false
+        });
+        all
+    }
+
+    /// Makes their fields; the answer is what they are computed of.
+    pub(super) fn settle_formulas(
+        &mut self,
+        plan: &mut Plan,
+        service: u32,
+        spec: &ServiceSpec,
+        formulas: Vec<Named>,
+        active: &mut BTreeSet<u32>,
+    ) -> BTreeSet<u32> {
+        let mut sources = BTreeSet::new();
+        for (name, expression, terms) in formulas {
+            let mut of = Vec::new();
+            for field in spec.fields.iter().filter(|f| expression.fields().contains(&f.name)) {
+                let idx = self.field_idx(service, &field.name);
+                self.settle_field(plan, idx, field, &Terms::default());
+                of.push((expression.fields().iter().position(|f| *f == field.name), idx));
+            }
+            of.sort_unstable();
+            let of: Vec<u32> = of.into_iter().map(|(_, idx)| idx).collect();
+            sources.extend(of.iter().copied());
+            let idx = self.field_idx(service, &name);
+            self.settle_field(plan, idx, &FieldSpec::gauge(&name, &name), &terms);
+            active.insert(idx);
+            let key = self.memory_key(service, &name);
+            let old = self.fields[idx as usize].formula.take().map(|f| (f.memory, f.kept_ms));
+            let old = old.or_else(|| self.kept.remove(&key).map(|m| (m, NEVER)));
+            let (memory, kept_ms) = old
+                .filter(|(memory, _)| expression.fits(memory))
+                .unwrap_or_else(|| (expression.memory(), NEVER));
+            let formula = Formula { expression, of, memory, kept_ms };
+            self.fields[idx as usize].formula = Some(Box::new(formula));
+            self.formulas.insert(idx);
+            plan.formulas.push((service, idx));
+        }
+        sources
+    }
+
+    fn memory_key(&self, service: u32, field: &str) -> String {
+        let s = &self.services[service as usize];
+        format!("memory/{}/{}/{field}", self.nodes[s.node as usize].name, s.name)
+    }
+
+    /// Computes what rules compute of a service's fields; whether that said anything.
+    pub(super) fn judge_formulas(&mut self, plan: &Plan, service: u32, time_ms: TimeMs) -> bool {
+        let mut judged = false;
+        for (_, idx) in plan.formulas.iter().filter(|(s, _)| *s == service) {
+            let field = &mut self.fields[*idx as usize];
+            if time_ms <= field.last_ms {
+                continue;
+            }
+            let Some(mut formula) = field.formula.take() else { continue };
+            // Of this row, or it is not new.
+            let is_new = |i: &u32| self.fields[*i as usize].last_ms == time_ms;
+            let value = if formula.of.iter().all(is_new) {
+                let Formula { expression, of, memory, .. } = &mut *formula;
+                let value_of = |i: usize| of.get(i).and_then(|f| self.fields[*f as usize].value);
+                expression.eval(time_ms, value_of, memory)
+            } else {
+                Err(Missing::Nothing)
+            };
+            let field = &mut self.fields[*idx as usize];
+            field.formula = Some(formula);
+            field.value = match value {
+                Ok(value) => Some(value),
+                Err(Missing::Unknown) => None,
+                Err(Missing::Nothing) => continue,
+            };
+            field.last_ms = time_ms;
+            judged |= field.compare();
+        }
+        judged
+    }
+
+    /// Finds fields of which nothing has come for too long, of nodes that report.
+    pub(super) fn judge_absence(&mut self, started: TimeMs, now_ms: TimeMs, out: &mut Vec<Output>) {
+        if self.expected.is_empty() || now_ms.rem_euclid(ABSENCE_EVERY_MS) >= 1000 {
+            return;
+        }
+        let mut late = Vec::new();
+        for idx in self.expected.iter().copied() {
+            let service = self.fields[idx as usize].service;
+            let s = &self.services[service as usize];
+            let node = &self.nodes[s.node as usize];
+            // A clock that is off makes all of it old, or none.
+            let is_there = !s.gone && !node.gone && node.state == HostState::Up && !node.skewed;
+            let field = &self.fields[idx as usize];
+            let Some(limit) = field.absent_ms.filter(|_| is_there && !field.is_absent) else {
+                continue;
+            };
+            let since = field.last_ms.max(started).max(node.recovered_ms);
+            if now_ms.saturating_sub(since) > limit {
+                late.push((service, idx));
+            }
+        }
+        for (_, idx) in &late {
+            let field = &mut self.fields[*idx as usize];
+            (field.is_absent, field.state, field.value) = (true, State::Critical, None);
+        }
+        for service in late.into_iter().map(|(service, _)| service).collect::<BTreeSet<_>>() {
+            let last_ms = self.services[service as usize].last_ms;
+            let time_ms = if last_ms == NEVER { now_ms } else { last_ms.saturating_add(1) };
+            self.judge_service(service, time_ms, true, now_ms, out);
+        }
+    }
+
+    /// Has each field that is compared with its peers know where those are.
+    pub(super) fn compare_peers(&mut self, now_ms: TimeMs) {
+        if self.formulas.is_empty() || now_ms.rem_euclid(PEERS_EVERY_MS) >= 1000 {
+            return;
+        }
+        // By group, service, field and which of its functions it is.
+        let mut of: BTreeMap<(&str, &str, &str, usize), Vec<f64>> = BTreeMap::new();
+        let mut mine = Vec::new();
+        for idx in &self.formulas {
+            let field = &self.fields[*idx as usize];
+            let (s, formula) = (&self.services[field.service as usize], field.formula.as_ref());
+            for (i, memory) in formula.iter().flat_map(|f| &f.memory).enumerate() {
+                let Memory::Peers(peers) = memory else { continue };
+                let node = &self.nodes[s.node as usize];
+                let is_old = now_ms.saturating_sub(peers.time_ms) > PEERS_OLD_MS;
+                if s.gone || node.gone || is_old {
+                    continue;
+                }
+                let key = (node.group.as_str(), s.name.as_str(), field.name.as_str(), i);
+                of.entry(key).or_default().push(peers.value);
+                mine.push((*idx, key));
+            }
+        }
+        let middles: BTreeMap<_, _> =
+            of.into_iter().map(|(key, all)| (key, Middle::of(all))).collect();
+        let found: Vec<(u32, usize, Option<Middle>)> =
+            mine.into_iter().map(|(idx, key)| (idx, key.3, middles[&key])).collect();
+        for (idx, i, middle) in found {
+            if let Some(formula) = &mut self.fields[idx as usize].formula
+                && let Some(Memory::Peers(peers)) = formula.memory.get_mut(i)
+            {
+                peers.middle = middle;
+            }
+        }
+    }
+
+    /// Writes down what forecasts have seen, now and then.
+    pub(super) fn keep_memories(&mut self, now_ms: TimeMs, out: &mut Vec<Output>) {
+        if now_ms.rem_euclid(ABSENCE_EVERY_MS) >= 1000 {
+            return;
+        }
+        let mut due = Vec::new();
+        for f in &self.formulas {
+            let field = &self.fields[*f as usize];
+            let Some(formula) = &field.formula else { continue };
+            let waited = now_ms.saturating_sub(formula.kept_ms);
+            let is_gone = self.services[field.service as usize].gone;
+            if !is_gone && !formula.memory.is_empty() && !(0..KEEP_EVERY_MS).contains(&waited) {
+                due.push((field.service, *f));
+            }
+        }
+        for (service, f) in due {
+            let key = self.memory_key(service, &self.fields[f as usize].name);
+            let (node, s) =
+                (self.services[service as usize].node, &self.services[service as usize]);
+            let (node, service) = (self.nodes[node as usize].name.clone(), s.name.clone());
+            let field = &mut self.fields[f as usize];
+            let Some(formula) = &mut field.formula else { continue };
+            formula.kept_ms = now_ms;
+            let (field, memory) = (field.name.clone(), formula.memory.clone());
+            let state = RecordState::Memory { node, service, field, memory };
+            out.push(Output::StateChanged(StateRecord { key, state }));
+        }
+    }
+}
