@@ -238,8 +238,8 @@ mod tests {
         run(&sh(&script), &notice, whom("dba", "http://c"), None).await.expect("runs");
         let text = std::fs::read_to_string(file).expect("written");
         let want = "PROBLEM|db1|my sql|CRITICAL|c is 93.10 (outside ~:80)  Bcc: x@y|\
-                    Thu Nov 20 12:00:20 UTC 2025|dba|dba@example.com|'c'=93.1;;~:80|20 s|db1|my sql|\
-                    CRITICAL|2|c|1|MySQL connections|CRITICAL: c is";
+                    Thu Nov 20 12:00:20 UTC 2025|dba|dba@example.com|'c'=93.1;;~:80|\
+                    20 s|db1|my sql|CRITICAL|2|c|1|MySQL connections|CRITICAL: c is";
         assert!(text.starts_with(want), "{text}");
         assert!(text.contains("Look at:  http://c/node/db1/my%20sql\n"), "{text}");
     }
