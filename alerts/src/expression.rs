@@ -10,8 +10,8 @@
 //! | `abs(x)`, `min(x, y, …)`, `max(x, y, …)` | |
 //! | `change(x, 1h)` | by how much `x` is more than an hour ago |
 //! | `forecast(x, 4d)` | what `x` will be in four days, if it goes on as of late |
-//! | `peers(x)` | how far `x` is from the middle of the same field of the group's other nodes, in usual deviations |
-//! | `past(x)` | how far it is from the same hour of former weeks, in usual deviations |
+//! | `peers(x)` | how far `x` is from the middle of its peers', in usual deviations |
+//! | `past(x)` | the same, from the same hour of former weeks |
 //!
 //! What cannot be computed says nothing, and leaves the state as it is: a division by
 //! zero (no requests, no ratio), a change or a forecast before there is enough to go

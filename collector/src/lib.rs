@@ -28,6 +28,7 @@ pub mod journal;
 pub mod json;
 pub mod metrics;
 pub mod munin;
+mod newest;
 pub mod offline;
 pub mod pack;
 mod packed_text;

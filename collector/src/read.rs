@@ -4,16 +4,15 @@
 //! that is sealed in between is seen twice rather than never; doubled times are
 //! merged, and the sample that came first stays.
 
-use crate::catalog::{LayoutIndex, NodeEntry, ServiceEntry};
+use crate::catalog::NodeEntry;
 use crate::chunk::ColumnBuf;
-use crate::head::{HeadBlock, Stored};
-use crate::history::{
-    FieldRollup, History, NodeInfo, Now, ReadError, Rollup, Samples, ServiceInfo,
-};
+use crate::head::Stored;
+use crate::history::{FieldRollup, History, NodeInfo, ReadError, Rollup, Samples, ServiceInfo};
+use crate::newest::{node_info, service_info};
 use crate::period::{BlockRow, Period};
 use crate::read_rollup;
 use crate::rollup::{Grid, Roll};
-use crate::series::{Drawn, Heartbeat};
+use crate::series::Heartbeat;
 use crate::store::{Shared, StoreError};
 use rookery_plugins::config::nearest;
 use rookery_plugins::{FieldKey, FieldSpec, Kind, Layout, LayoutId, ServiceSpec, TimeMs};
@@ -226,13 +225,7 @@ impl History for Reader {
         to_ms: TimeMs,
         step_ms: i64,
     ) -> Result<Rollup, ReadError> {
-        let n_buckets = to_ms.saturating_sub(from_ms).saturating_add(step_ms - 1) / step_ms.max(1);
-        if step_ms < 1 || from_ms >= to_ms || n_buckets > BUCKETS_MAX {
-            return Err(ReadError::BadRequest(format!(
-                "from {from_ms} to {to_ms} by {step_ms} ms: from must be before to, and at most \
-                 {BUCKETS_MAX} steps"
-            )));
-        }
+        check_steps(from_ms, to_ms, step_ms)?;
         let node = self.entry(node)?;
         self.spec_of(&node, service)?;
         // As it was then: with its labels, types and limits of that time.
@@ -246,13 +239,56 @@ impl History for Reader {
         let heartbeat = Heartbeat::of(&spec);
         let grid = Grid { from_ms, to_ms, step_ms, before_ms: heartbeat.0 };
         let rolls = wanted.iter().map(|f| Roll::new(f, heartbeat, grid)).collect();
-        let fields = read_rollup::roll(&self.0, &node, service, &wanted, rolls, grid)?;
+        let keys: Vec<FieldKey> = wanted.iter().map(|f| FieldKey::new(service, &f.name)).collect();
+        let fields = read_rollup::roll(&self.0, &node, &keys, &wanted, rolls, grid)?;
         Ok(Rollup { from_ms, step_ms, fields, spec: spec.clone(), averages: vec![] })
+    }
+
+    fn rollups(
+        &self,
+        node: &str,
+        from_ms: TimeMs,
+        to_ms: TimeMs,
+        step_ms: i64,
+    ) -> Result<Vec<Rollup>, ReadError> {
+        check_steps(from_ms, to_ms, step_ms)?;
+        let node = self.entry(node)?;
+        let names: Vec<String> = node.services().iter().map(|s| s.spec.name.clone()).collect();
+        let spec_at = |name: &String| node.service_at(name, to_ms - 1).unwrap_or_default();
+        let specs: Vec<Arc<ServiceSpec>> = names.iter().map(spec_at).collect();
+        // The longest of all: a rate needs the sample before.
+        let before_ms = specs.iter().map(|s| Heartbeat::of(s).0).max().unwrap_or(0);
+        let grid = Grid { from_ms, to_ms, step_ms, before_ms };
+        let (mut keys, mut fields, mut rolls) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, spec) in names.iter().zip(&specs) {
+            for field in &spec.fields {
+                keys.push(FieldKey::new(name, &field.name));
+                fields.push(field);
+                rolls.push(Roll::new(field, Heartbeat::of(spec), grid));
+            }
+        }
+        let mut all = read_rollup::roll(&self.0, &node, &keys, &fields, rolls, grid)?.into_iter();
+        let rollup = |spec: Arc<ServiceSpec>| {
+            let fields = all.by_ref().take(spec.fields.len()).collect();
+            Rollup { from_ms, step_ms, fields, spec, averages: vec![] }
+        };
+        Ok(specs.into_iter().map(rollup).collect())
     }
 
     fn version(&self, node: &str) -> u64 {
         self.0.nodes.get(node).map_or(0, |n| n.version.load(Ordering::Relaxed))
     }
+}
+
+fn check_steps(from_ms: TimeMs, to_ms: TimeMs, step_ms: i64) -> Result<(), ReadError> {
+    let n_buckets = to_ms.saturating_sub(from_ms).saturating_add(step_ms - 1) / step_ms.max(1);
+    if step_ms < 1 || from_ms >= to_ms || n_buckets > BUCKETS_MAX {
+        return Err(ReadError::BadRequest(format!(
+            "from {from_ms} to {to_ms} by {step_ms} ms: from must be before to, and at most \
+             {BUCKETS_MAX} steps"
+        )));
+    }
+    Ok(())
 }
 
 /// Samples of one field that come from several places.
@@ -384,69 +420,4 @@ pub fn row_at(
         col = to;
     }
     Ok(found.then_some(row))
-}
-
-fn node_info(node: &NodeEntry) -> NodeInfo {
-    let seen = node.last_seen_ms.load(Ordering::Relaxed);
-    let first = node.first_seen_ms.load(Ordering::Relaxed);
-    NodeInfo {
-        name: node.name.clone(),
-        group: node.group(),
-        last_seen_ms: (seen != TimeMs::MIN).then_some(seen),
-        first_seen_ms: (first != TimeMs::MAX).then_some(first),
-        n_services: node.n_services(),
-    }
-}
-
-fn service_info(
-    head: &crate::head::NodeHead,
-    layouts: &[Arc<LayoutIndex>],
-    entry: &ServiceEntry,
-) -> ServiceInfo {
-    let spec = &entry.spec;
-    let now = spec.fields.iter().map(|f| {
-        let key = FieldKey::new(&spec.name, &f.name);
-        newest(head, layouts, &key, f, spec)
-    });
-    ServiceInfo { now: now.collect(), active: entry.active, spec: spec.clone() }
-}
-
-/// A field's newest drawn value, from memory alone.
-fn newest(
-    head: &crate::head::NodeHead,
-    layouts: &[Arc<LayoutIndex>],
-    key: &FieldKey,
-    field: &FieldSpec,
-    spec: &ServiceSpec,
-) -> Now {
-    let mut best = Now::default();
-    for index in layouts {
-        let Some(col) = index.column(key) else { continue };
-        let Some(layout) = head.layout(index.layout.id()) else { continue };
-        let mut drawn = Drawn::new(field, Heartbeat::of(spec));
-        let tail = layout.tail.as_deref().filter(|_| layout.open.n_rows() < 2);
-        let blocks = tail.into_iter().chain([&layout.open]);
-        for block in blocks {
-            for row in newest_two(block) {
-                let Some(value) = block.value(row, col) else { continue };
-                let time_ms = block.times_ms[row];
-                let value = drawn.next(time_ms, value);
-                if best.time_ms.is_none_or(|t| t <= time_ms) {
-                    best = Now { time_ms: Some(time_ms), value };
-                }
-            }
-        }
-    }
-    best
-}
-
-/// The rows with the two newest times, older first.
-fn newest_two(block: &HeadBlock) -> Vec<usize> {
-    let n = block.n_rows();
-    if block.sorted {
-        return (n.saturating_sub(2)..n).collect();
-    }
-    let mut order: Vec<usize> = (0..n).collect();
-    order.sort_by_key(|i| block.times_ms[*i]);
-    order.split_off(n.saturating_sub(2))
 }

@@ -17,18 +17,17 @@ use rookery_plugins::{FieldKey, FieldSpec, TimeMs};
 use rusqlite::Connection;
 use std::sync::Arc;
 
-/// Reads these fields of a service into their rollups.
+/// Reads these fields of a node, by their keys, into their rollups.
 pub(crate) fn roll(
     shared: &Shared,
     node: &NodeEntry,
-    service: &str,
+    keys: &[FieldKey],
     fields: &[&FieldSpec],
     rolls: Vec<Roll<'_>>,
     grid: Grid,
 ) -> Result<Vec<FieldRollup>, ReadError> {
-    let keys: Vec<FieldKey> = fields.iter().map(|f| FieldKey::new(service, &f.name)).collect();
     let mut rest: Vec<Option<Roll<'_>>> = rolls.into_iter().map(Some).collect();
-    let groups = together(node, &keys);
+    let groups = together(node, keys);
     let n_tasks = grid.n_tasks(fields.len());
     let tasks: Vec<Together> = groups.into_iter().flat_map(|g| g.split(n_tasks)).collect();
     let mut work: Vec<(&Together, Vec<Roll<'_>>)> = tasks

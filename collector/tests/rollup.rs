@@ -120,7 +120,11 @@ fn fill(store: &Store, rows: &Rows, seals: &[usize]) {
     let mut from = 0;
     for end in ends.into_iter().chain([rows.all.len()]) {
         writer.start("node", 1, end as u64 + 1);
-        writer.announce(&Announce { services: vec![spec()], ..Announce::default() });
+        // A slow one beside it, whose rates need samples from longer ago.
+        let mut slow = ServiceSpec::new("slow", "Another service", "disk");
+        slow.fields = vec![FieldSpec { kind: FieldType::Derive, ..FieldSpec::gauge("f", "x") }];
+        slow.step_ms = 900_000;
+        writer.announce(&Announce { services: vec![spec(), slow], ..Announce::default() });
         writer.layout(&layout);
         for (time, cells) in &rows.all[from..end] {
             writer.row(layout.id(), *time, cells);
@@ -161,6 +165,13 @@ fn same(field: &FieldRollup, from_summaries: &Bucket, exact: &Bucket) -> Result<
 
 fn compare(reader: &Reader, (from, to): (i64, i64), step: i64) -> Result<(), TestCaseError> {
     let rollup = reader.rollup("node", "svc", &[], from, to, step).expect("reads");
+    // All services at once give the same to the bit.
+    let all = reader.rollups("node", from, to, step).expect("reads");
+    let svc = all.iter().find(|r| r.spec.name == "svc").expect("the service");
+    prop_assert_eq!(all.len(), 2);
+    for (a, b) in svc.fields.iter().zip(&rollup.fields) {
+        prop_assert_eq!(format!("{a:?}"), format!("{b:?}"));
+    }
     let exact = reader.rollup_exactly("node", "svc", (from, to), step).expect("reads");
     for (field, exact) in rollup.fields.iter().zip(&exact) {
         prop_assert_eq!(field.buckets.len(), exact.buckets.len());

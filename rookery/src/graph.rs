@@ -10,14 +10,19 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:
   rookery graph web1 cpu --from -1w -o cpu.png
   rookery graph web1 load --from 2026-11-01 --to 2026-11-08 --theme dark -o load.svg
-  rookery graph web1 cpu --from -1h --percentile 95 --ghost 1d --term")]
+  rookery graph web1 cpu --from -1h --percentile 95 --ghost 1d --term
+  rookery graph -f sum:web/if_eth0/up -f sum:db/if_eth0/up --from -1w --term")]
 pub struct Args {
     /// The node
-    #[arg(value_name = "NODE")]
-    node: String,
+    #[arg(value_name = "NODE", required_unless_present = "field")]
+    node: Option<String>,
     /// The service
-    #[arg(value_name = "SERVICE")]
-    service: String,
+    #[arg(value_name = "SERVICE", required_unless_present = "field")]
+    service: Option<String>,
+    /// Instead of a node's service any fields: NODE/SERVICE/FIELD, sum:GROUP/SERVICE/FIELD,
+    /// mean:…; a / in a name as %2F, * as FIELD: all
+    #[arg(short, long, value_name = "FIELD", conflicts_with_all = ["node", "service"])]
+    field: Vec<String>,
     /// From when on: RFC 3339, seconds or milliseconds since 1970, or -1d
     #[arg(long, value_name = "T", default_value = "-1d", allow_hyphen_values = true)]
     from: String,
@@ -98,10 +103,17 @@ fn columns() -> Option<u32> {
 }
 
 fn ask(args: &Args, form: &str, size: (u32, u32), more: &str) -> Result<Vec<u8>, String> {
+    let which = match (&args.node, &args.service) {
+        (Some(node), Some(service)) => {
+            format!("/graph/{}/{}.{form}?", encode(node), encode(service))
+        }
+        _ => {
+            let fields: String = args.field.iter().map(|f| format!("f={}&", encode(f))).collect();
+            format!("/graph.{form}?{fields}")
+        }
+    };
     Client::new(&args.url)?.get(&format!(
-        "/graph/{}/{}.{form}?from={}&to={}&width={}&height={}&tz={}&pct={}&ghost={}&hide={}{more}",
-        encode(&args.node),
-        encode(&args.service),
+        "{which}from={}&to={}&width={}&height={}&tz={}&pct={}&ghost={}&hide={}{more}",
         encode(&args.from),
         encode(&args.to),
         size.0,

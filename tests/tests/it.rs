@@ -16,6 +16,8 @@ mod care;
 mod channels;
 #[path = "it/check.rs"]
 mod check;
+#[path = "it/clicks.rs"]
+mod clicks;
 #[path = "it/compare.rs"]
 mod compare;
 #[path = "it/crash.rs"]
@@ -56,6 +58,8 @@ mod munin_master;
 mod munin_node;
 #[path = "it/munin_probes.rs"]
 mod munin_probes;
+#[path = "it/munin_transports.rs"]
+mod munin_transports;
 #[path = "it/nagios.rs"]
 mod nagios;
 #[path = "it/nagios_lab.rs"]
@@ -90,3 +94,7 @@ mod support;
 mod tidy;
 #[path = "it/up.rs"]
 mod up;
+#[path = "it/views.rs"]
+mod views;
+#[path = "it/zoom.rs"]
+mod zoom;

@@ -11,14 +11,14 @@ use crate::app::App;
 use crate::error::WebError;
 use crate::graph::{Figures, figures};
 use crate::pictures::mix::shown_fields;
-use rookery_collector::history::{NodeInfo, ReadError};
+use rookery_collector::history::{FieldRollup, NodeInfo, ReadError};
 use rookery_plugins::ServiceSpec;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Most fields that are looked at.
-pub const FIELDS_MAX: usize = 20_000;
+pub const FIELDS_MAX: usize = 300_000;
 /// Most outliers that are told.
 pub const OUTLIERS_MAX: usize = 200;
 /// What is looked at, ms.
@@ -170,25 +170,28 @@ impl App {
         let to_ms = (now_ms.div_euclid(HOUR_MS) + 1) * HOUR_MS;
         let from_ms = to_ms - SPAN_MS;
         let mut found = Found { from_ms, to_ms, ..Found::default() };
-        type Same = Vec<(NodeInfo, Arc<ServiceSpec>)>;
+        type Same = Vec<(usize, Arc<ServiceSpec>)>;
+        let mut members: Vec<Member> = Vec::new();
         let mut groups: BTreeMap<(String, String), Same> = BTreeMap::new();
         for node in self.history.nodes() {
             // A node that has just been forgotten has none.
-            for (spec, active) in self.history.specs(&node.name).unwrap_or_default() {
-                if active && !spec.hidden {
-                    let key = (node.group.clone(), spec.name.clone());
-                    groups.entry(key).or_default().push((node.clone(), spec));
-                }
-            }
-        }
-        for members in groups.into_values() {
-            let n: usize = members.iter().map(|(_, s)| s.fields.len()).sum();
+            let specs = self.history.specs(&node.name).unwrap_or_default();
+            let of = specs.into_iter().filter(|(spec, active)| *active && !spec.hidden);
+            let of: Vec<Arc<ServiceSpec>> = of.map(|(spec, _)| spec).collect();
+            let n: usize = of.iter().map(|spec| spec.fields.len()).sum();
             if found.n_fields + n > FIELDS_MAX {
                 found.is_cut = true;
                 continue;
             }
             found.n_fields += n;
-            self.group_outliers(&members, &mut found)?;
+            for spec in of {
+                let key = (node.group.clone(), spec.name.clone());
+                groups.entry(key).or_default().push((members.len(), spec));
+            }
+            members.push(self.member(node, (from_ms, to_ms))?);
+        }
+        for ((_, service), of) in &groups {
+            group_outliers(&members, service, of, &mut found);
         }
         found.outliers.sort_by(|a, b| b.score().total_cmp(&a.score()));
         found.total = found.outliers.len();
@@ -196,86 +199,103 @@ impl App {
         Ok(found)
     }
 
-    /// One service on all nodes of a group.
-    fn group_outliers(
-        &self,
-        members: &[(NodeInfo, Arc<ServiceSpec>)],
-        found: &mut Found,
-    ) -> Result<(), WebError> {
-        let mut now: Vec<Means> = Vec::new();
-        for (node, service) in members {
-            now.push(self.means(&node.name, service, (found.from_ms, found.to_ms))?);
+    /// A node's means of the span, and of the same span in former weeks.
+    fn member(&self, node: NodeInfo, (from, to): (i64, i64)) -> Result<Member, WebError> {
+        let known_ms = node.first_seen_ms.map_or(0, |t| from.saturating_sub(t));
+        let now = self.means(&node.name, (from, to))?;
+        let mut past = Vec::new();
+        for week in 1..=WEEKS.min(known_ms / WEEK_MS) {
+            past.push(self.means(&node.name, (from - week * WEEK_MS, to - week * WEEK_MS))?);
         }
-        let mut names: Vec<&str> = members.iter().flat_map(|(_, s)| shown(s)).collect();
-        names.sort_unstable();
-        names.dedup();
-        let of = |name: &str| now.iter().filter_map(|m| m.get(name).copied()).collect::<Vec<f64>>();
-        let scale = names.iter().map(|n| median(&mut of(n)).abs()).fold(0.0, f64::max);
-        let mut reasons: BTreeMap<(usize, &str), Vec<Reason>> = BTreeMap::new();
-        for name in &names {
-            let at: Vec<usize> = (0..now.len()).filter(|i| now[*i].contains_key(*name)).collect();
-            for (i, reason) in peers(&of(name), scale) {
-                reasons.entry((at[i], *name)).or_default().push(reason);
-            }
-        }
-        for (i, (node, service)) in members.iter().enumerate() {
-            let known_ms = node.first_seen_ms.map_or(0, |t| found.from_ms.saturating_sub(t));
-            let mut past: Vec<Means> = Vec::new();
-            for week in 1..=WEEKS.min(known_ms / WEEK_MS) {
-                let span = (found.from_ms - week * WEEK_MS, found.to_ms - week * WEEK_MS);
-                past.push(self.means(&node.name, service, span)?);
-            }
-            for name in shown(service) {
-                let Some(value) = now[i].get(name) else { continue };
-                let before: Vec<f64> = past.iter().filter_map(|m| m.get(name).copied()).collect();
-                if let Some(reason) = unlike_past(*value, &before, scale) {
-                    let Some(name) = names.iter().find(|n| **n == name) else { continue };
-                    reasons.entry((i, *name)).or_default().push(reason);
-                }
-            }
-        }
-        for ((i, field), mut reasons) in reasons {
-            let (node, service) = &members[i];
-            reasons.sort_by(|a, b| b.score.total_cmp(&a.score));
-            found.outliers.push(Outlier {
-                node: node.name.clone(),
-                group: node.group.clone(),
-                service: service.name.clone(),
-                field: field.to_owned(),
-                value: now[i].get(field).copied().unwrap_or_default(),
-                reasons,
-                spec: service.clone(),
-            });
-        }
-        Ok(())
+        Ok(Member { node, now, past })
     }
 
-    /// Each field's mean over a span of whole hours; those without are left out.
-    fn means(&self, node: &str, spec: &ServiceSpec, span: (i64, i64)) -> Result<Means, WebError> {
-        // By name: the service may have had other fields then.
-        let mut names: Vec<&str> = shown(spec).collect();
-        if names.is_empty() {
-            return Ok(Means::new());
-        }
-        if spec.fields.iter().any(|f| f.cdef.is_some()) {
-            // It may need hidden ones.
-            names = spec.fields.iter().map(|f| f.name.as_str()).collect();
-        }
-        let read = self.history.rollup(node, &spec.name, &names, span.0, span.1, HOUR_MS);
-        let rollup = match read {
-            Ok(rollup) => rollup,
-            Err(ReadError::NotFound(_)) => return Ok(Means::new()),
+    /// Each field's mean over a span of whole hours, by service; those without are
+    /// left out.
+    fn means(&self, node: &str, span: (i64, i64)) -> Result<Services, WebError> {
+        let read = match self.history.rollups(node, span.0, span.1, HOUR_MS) {
+            Ok(read) => read,
+            Err(ReadError::NotFound(_)) => return Ok(Services::new()),
             Err(e) => return Err(e.into()),
         };
-        let figures = figures(&rollup);
-        let mean = |(f, figures): (rookery_collector::history::FieldRollup, Figures)| {
-            Some((f.spec.name, figures.avg.filter(|v| v.is_finite())?))
-        };
-        Ok(rollup.fields.into_iter().zip(figures).filter_map(mean).collect())
+        let mut out = Services::new();
+        for rollup in read {
+            let figures = figures(&rollup);
+            let mean = |(f, figures): (FieldRollup, Figures)| {
+                Some((f.spec.name, figures.avg.filter(|v| v.is_finite())?))
+            };
+            let means = rollup.fields.into_iter().zip(figures).filter_map(mean).collect();
+            out.insert(rollup.spec.name.clone(), means);
+        }
+        Ok(out)
     }
 }
 
-type Means = BTreeMap<String, f64>;
+/// A node's means, now and in former weeks.
+struct Member {
+    node: NodeInfo,
+    now: Services,
+    past: Vec<Services>,
+}
+
+impl Member {
+    fn mean(&self, service: &str, field: &str) -> Option<f64> {
+        self.now.get(service)?.get(field).copied()
+    }
+}
+
+/// By name.
+type Services = HashMap<String, Means>;
+type Means = HashMap<String, f64>;
+
+/// One service on all nodes of a group.
+fn group_outliers(
+    members: &[Member],
+    service: &str,
+    of: &[(usize, Arc<ServiceSpec>)],
+    found: &mut Found,
+) {
+    let mut names: Vec<&str> = of.iter().flat_map(|(_, s)| shown(s)).collect();
+    names.sort_unstable();
+    names.dedup();
+    // Which of them have the field, and its mean.
+    let having = |name: &str| {
+        let mean =
+            |(at, (i, _)): (usize, &(usize, _))| Some((at, members[*i].mean(service, name)?));
+        of.iter().enumerate().filter_map(mean).collect::<Vec<(usize, f64)>>()
+    };
+    let all: Vec<Vec<(usize, f64)>> = names.iter().map(|name| having(name)).collect();
+    let values = |of: &[(usize, f64)]| of.iter().map(|(_, v)| *v).collect::<Vec<f64>>();
+    let scale = all.iter().map(|of| median(&mut values(of)).abs()).fold(0.0, f64::max);
+    let mut reasons: BTreeMap<(usize, &str), Vec<Reason>> = BTreeMap::new();
+    for (name, having) in names.iter().zip(&all) {
+        for (i, reason) in peers(&values(having), scale) {
+            reasons.entry((having[i].0, *name)).or_default().push(reason);
+        }
+        for (at, value) in having {
+            let past = members[of[*at].0].past.iter();
+            let before: Vec<f64> =
+                past.filter_map(|p| p.get(service)?.get(*name).copied()).collect();
+            if let Some(reason) = unlike_past(*value, &before, scale) {
+                reasons.entry((*at, *name)).or_default().push(reason);
+            }
+        }
+    }
+    for ((at, field), mut reasons) in reasons {
+        let (i, spec) = &of[at];
+        let member = &members[*i];
+        reasons.sort_by(|a, b| b.score.total_cmp(&a.score));
+        found.outliers.push(Outlier {
+            node: member.node.name.clone(),
+            group: member.node.group.clone(),
+            service: service.to_owned(),
+            field: field.to_owned(),
+            value: member.mean(service, field).unwrap_or_default(),
+            reasons,
+            spec: spec.clone(),
+        });
+    }
+}
 
 /// The fields that a graph of the service has.
 fn shown(spec: &ServiceSpec) -> impl Iterator<Item = &str> {

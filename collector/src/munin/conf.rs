@@ -7,6 +7,7 @@
 //! line by line.
 
 use super::people::People;
+use super::tls::{Tls, Wish};
 use super::{Address, ListAs, PORT, Remote, Remotes, address};
 use crate::borrow::Borrowed;
 use std::collections::BTreeMap;
@@ -16,6 +17,10 @@ use std::path::{Path, PathBuf};
 const FILE_BYTES_MAX: u64 = 4 << 20;
 /// The most hosts that are taken.
 const HOSTS_MAX: usize = 10_000;
+
+/// What is said of TLS, for all, a group or a host.
+const TLS_KEYS: &[&str] =
+    &["tls", "tls_verify_certificate", "tls_ca_certificate", "tls_certificate", "tls_private_key"];
 
 /// What a section says.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +40,8 @@ struct Reader {
     notes: Vec<String>,
     current: String,
     people: People,
+    /// `ssh_command` and `ssh_options`.
+    ssh: BTreeMap<String, String>,
 }
 
 /// Reads a `munin.conf` and what it includes.
@@ -169,8 +176,12 @@ impl Reader {
                     self.note(place, &format!("{key}: {why}"));
                 }
             }
-            key if key.starts_with("tls") || key.starts_with("ssh_") => {
-                self.note(place, &format!("{key}: not honoured"));
+            "ssh_command" | "ssh_options" => {
+                self.ssh.insert(key.to_owned(), value.to_owned());
+            }
+            key if TLS_KEYS.contains(&key) => return false,
+            key if key.starts_with("tls") => {
+                self.note(place, &format!("{key}: not honoured: see tls_ca_certificate"));
             }
             key if key.contains([';', ':', '.']) => return false,
             _ => self.note(place, &format!("{key}: not honoured")),
@@ -194,6 +205,13 @@ impl Reader {
             return;
         }
         match key {
+            key if TLS_KEYS.contains(&key) => {
+                if key == "tls" && Wish::parse(value).is_none() {
+                    self.note(place, &format!("tls {value}: disabled, auto or enabled"));
+                    return;
+                }
+                self.section(place).settings.insert(key.to_owned(), value.to_owned());
+            }
             "address" | "port" | "use_node_name" | "use_default_node" | "update" => {
                 self.section(place).settings.insert(key.to_owned(), value.to_owned());
             }
@@ -202,6 +220,21 @@ impl Reader {
             }
             key if key.starts_with("tls") => self.note(place, &format!("{key}: not honoured")),
             _ => self.note(place, &format!("{key}: not honoured")),
+        }
+    }
+
+    /// The program and its options, as they are said for all nodes.
+    fn set_ssh(&self, address: &mut Address, place: &str) {
+        let Address::Command(words) = address else { return };
+        if !place.trim().starts_with("ssh://") {
+            return;
+        }
+        if let Some(options) = self.ssh.get("ssh_options") {
+            let options = options.split_whitespace().map(str::to_owned);
+            words.splice(1..1, options);
+        }
+        if let Some(program) = self.ssh.get("ssh_command") {
+            words[0].clone_from(program);
         }
     }
 
@@ -244,7 +277,8 @@ impl Reader {
                 .collect();
             let get = |key: &str| {
                 let of = |s: &Section| s.settings.get(key).cloned();
-                of(&own).or_else(|| groups.iter().rev().find_map(|s| of(s)))
+                let near = of(&own).or_else(|| groups.iter().rev().find_map(|s| of(s)));
+                near.or_else(|| self.sections.get("").and_then(of))
             };
             if get("update").is_some_and(|v| !is_yes(&v)) {
                 self.notes.push(format!("{}: [{path}]: update no: not polled", own.place));
@@ -259,8 +293,9 @@ impl Reader {
                 Some(Ok(port)) => port,
                 Some(Err(_)) => return Err(format!("{}: [{path}]: port", own.place)),
             };
-            let address: Address =
+            let mut address: Address =
                 address(&place, Some(port)).map_err(|e| format!("{}: [{path}]: {e}", own.place))?;
+            self.set_ssh(&mut address, &place);
             let host = path.rsplit(';').next().unwrap_or(&path).to_owned();
             let is_set = |key: &str| get(key).is_some_and(|v| is_yes(&v));
             let list_as = match (is_set("use_default_node"), is_set("use_node_name")) {
@@ -274,7 +309,23 @@ impl Reader {
             // They are read where they are: the node knows nothing of them.
             overrides.retain(|(_, line)| !is_of_others(line));
             let (interval_ms, timeout_ms) = (super::INTERVAL_MS, super::TIMEOUT_MS);
-            nodes.push(Remote { node: path, address, list_as, interval_ms, timeout_ms, overrides });
+            let file = |key: &str| get(key).map(PathBuf::from);
+            let tls = Tls {
+                wish: get("tls").and_then(|t| Wish::parse(&t)).unwrap_or_default(),
+                verify: is_set("tls_verify_certificate"),
+                ca: file("tls_ca_certificate"),
+                certificate: file("tls_certificate"),
+                key: file("tls_private_key"),
+            };
+            nodes.push(Remote {
+                node: path,
+                address,
+                list_as,
+                interval_ms,
+                timeout_ms,
+                overrides,
+                tls,
+            });
             if nodes.len() > HOSTS_MAX {
                 return Err(format!("more than {HOSTS_MAX} hosts"));
             }
@@ -404,6 +455,43 @@ mod tests {
         ] {
             assert!(notes.contains(want), "{want}\n{notes}");
         }
+    }
+
+    /// Of munin.conf(5) and Munin's documentation: what is not honoured has its line.
+    #[test]
+    fn what_is_not_honoured_is_named() {
+        let named = "dbdir logdir htmldir rundir tmpldir staticdir cgitmpdir cgiurl_graph fork \
+            palette graph_data_size graph_strategy html_strategy local_address max_processes \
+            max_graph_jobs max_cgi_graph_jobs munin_cgi_graph_jobs timeout graph_period \
+            timeout_fetch_all_nodes timeout_fetch_one_node update_rate tls_verify_depth \
+            tls_match rrdcached_socket max_size_x max_size_y dropdownlimit domain_order \
+            node_order group_order nsca nsca_server nsca_config graph_width graph_height \
+            contact.a.max_messages contact.a.always_send contact.a.odd weird";
+        for key in named.split_whitespace() {
+            let found = read_text(&format!("{key} x\ncontact.a.command x\n")).expect("reads");
+            let want = format!("munin.conf:1: {key}");
+            assert!(found.notes.iter().any(|n| n.starts_with(&want)), "{key}: {:?}", found.notes);
+        }
+        for key in "local_address node_order group_order odd".split_whitespace() {
+            let found = read_text(&format!("[a;b]\naddress x\n{key} y\n")).expect("reads");
+            let want = format!("munin.conf:3: {key}");
+            assert!(found.notes.iter().any(|n| n.starts_with(&want)), "{key}: {:?}", found.notes);
+        }
+        let honoured = "includedir /etc/x\ntls enabled\ntls_verify_certificate yes\n\
+            tls_ca_certificate a\ntls_certificate b\ntls_private_key c\nssh_command s\n\
+            ssh_options -v -x\ncontacts a\ncontact.a.command x\ncontact.a.text y\n\
+            [g;]\nnotify_alias G\n[g;b]\naddress ssh://u@h:7/bin/x y\nport 1\nupdate yes\n\
+            use_node_name yes\nuse_default_node no\ncontacts a\nnotify_alias B\n\
+            load.graph_title x\nload.load.warning 5\nload.contacts none\n\
+            sum.graph_order a=c:d.e\n";
+        let found = read_text(honoured).expect("reads");
+        assert!(found.notes.is_empty(), "{:?}", found.notes);
+        let [node] = &found.nodes[..] else { panic!("{found:?}") };
+        assert_eq!(node.address.to_string(), "s -v -x -o BatchMode=yes -p 7 u@h /bin/x y");
+        assert_eq!((node.tls.wish, node.tls.verify), (Wish::Enabled, true));
+        assert_eq!(found.contacts[0].name, "a");
+        let munin = found.contacts[0].munin.as_ref().expect("munin's");
+        assert!(!munin.routes.tells("a", "g;b", Some("load")));
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod deliver;
 mod people;
 mod poll;
 mod session;
+pub mod tls;
 
 pub use poll::run;
 
@@ -21,6 +22,7 @@ use rookery_alerts::ContactConfig;
 use rookery_plugins::config::parse_span_ms;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
+use tls::{Tls, Wish};
 
 /// Munin's port.
 const PORT: u16 = 4949;
@@ -58,6 +60,16 @@ pub struct MuninConfig {
     pub interval: String,
     /// How long one answer may take; `65s`.
     pub timeout: String,
+    /// `disabled`, `auto` or `enabled`.
+    pub tls: Wish,
+    /// The node's certificate must come from an authority of `tls_ca_certificate`.
+    pub tls_verify_certificate: bool,
+    /// Authorities, PEM.
+    pub tls_ca_certificate: Option<PathBuf>,
+    /// What is shown to a node that asks for a certificate, PEM.
+    pub tls_certificate: Option<PathBuf>,
+    /// Its key, PEM.
+    pub tls_private_key: Option<PathBuf>,
     /// A `munin.conf` instead of all of these but the times.
     pub conf: Option<PathBuf>,
 }
@@ -98,6 +110,8 @@ pub struct Remote {
     /// What is said of its services over what they say themselves: service, then
     /// `attribute value` or `field.attribute value`.
     pub overrides: Vec<(String, String)>,
+    /// Whether by TLS.
+    pub tls: Tls,
 }
 
 /// All nodes to poll, and what of the configuration cannot be honoured.
@@ -216,7 +230,17 @@ pub fn remotes(tables: &[MuninConfig]) -> Result<Remotes, String> {
             interval_ms,
             timeout_ms,
             overrides: Vec::new(),
+            tls: Tls {
+                wish: table.tls,
+                verify: table.tls_verify_certificate,
+                ca: table.tls_ca_certificate.clone(),
+                certificate: table.tls_certificate.clone(),
+                key: table.tls_private_key.clone(),
+            },
         });
+    }
+    for node in &all.nodes {
+        node.tls.connector().map_err(|e| format!("[[munin]] {}: {e}", node.node))?;
     }
     let mut names: Vec<&str> =
         all.nodes.iter().map(|n| n.node.as_str()).filter(|n| !n.is_empty()).collect();

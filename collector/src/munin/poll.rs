@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
+use tokio_rustls::TlsConnector;
 
 /// How old a `config` may become.
 pub const CONFIG_EVERY: Duration = Duration::from_secs(600);
@@ -99,12 +100,19 @@ struct Node {
     spooled_s: Option<i64>,
     /// Named once: a limit was met.
     is_flooding: bool,
+    tls: Option<TlsConnector>,
 }
 
 impl Node {
     fn new(shared: Arc<Shared>, remote: Remote, boot: u64) -> Node {
         let name = remote.node.clone();
+        // Its files were read at the start, when the configuration was checked.
+        let tls = remote.tls.connector().unwrap_or_else(|e| {
+            tracing::error!("munin-node {name}: {e}");
+            None
+        });
         Node {
+            tls,
             shared,
             remote,
             boot,
@@ -166,7 +174,10 @@ impl Node {
 
     async fn connect(&mut self) -> Result<Session, String> {
         let limit = Duration::from_millis(self.remote.timeout_ms);
-        let session = Session::open(&self.remote.address, limit).await?;
+        let session = {
+            let tls = self.tls.as_ref().map(|t| (t, self.remote.tls.wish));
+            Session::open(&self.remote.address, tls, limit).await?
+        };
         if self.name.is_empty() {
             if !is_valid(&session.name) {
                 return Err(format!("it calls itself {:?}: set `node`", session.name));

@@ -1,12 +1,15 @@
 //! One dialogue with a munin-node, as its client (Munin's network protocol, with
 //! the oddities of munin-node 2.0.73).
 
+use super::tls::Wish;
 use super::{Address, ListAs};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 /// The longest line that is read, bytes.
 pub const LINE_BYTES_MAX: usize = 64 * 1024;
@@ -45,7 +48,11 @@ pub struct Session {
 
 impl Session {
     /// Connects, and agrees on what both understand.
-    pub async fn open(address: &Address, limit: Duration) -> Result<Session, String> {
+    pub async fn open(
+        address: &Address,
+        tls: Option<(&TlsConnector, Wish)>,
+        limit: Duration,
+    ) -> Result<Session, String> {
         let (stream, child): (Box<dyn Stream>, _) = match address {
             Address::Tcp(place) => {
                 let connect = timeout(CONNECT.min(limit), TcpStream::connect(place)).await;
@@ -70,12 +77,13 @@ impl Session {
                 (Box::new(tokio::io::join(stdout, stdin)), Some(child))
             }
         };
-        Session::agree(stream, child, limit).await
+        Session::agree(stream, child, tls, limit).await
     }
 
     async fn agree(
         stream: Box<dyn Stream>,
         child: Option<tokio::process::Child>,
+        tls: Option<(&TlsConnector, Wish)>,
         limit: Duration,
     ) -> Result<Session, String> {
         let stream = BufReader::new(stream);
@@ -92,10 +100,39 @@ impl Session {
         if session.name.is_empty() {
             return Err("no munin-node: it does not greet as one".to_owned());
         }
+        if let Some((connector, wish)) = tls {
+            session = session.start_tls(connector, wish).await?;
+        }
         let answer = session.ask("cap multigraph dirtyconfig times").await?;
         let words = answer.split_whitespace();
         session.has_spool = answer.starts_with("cap") && words.skip(1).any(|w| w == "spool");
         Ok(session)
+    }
+
+    /// From here on by TLS, if the node can.
+    async fn start_tls(mut self, connector: &TlsConnector, wish: Wish) -> Result<Session, String> {
+        let answer = self.ask("starttls").await?;
+        if !answer.starts_with("TLS OK") {
+            return match (wish, answer.starts_with("TLS")) {
+                // It has become the client already: nothing can be said in the clear.
+                (_, true) => Err("tls: the node has no certificate (tls_certificate)".to_owned()),
+                (Wish::Enabled, _) => Err("tls: the node does not offer it".to_owned()),
+                (_, false) => Ok(self),
+            };
+        }
+        if !self.stream.buffer().is_empty() {
+            return Err("tls: the node goes on in the clear".to_owned());
+        }
+        // Names are not checked, see there.
+        let name = ServerName::try_from("munin-node").map_err(|e| format!("BUG: {e}"))?;
+        let Session { stream, limit, name: node, _child, .. } = self;
+        let handshake = connector.connect(name, stream.into_inner());
+        let stream = match timeout(limit, handshake).await {
+            Err(_) => return Err("tls: no handshake in time".to_owned()),
+            Ok(done) => done.map_err(|e| format!("tls: {e}"))?,
+        };
+        let stream = BufReader::new(Box::new(stream) as Box<dyn Stream>);
+        Ok(Session { stream, limit, name: node, has_spool: false, _child })
     }
 
     /// The services.
@@ -239,7 +276,7 @@ mod tests {
             let mut asked = Vec::new();
             let _ = theirs.read_to_end(&mut asked).await;
         });
-        Session::agree(Box::new(ours), None, Duration::from_millis(300)).await
+        Session::agree(Box::new(ours), None, None, Duration::from_millis(300)).await
     }
 
     const HELLO: &str = "motd\n# munin node at db1.example\ncap multigraph dirtyconfig\n";

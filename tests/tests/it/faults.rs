@@ -322,7 +322,7 @@ fn the_spool_loses_nothing_when_the_disk_fails_and_the_power_goes() {
         let agent = site.agent("n1", steps);
         wait_for("newer values", Duration::from_secs(30), || {
             // The built-in probes may come first.
-            if !site.services("n1").iter().any(|s| s["name"] == "series") {
+            if !site.services("n1").iter().any(|s| s["service"] == "series") {
                 return None;
             }
             let rows = site.export("n1", "series");

@@ -45,6 +45,11 @@ echo x.value 1; exit 3
 
 /// Debian's munin-node on a port of its own, with these plugins.
 pub fn munin_node(dir: &Path) -> (Proc, u16) {
+    munin_node_with(dir, "")
+}
+
+/// The same, with more configuration.
+pub fn munin_node_with(dir: &Path, more: &str) -> (Proc, u16) {
     let port = free_port();
     let plugins = dir.join("node-plugins");
     std::fs::create_dir(&plugins).expect("a folder");
@@ -70,7 +75,7 @@ pub fn munin_node(dir: &Path) -> (Proc, u16) {
     let text = format!(
         "log_level 1\nlog_file {0}/munin-node.log\npid_file {0}/munin-node.pid\nbackground 0\n\
          setsid 0\nuser root\ngroup root\nhost_name node.example\nallow ^127\\.0\\.0\\.1$\n\
-         host 127.0.0.1\nport {port}\n",
+         host 127.0.0.1\nport {port}\n{more}",
         dir.display()
     );
     std::fs::write(&conf, text).expect("writes");

@@ -76,7 +76,7 @@ fn percentiles_are_exact_and_the_ghost_is_a_week_old() {
     assert!(!plain.contains("1.25 k") && !plain.contains(" k\n"));
     let (_, ghost) = ask("&ghost=1w");
     assert!(ghost.contains("dashed: 1w before"), "{ghost}");
-    assert!(ghost.matches("<polyline").count() > plain.matches("<polyline").count() + 20);
+    assert!(ghost.matches("<path").count() > plain.matches("<path").count() + 20);
     let (_, none) = ask("&ghost=4w");
     assert!(none.contains("nothing is known of 4w before"));
     for bad in ["&pct=0", "&pct=x", "&ghost=soon", "&ghost=0.1s", "&hidden=a"] {

@@ -54,18 +54,37 @@ fn the_first_view_is_light_and_stays_here() {
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
     let mut browser = Browser::start(1200, 800);
-    for path in ["/", "/events", "/compare", "/search?q=web", "/outliers", "/graph"] {
+    let pages = [
+        "/",
+        "/nodes",
+        "/node/web7",
+        "/node/web7/cpu",
+        "/node/web7/cpu/busy",
+        "/events",
+        "/compare",
+        "/compare?service=cpu",
+        "/category/other",
+        "/search?q=web",
+        "/problems",
+        "/outliers",
+        "/graph",
+        "/reports",
+        "/wall",
+    ];
+    for path in pages {
         browser.asked.clear();
         browser.open(&format!("{}{path}", site.url()));
         browser.wait(&format!("location.href.endsWith('{path}')"));
         browser.wait("document.readyState === 'complete'");
-        let is_picture = |u: &&String| u.contains("/graph/") || u.ends_with("/favicon.ico");
+        let is_picture = |u: &&String| {
+            ["/graph/", "/graph.svg"].iter().any(|p| u.contains(p)) || u.ends_with("/favicon.ico")
+        };
         let asked: Vec<&String> = browser.asked.iter().filter(|u| !is_picture(u)).collect();
         assert!((1..=3).contains(&asked.len()), "{path}: {asked:?}");
         assert!(asked.iter().all(|u| u.starts_with(&site.url())), "{path}: {asked:?}");
         let bytes = browser.eval(
             "performance.getEntries().filter((e) => 'encodedBodySize' in e \
-             && !e.name.includes('/graph/')).reduce((sum, e) => sum + e.encodedBodySize, 0)",
+             && !/\\/graph[.\\/]/.test(e.name)).reduce((sum, e) => sum + e.encodedBodySize, 0)",
         );
         let bytes = bytes.as_f64().expect("a number");
         assert!(bytes > 500.0 && bytes < 100_000.0, "{path}: {bytes} bytes");

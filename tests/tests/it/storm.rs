@@ -38,6 +38,12 @@ fn one_node_is_one_thread_whoever_is_killed() {
         "[[contact]]\nname = \"pager\"\ncommand = [{script:?}]\n\
          [alerting]\ngroup_window_ms = 5000\ndown_after_ms = 4000\nstart_grace_ms = 3000\n"
     );
+    // Whatever is wrong with the machine that this runs on.
+    std::fs::create_dir(site.path("alerts.d")).expect("a folder");
+    let quiet = ["df", "df_inode", "open_files", "memory", "swap", "load", "conntrack_used"];
+    let rule = |service: &&str| format!("[[rule]]\nservice = \"{service}\"\nenabled = false\n");
+    let rules = quiet.iter().map(rule).collect::<String>();
+    std::fs::write(site.path("alerts.d/quiet.toml"), rules).expect("writes");
     let lines = || -> Vec<String> {
         let text = std::fs::read_to_string(&told).unwrap_or_default();
         text.lines().map(str::to_owned).collect()

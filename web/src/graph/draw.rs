@@ -2,7 +2,9 @@
 
 use super::brush::{BackendCoord, Brush, Done, Pixels};
 use super::font::{self, Face};
-use super::layout::{LABEL_EM, LEGEND_EM, Layout, ROW_HEIGHT, SIDE, TITLE_EM, TITLE_MIDDLE};
+use super::layout::{
+    LABEL_EM, LEGEND_EM, Layout, ROW_HEIGHT, SIDE, TITLE_EM, TITLE_MIDDLE, has_head,
+};
 use super::over::{self, Ghost, Line, dashes};
 use super::scale::{self, Ends, LimitLine};
 use super::series::{self, Drawing, Paint, Point, Series};
@@ -454,6 +456,9 @@ impl<'a> Picture<'a> {
     }
 
     fn texts<B: DrawingBackend>(&self, brush: &mut Brush<B>) -> Done {
+        if !has_head(self.request) {
+            return Ok(());
+        }
         let l = &self.layout;
         let spec = &self.rollup.spec;
         let period = if spec.period.is_empty() { "second" } else { &spec.period };

@@ -72,8 +72,7 @@ impl Layout {
         let spec = &request.rollup.spec;
         let width = f64::from(request.width.clamp(WIDTHS.0, WIDTHS.1));
         let plot = f64::from(request.height.clamp(HEIGHTS.0, HEIGHTS.1));
-        let has_title = !(request.title.is_empty() && spec.vlabel.is_empty());
-        let top = if has_title { TITLE_HEIGHT } else { 12.0 };
+        let top = if has_head(request) { TITLE_HEIGHT } else { 12.0 };
         let bottom = (plot - AXIS_HEIGHT).max(top + 10.0);
         let n = (((bottom - top) / 34.0) as usize).clamp(2, 12);
         let marks = Marks::new(ends.low, ends.high, n, Unit::of(spec));
@@ -160,6 +159,13 @@ impl Layout {
         let part = (value.clamp(low, high) / 2.0 - low / 2.0) / (high / 2.0 - low / 2.0);
         self.bottom - part * self.plot_height()
     }
+}
+
+/// Whether there is a line of text above the plot: a small picture below a headline
+/// needs none where its numbers have their unit.
+pub(crate) fn has_head(request: &GraphRequest<'_>) -> bool {
+    let spec = &request.rollup.spec;
+    !request.title.is_empty() || !(spec.vlabel.is_empty() || Unit::of(spec).is_told())
 }
 
 /// The column of what counters grew by.

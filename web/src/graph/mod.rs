@@ -31,6 +31,7 @@ mod ticks;
 mod unit;
 mod units;
 mod values;
+mod vector;
 
 pub use figures::{as_drawn, figures, newest};
 pub use marks::Mark;

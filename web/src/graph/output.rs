@@ -4,8 +4,9 @@ use super::brush::Pixels;
 use super::draw::Picture;
 use super::unit::Unit;
 use super::units::UNKNOWN;
+use super::vector::{Vector, escape};
 use super::{GraphError, GraphRequest, Theme, font, plan};
-use plotters::prelude::{BitMapBackend, SVGBackend};
+use plotters::prelude::BitMapBackend;
 use rookery_collector::history::Rollup;
 use std::fmt::Write as _;
 
@@ -28,14 +29,7 @@ pub fn svg(request: &GraphRequest<'_>) -> Result<String, GraphError> {
     let (width, height) = (picture.layout.width as u32, picture.layout.height as u32);
     let scale = Pixels::Half.per_px() as u32;
     let size = (width * scale, height * scale);
-    let mut body = String::with_capacity(64 * 1024);
-    {
-        let mut backend = SVGBackend::with_string(&mut body, size);
-        picture.paint(&mut backend, Pixels::Half).map_err(|e| refused(request, e))?;
-    }
-    // Plotters' own first line has no role, no title, and the size in its pixels.
-    let inner = body.split_once('\n').map_or("", |(_, rest)| rest);
-    let mut out = String::with_capacity(body.len() + 512);
+    let mut out = String::with_capacity(64 * 1024);
     let _ = write!(
         out,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
@@ -45,7 +39,9 @@ pub fn svg(request: &GraphRequest<'_>) -> Result<String, GraphError> {
     );
     escape(&mut out, &describe(request, &picture));
     out.push_str("</title>\n");
-    out.push_str(inner);
+    let mut backend = Vector::new(&mut out, size);
+    picture.paint(&mut backend, Pixels::Half).map_err(|e| refused(request, e))?;
+    out.push_str("</svg>\n");
     Ok(out)
 }
 
@@ -135,18 +131,6 @@ fn describe(request: &GraphRequest<'_>, picture: &Picture<'_>) -> String {
         let _ = write!(out, "; event: {}", font::fit(font::Face::Sans, &mark.text, 60.0));
     }
     out
-}
-
-fn escape(out: &mut String, text: &str) {
-    for c in text.chars().filter(|c| !font::is_unprintable(*c)) {
-        match c {
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '&' => out.push_str("&amp;"),
-            '"' => out.push_str("&quot;"),
-            other => out.push(other),
-        }
-    }
 }
 
 #[cfg(test)]

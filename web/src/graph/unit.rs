@@ -65,6 +65,11 @@ impl Unit {
         }
     }
 
+    /// Whether numbers themselves tell what they are.
+    pub(crate) fn is_told(&self) -> bool {
+        !self.word.is_empty()
+    }
+
     /// Whether it is a share of something: percent.
     pub fn is_share(&self) -> bool {
         self.word == "%"

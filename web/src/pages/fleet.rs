@@ -128,6 +128,7 @@ fn one_group(view: &View, group: &str) -> Result<Html, WebError> {
                 a href={ "/outliers?group=" (segment(group)) } { "outliers" } " · "
                 a href={ "/wall?group=" (segment(group)) } { "wall screen" } }
             (wrong(view, &newest, "/problems"))
+            (super::outliers::known(view, |node| of.iter().any(|n| n.name == node)))
             h2 { "Together" span.more.soft { "a graph leads to its nodes on one axis" } }
             div.together { (tiles::graphs(view, group, &of, (tiles::FROM, (380, 130)), false)) }
             @if !groups.is_empty() {

@@ -8,7 +8,7 @@ use crate::pictures::mix::{field_text, mix_path};
 use crate::pictures::{is_muted, percents};
 use maud::{Markup, html};
 use rookery_collector::history::{FieldRollup, Rollup};
-use rookery_plugins::{FieldType, State as FieldState};
+use rookery_plugins::{FieldSpec, FieldType, State as FieldState};
 
 /// A square in a field's colour, light or dark as the reader's system is; empty
 /// where the field is muted.
@@ -111,6 +111,23 @@ fn alone(shown: &Shown, field: &str) -> String {
     format!("{}&from={}&to={}", mix_path(&[text]), segment(shown.from), segment(shown.to))
 }
 
+/// What stands below a field's label: its name, unless the label is the name.
+fn about(spec: &FieldSpec) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    if spec.label_or_name() != spec.name {
+        parts.push(&spec.name);
+    }
+    if spec.kind != FieldType::Gauge {
+        parts.push("per second");
+    }
+    let head = parts.join(", ");
+    match (head.is_empty(), spec.info.is_empty()) {
+        (_, true) => head,
+        (true, _) => spec.info.clone(),
+        _ => format!("{head}: {}", spec.info),
+    }
+}
+
 impl Table<'_> {
     fn number(&self, v: f64) -> String {
         number(v, &self.shown.info.spec)
@@ -137,9 +154,7 @@ impl Table<'_> {
                     (swatch(colours, muted)) " " (label)
                 }
             } @else { (label) }
-            " " span.soft { (spec.name)
-                @if spec.kind != FieldType::Gauge { ", per second" }
-                @if !spec.info.is_empty() { ": " (spec.info) } }
+            " " span.soft { (about(spec)) }
         }
     }
 

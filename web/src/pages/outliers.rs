@@ -1,7 +1,7 @@
 //! `/outliers`: the fields that behave unlike their peers or their own past, each
 //! with its graph and the reason in words.
 
-use super::layout::{Graph, node_path, page, segment, service_path};
+use super::layout::{Graph, field_path, node_path, page, segment, service_path};
 use super::visitor::{View, Visitor};
 use super::words::{count, number};
 use super::{Html, Page, make};
@@ -15,6 +15,8 @@ use serde::Deserialize;
 
 /// Outliers on the page.
 const SHOWN: usize = 40;
+/// Outliers on a group's or a node's page.
+const KNOWN_SHOWN: usize = 5;
 /// Peers on the graph that a link leads to.
 const PEERS_SHOWN: usize = 12;
 /// What the small graphs show.
@@ -80,6 +82,20 @@ fn words(o: &Outlier) -> String {
         };
     }
     out + "."
+}
+
+/// What is unusual of some nodes, as far as it is known by now, as a few lines.
+pub fn known(view: &View, is_meant: impl Fn(&str) -> bool) -> Markup {
+    let Some(known) = view.app.known_outliers(view.now_ms) else { return html! {} };
+    let of: Vec<&Outlier> =
+        known.outliers.iter().filter(|o| is_meant(&o.node)).take(KNOWN_SHOWN).collect();
+    html! { @if !of.is_empty() {
+        h2 { "Unusual now" a.more href="/outliers" { "all outliers" } }
+        ul.lines { @for o in of { li {
+            a href=(field_path(&o.node, &o.service, &o.field)) { (o.spec.title) }
+            " " span.soft { (words(o)) }
+        } } }
+    } }
 }
 
 fn card(view: &View, o: &Outlier) -> Markup {

@@ -220,8 +220,10 @@ fn table(view: &View, report: &Report) -> Html {
     let content = html! {
         h1 { (report.title) ": " (count(rows.len(), "instance")) }
         p.soft { (report.about) " The lowest share of hits comes first. "
-            a href={ "/report/" (report.name) ".csv" } { "CSV" } " · "
-            a href={ "/category/" (report.name) } { "all graphs" } }
+            a href={ "/report/" (report.name) ".csv" } { "CSV" }
+            @if !rows.is_empty() {
+                " · " a href={ "/category/" (report.name) } { "all graphs" }
+            } }
         @if rows.is_empty() {
             p { "No agent has found one yet: " code { "rookery-agent list --available" }
                 " on a host says why." }

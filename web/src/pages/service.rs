@@ -238,7 +238,7 @@ impl Shown<'_> {
                         span.more.soft { "the first " (FIELDS_MAX) " of " (fields.len()) }
                     }
                 }
-                div.grid.small { @for f in fields.into_iter().take(FIELDS_MAX) {
+                div.grid.fields { @for f in fields.into_iter().take(FIELDS_MAX) {
                     @let state = self.view.app.states.field_state(node, service, &f.name);
                     div class=(card_class(state)) {
                         h3 { a href=(field_path(node, service, &f.name)) { (f.label_or_name()) }
@@ -246,7 +246,7 @@ impl Shown<'_> {
                         a href=(field_path(node, service, &f.name)) {
                             (Graph {
                                 node, service, from: self.from, to: self.to, width: 300,
-                                height: 90, legend: false,
+                                height: 110, legend: false,
                                 alt: super::node::alt_of(node, info, Some(&f.name)),
                                 tz: self.view.tz,
                             }.img_with(&format!("&field={}", segment(&f.name))))

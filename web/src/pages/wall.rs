@@ -17,9 +17,11 @@ use rookery_plugins::State as ServiceState;
 use serde::Deserialize;
 
 /// How often it is renewed, s.
-const EVERY_S: u32 = 20;
+const EVERY_S: u32 = 15;
 /// Problems on it; more than these nobody reads from far away.
 const PROBLEMS_SHOWN: usize = 6;
+/// With more than these there is no room for graphs.
+const WITH_GRAPHS: usize = 3;
 /// Groups on it, the worst first.
 const GROUPS_SHOWN: usize = 24;
 /// Of the graphs, px: drawn small and shown large, so that lines and texts are bold.
@@ -85,7 +87,7 @@ fn problem_tiles(view: &View, problems: &[&Problem]) -> Markup {
         div class=(if shown > 2 { "wrong many" } else { "wrong" }) {
             @for p in &problems[..shown] {
                 a class=(p.state.state.word()) data-handled[p.state.is_handled()] href=(link(p)) {
-                    b { (p.node) }
+                    b { (p.node.rsplit(';').next().unwrap_or(&p.node)) }
                     div.what { @match &p.service { Some(s) => (s), None => (p.host_state) } }
                     div.text { (p.state.text) }
                     @if p.state.since_ms > 0 {
@@ -93,7 +95,9 @@ fn problem_tiles(view: &View, problems: &[&Problem]) -> Markup {
                             @if p.state.acknowledged.is_some() { ", acknowledged" }
                             @if p.state.downtime.is_some() { ", in a downtime" } }
                     }
-                    @if let Some(service) = &p.service { (graph(view, p, service)) }
+                    @if let Some(service) = &p.service {
+                        @if shown <= WITH_GRAPHS { (graph(view, p, service)) }
+                    }
                 }
             }
         }
@@ -128,7 +132,8 @@ fn group_tiles(groups: &[Group]) -> Markup {
                 b { @if g.name.is_empty() { "Nodes" }
                     @else { (g.name.rsplit(';').next().unwrap_or(g.name)) } }
                 @match &g.bad {
-                    Some((node, _)) => div { (g.n_bad) " of " (g.nodes.len()) ": " (node.name) },
+                    Some((node, _)) => div { (g.n_bad) " of " (g.nodes.len()) ": "
+                        (node.name.rsplit(';').next().unwrap_or(&node.name)) },
                     None => div { (g.nodes.len()) " well" },
                 }
             }

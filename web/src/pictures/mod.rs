@@ -29,6 +29,7 @@ pub use key::zone;
 use key::{Form, HEIGHT, Key, Query, WIDTH, whole_pixels};
 pub(crate) use key::{Span, ghost, hide, is_muted, percents};
 use mix::{How, Part};
+use percent_encoding::percent_decode_str;
 use rookery_collector::history::{Rollup, ServiceInfo};
 pub use shelf::Pictures;
 use shelf::{Kept, gunzip, gzip};
@@ -47,20 +48,23 @@ pub fn routes() -> Router<App> {
         .route("/graph.txt", get(async |app, q, h| mixed(app, q, h, Form::Text).await))
 }
 
+/// The service and the form of a file's name.
+fn named(file: &str) -> Result<(String, Form), WebError> {
+    match file.rsplit_once('.') {
+        Some((service, "svg")) => Ok((service.to_owned(), Form::Svg)),
+        Some((service, "png")) => Ok((service.to_owned(), Form::Png)),
+        Some((service, "txt")) => Ok((service.to_owned(), Form::Text)),
+        _ => Err(WebError::not_found("graphs are SERVICE.png, SERVICE.svg and SERVICE.txt")),
+    }
+}
+
 async fn picture(
     State(app): State<App>,
     Path((node, file)): Path<(String, String)>,
     Asked(query): Asked<Query>,
     headers: HeaderMap,
 ) -> Result<Response, WebError> {
-    let (service, form) = match file.rsplit_once('.') {
-        Some((service, "svg")) => (service.to_owned(), Form::Svg),
-        Some((service, "png")) => (service.to_owned(), Form::Png),
-        Some((service, "txt")) => (service.to_owned(), Form::Text),
-        _ => {
-            return Err(WebError::not_found("graphs are SERVICE.png, SERVICE.svg and SERVICE.txt"));
-        }
-    };
+    let (service, form) = named(&file)?;
     answer(&app, key::key(node, service, form, &query)?, &headers).await
 }
 
@@ -157,6 +161,21 @@ impl App {
                 None
             }
         }
+    }
+
+    /// The picture at this address (`/graph/N/S.svg?from=-1w`), read from the history
+    /// and drawn; nothing that was drawn before is looked for.
+    pub fn draw_at(&self, address: &str) -> Result<Vec<u8>, WebError> {
+        let bad = |e: &dyn std::fmt::Display| WebError::bad(format!("{address}: {e}"));
+        let uri: axum::http::Uri = address.parse().map_err(|e| bad(&e))?;
+        let query = axum::extract::Query::<Query>::try_from_uri(&uri).map_err(|e| bad(&e))?.0;
+        let decoded = |s: &str| percent_decode_str(s).decode_utf8_lossy().into_owned();
+        let parts: Vec<String> = uri.path().split('/').map(decoded).collect();
+        let [_, _, node, file] = &parts[..] else {
+            return Err(bad(&"write /graph/NODE/SERVICE.svg"));
+        };
+        let (service, form) = named(file)?;
+        self.draw(&key::key(node.clone(), service, form, &query)?)
     }
 
     /// The ends of the value axis that a service's picture would have.
