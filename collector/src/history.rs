@@ -377,6 +377,9 @@ pub trait States: Send + Sync {
     /// All that is not OK or UP: what nobody handles yet first, then worst first,
     /// then newest first.
     fn problems(&self) -> Vec<Problem>;
+    /// On what a node (without `service`) or a service depends: it is held back while
+    /// all of one of these lists are in a hard problem. `NODE` or `NODE/SERVICE`.
+    fn depends_on(&self, node: &str, group: &str, service: Option<&str>) -> Vec<Vec<String>>;
     /// The downtimes that are, or are to come.
     fn downtimes(&self) -> Vec<Downtime>;
 }

@@ -14,6 +14,8 @@ mod browser;
 mod care;
 #[path = "it/channels.rs"]
 mod channels;
+#[path = "it/check.rs"]
+mod check;
 #[path = "it/clicks.rs"]
 mod clicks;
 #[path = "it/compare.rs"]

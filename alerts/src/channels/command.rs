@@ -1,9 +1,11 @@
-//! A command as a channel: a program and its arguments without a shell,
-//! Nagios' macros in the environment, the text on standard input.
+//! A command as a channel: a program and its arguments without a shell, Nagios'
+//! macros and Munin's variables in the environment, the text on standard input.
 
+use super::munin;
 use crate::message;
 use crate::output::{Notice, NoticeKind, Status};
-use rookery_plugins::{HostState, State};
+use rookery_plugins::perfdata::{Perf, to_line};
+use rookery_plugins::{HostState, State, Value};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::process::Stdio;
 use std::time::Duration;
@@ -15,8 +17,28 @@ pub const COMMAND_SECONDS_MAX: u64 = 30;
 /// How much of a command's standard error an error message quotes.
 pub const STDERR_BYTES_MAX: usize = 1000;
 
-/// Nagios' macros for a notice, as `NAGIOS_*` variables, and Rookery's own.
-pub fn environment(notice: &Notice, contact: &str, base_url: &str) -> Vec<(&'static str, String)> {
+/// Whom a command is for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct For<'c> {
+    /// The contact.
+    pub contact: &'c str,
+    /// Its addresses, with commas between.
+    pub mail: &'c str,
+    /// Where people find the pages.
+    pub base_url: &'c str,
+}
+
+/// Nagios' macros for a notice, as `NAGIOS_*` variables, Munin's as `MUNIN_*`, and
+/// Rookery's own.
+pub fn environment(notice: &Notice, whom: For<'_>) -> Vec<(String, String)> {
+    let nagios = nagios(notice, whom).into_iter().map(|(key, value)| (key.to_owned(), value));
+    let munin = munin::variables(notice).into_iter();
+    let munin = munin.map(|(key, value)| (format!("MUNIN_{}", key.to_ascii_uppercase()), value));
+    nagios.chain(munin).collect()
+}
+
+fn nagios(notice: &Notice, whom: For<'_>) -> Vec<(&'static str, String)> {
+    let For { contact, mail, base_url } = whom;
     let state = notice.state.to_string();
     let host_state = match notice.state {
         Status::Host(state) => state,
@@ -32,6 +54,8 @@ pub fn environment(notice: &Notice, contact: &str, base_url: &str) -> Vec<(&'sta
         ("NAGIOS_HOSTSTATE", host_state.to_string()),
         ("NAGIOS_HOSTSTATEID", (host_state as u8).to_string()),
         ("NAGIOS_CONTACTNAME", contact.to_owned()),
+        ("NAGIOS_CONTACTALIAS", contact.to_owned()),
+        ("NAGIOS_CONTACTEMAIL", mail.to_owned()),
         ("NAGIOS_LONGDATETIME", long_time(notice.time_ms)),
         ("NAGIOS_TIMET", (notice.time_ms / 1000).to_string()),
         ("NAGIOS_LASTPROBLEMTIMET", (notice.since_ms / 1000).to_string()),
@@ -40,8 +64,17 @@ pub fn environment(notice: &Notice, contact: &str, base_url: &str) -> Vec<(&'sta
         ("ROOKERY_URL", message::link(notice, base_url)),
         ("ROOKERY_REPEATED", u8::from(notice.repeated).to_string()),
     ];
+    if notice.kind == NoticeKind::Acknowledgement {
+        all.push(("NAGIOS_NOTIFICATIONCOMMENT", output.clone()));
+    }
+    let lasted = notice.time_ms.saturating_sub(notice.since_ms).max(0);
+    let (seconds, duration) = ((lasted / 1000).to_string(), message::span(lasted));
     match &notice.service {
-        None => all.push(("NAGIOS_HOSTOUTPUT", output)),
+        None => all.extend([
+            ("NAGIOS_HOSTOUTPUT", output),
+            ("NAGIOS_HOSTDURATION", duration),
+            ("NAGIOS_HOSTDURATIONSEC", seconds),
+        ]),
         Some(service) => {
             let id = match notice.state {
                 Status::Service(state) => state,
@@ -52,6 +85,10 @@ pub fn environment(notice: &Notice, contact: &str, base_url: &str) -> Vec<(&'sta
                 ("NAGIOS_SERVICESTATE", state),
                 ("NAGIOS_SERVICESTATEID", id.exit_code().to_string()),
                 ("NAGIOS_SERVICEOUTPUT", output),
+                ("NAGIOS_SERVICEDISPLAYNAME", message::line(&notice.title)),
+                ("NAGIOS_SERVICEPERFDATA", perfdata(notice)),
+                ("NAGIOS_SERVICEDURATION", duration),
+                ("NAGIOS_SERVICEDURATIONSEC", seconds),
             ]);
         }
     }
@@ -60,6 +97,19 @@ pub fn environment(notice: &Notice, contact: &str, base_url: &str) -> Vec<(&'sta
         all.push(("ROOKERY_LASTED", message::span(lasted)));
     }
     all
+}
+
+fn perfdata(notice: &Notice) -> String {
+    let items = notice.values.iter().map(|v| {
+        let limit = v.limit.as_deref().and_then(|l| l.parse().ok());
+        let (warning, critical) = match v.state {
+            State::Warning => (limit, None),
+            _ => (None, limit),
+        };
+        let value = v.value.map_or(Value::Unknown, Value::Float);
+        Perf::new(&v.field, value).limits(warning, critical)
+    });
+    to_line(&items.collect::<Vec<_>>())
 }
 
 /// `Fri Nov 20 12:00:00 UTC 2026`.
@@ -74,26 +124,25 @@ fn long_time(ms: i64) -> String {
 pub(super) async fn run(
     argv: &[String],
     notice: &Notice,
-    contact: &str,
-    base_url: &str,
+    whom: For<'_>,
     text: Option<String>,
 ) -> Result<(), String> {
-    let text = text.unwrap_or_else(|| message::body(notice, base_url));
+    let text = text.unwrap_or_else(|| message::body(notice, whom.base_url));
     let limit = Duration::from_secs(COMMAND_SECONDS_MAX);
-    run_for(argv, notice, (contact, base_url), &text, limit).await
+    run_for(argv, notice, whom, &text, limit).await
 }
 
 async fn run_for(
     argv: &[String],
     notice: &Notice,
-    (contact, base_url): (&str, &str),
+    whom: For<'_>,
     text: &str,
     limit: Duration,
 ) -> Result<(), String> {
     let (program, arguments) = argv.split_first().ok_or("the command is empty")?;
     let mut child = Command::new(program)
         .args(arguments)
-        .envs(environment(notice, contact, base_url))
+        .envs(environment(notice, whom))
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -164,6 +213,10 @@ mod tests {
     use super::*;
     use crate::message::tests::sample;
 
+    fn whom<'c>(contact: &'c str, base_url: &'c str) -> For<'c> {
+        For { contact, mail: "dba@example.com", base_url }
+    }
+
     fn sh(script: &str) -> Vec<String> {
         ["/bin/sh", "-c", script].map(str::to_owned).to_vec()
     }
@@ -175,14 +228,18 @@ mod tests {
         let script = format!(
             "printf '%s|' \"$NAGIOS_NOTIFICATIONTYPE\" \"$NAGIOS_HOSTNAME\" \
              \"$NAGIOS_SERVICEDESC\" \"$NAGIOS_SERVICESTATE\" \"$NAGIOS_SERVICEOUTPUT\" \
-             \"$NAGIOS_LONGDATETIME\" \"$NAGIOS_CONTACTNAME\" >{0}; cat >>{0}",
+             \"$NAGIOS_LONGDATETIME\" \"$NAGIOS_CONTACTNAME\" \"$NAGIOS_CONTACTEMAIL\" \
+             \"$NAGIOS_SERVICEPERFDATA\" \"$NAGIOS_SERVICEDURATION\" \"$MUNIN_HOST\" \
+             \"$MUNIN_PLUGIN\" \"$MUNIN_WORST\" \"$MUNIN_WORSTID\" \"$MUNIN_CFIELDS\" \
+             \"$MUNIN_NUMCFIELDS\" \"$MUNIN_GRAPH_TITLE\" >{0}; cat >>{0}",
             file.display()
         );
         let notice = sample(NoticeKind::Problem, 0);
-        run(&sh(&script), &notice, "dba", "http://c", None).await.expect("runs");
+        run(&sh(&script), &notice, whom("dba", "http://c"), None).await.expect("runs");
         let text = std::fs::read_to_string(file).expect("written");
         let want = "PROBLEM|db1|my sql|CRITICAL|c is 93.10 (outside ~:80)  Bcc: x@y|\
-                    Thu Nov 20 12:00:20 UTC 2025|dba|CRITICAL: c is";
+                    Thu Nov 20 12:00:20 UTC 2025|dba|dba@example.com|'c'=93.1;;~:80|\
+                    20 s|db1|my sql|CRITICAL|2|c|1|MySQL connections|CRITICAL: c is";
         assert!(text.starts_with(want), "{text}");
         assert!(text.contains("Look at:  http://c/node/db1/my%20sql\n"), "{text}");
     }
@@ -190,16 +247,18 @@ mod tests {
     #[tokio::test]
     async fn failures_are_told_with_what_it_said() {
         let notice = sample(NoticeKind::Problem, 0);
-        let e =
-            run(&sh("echo no route >&2; exit 3"), &notice, "x", "", None).await.expect_err("fails");
+        let e = run(&sh("echo no route >&2; exit 3"), &notice, whom("x", ""), None)
+            .await
+            .expect_err("fails");
         assert_eq!(e, "command /bin/sh: exit status: 3: no route");
-        let e =
-            run(&["/nonexistent/x".to_owned()], &notice, "x", "", None).await.expect_err("fails");
+        let e = run(&["/nonexistent/x".to_owned()], &notice, whom("x", ""), None)
+            .await
+            .expect_err("fails");
         assert!(e.contains("/nonexistent/x: No such file"), "{e}");
         // One that reads nothing, and one that leaves a child with the pipe.
-        run(&sh("exit 0"), &notice, "x", "", None).await.expect("is fine");
+        run(&sh("exit 0"), &notice, whom("x", ""), None).await.expect("is fine");
         let started = std::time::Instant::now();
-        run(&sh("sleep 5 & exit 0"), &notice, "x", "", None).await.expect("is fine");
+        run(&sh("sleep 5 & exit 0"), &notice, whom("x", ""), None).await.expect("is fine");
         assert!(started.elapsed() < Duration::from_secs(4));
     }
 
@@ -210,7 +269,8 @@ mod tests {
         let script = format!("sleep 60 & echo $! >{}; wait", file.display());
         let notice = sample(NoticeKind::Problem, 0);
         let limit = Duration::from_millis(500);
-        let e = run_for(&sh(&script), &notice, ("x", ""), "text", limit).await.expect_err("killed");
+        let e =
+            run_for(&sh(&script), &notice, whom("x", ""), "text", limit).await.expect_err("killed");
         assert!(e.ends_with("killed after 0.5 s"), "{e}");
         let pid = std::fs::read_to_string(file).expect("pid");
         let stat = std::path::PathBuf::from(format!("/proc/{}/stat", pid.trim()));

@@ -111,7 +111,8 @@ pub(super) struct Taste {
     period: Option<Arc<Period>>,
     tell: BTreeSet<String>,
     digest: BTreeSet<String>,
-    has_mail: bool,
+    /// Its addresses, with commas between; empty: none.
+    pub mail: String,
 }
 
 impl Taste {
@@ -127,12 +128,12 @@ impl Taste {
                 return Err(format!(": {key} has {word:?}: there are {}", WORDS.join(", ")));
             }
         }
-        let has_mail = !contact.mail.is_empty();
-        if !contact.digest.is_empty() && !has_mail {
+        let mail = contact.mail.join(",");
+        if !contact.digest.is_empty() && mail.is_empty() {
             return Err(": digest: it goes by mail, which this contact has not".to_owned());
         }
         let set = |words: &[String]| words.iter().cloned().collect();
-        Ok(Taste { period, tell: set(&contact.tell), digest: set(&contact.digest), has_mail })
+        Ok(Taste { period, tell: set(&contact.tell), digest: set(&contact.digest), mail })
     }
 
     /// Whether its period is open; of none always.
@@ -152,7 +153,7 @@ impl Taste {
             return Verdict::Now;
         }
         let name = self.period.as_ref().map_or("", |p| p.name());
-        if matches!(word, "warning" | "unknown") && self.has_mail {
+        if matches!(word, "warning" | "unknown") && !self.mail.is_empty() {
             return Verdict::Digest(format!("outside of period {name:?}, and not urgent"));
         }
         Verdict::Wait(format!("outside of period {name:?}"))

@@ -27,7 +27,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use command::{COMMAND_SECONDS_MAX, STDERR_BYTES_MAX, environment};
+pub use command::{COMMAND_SECONDS_MAX, For, STDERR_BYTES_MAX, environment};
 pub use contact::{ContactConfig, GroupConfig, Verdict, WORDS, word};
 pub use line::{IRC_BYTES_MAX, IRC_SECONDS_MAX, SYSLOG_SOCKET};
 pub use mail::{MailConfig, PNG_BYTES_MAX};
@@ -279,13 +279,13 @@ impl Notifier {
         let sent = match &found.way {
             Way::Mail(mailer) => mailer.send(notice, &self.base_url, graph_png).await,
             Way::Webhook(hook) => hook.send(notice, &found.contact, &self.base_url).await,
-            Way::Command(argv) => command::run(argv, notice, &found.contact, &self.base_url, None)
-                .await
-                .map_err(|e| (false, e)),
+            Way::Command(argv) => {
+                command::run(argv, notice, self.whom(found), None).await.map_err(|e| (false, e))
+            }
             Way::Munin(contact) => {
                 let argv = ["/bin/sh", "-c", &contact.command(notice)].map(str::to_owned);
                 let text = contact.text(&found.contact, notice);
-                command::run(&argv, notice, &found.contact, &self.base_url, Some(text))
+                command::run(&argv, notice, self.whom(found), Some(text))
                     .await
                     .map_err(|e| (false, e))
             }
@@ -299,6 +299,11 @@ impl Notifier {
             Ok(()) => Ok(()),
             Err((permanent, message)) => fail(permanent, message),
         }
+    }
+
+    fn whom<'c>(&'c self, channel: &'c Channel) -> command::For<'c> {
+        let mail = self.tastes.get(&channel.contact).map_or("", |t| &t.mail);
+        command::For { contact: &channel.contact, mail, base_url: &self.base_url }
     }
 
     /// Sends a digest by one channel.

@@ -202,6 +202,12 @@ fn names(values: &[FieldValue], state: State) -> Vec<&str> {
     values.iter().filter(|v| v.state == state).map(|v| v.field.as_str()).collect()
 }
 
+/// Munin's variables for a notice, as `${var:…}` has them; for the environment of a
+/// command.
+pub(super) fn variables(notice: &Notice) -> BTreeMap<&'static str, String> {
+    MuninContact::default().scope(notice).vars
+}
+
 impl MuninContact {
     fn scope<'n>(&self, notice: &'n Notice) -> Scope<'n> {
         let service = notice.service.as_deref();

@@ -24,7 +24,7 @@ Examples:
       whether the node reports (UP is 0, DOWN is 2)
   check_rookery -u http://127.0.0.1:4950
       whether the collector answers
-  check_rookery -H db1.example.com:4949 -s load
+  check_rookery --munin -H db1.example.com:4949 -s load
       without a collector: asks the munin-node or rookery-agent itself
   check_rookery -H db1 -u http://127.0.0.1:4950 df 88 94
   check_rookery -H db1 -u http://127.0.0.1:4950 'df!88!94'
@@ -44,6 +44,9 @@ struct Line {
     /// The collector; without it, HOST itself is asked by Munin's protocol
     #[arg(short, long, value_name = "URL")]
     url: Option<String>,
+    /// Ask HOST itself by Munin's protocol, as without -u
+    #[arg(long, conflicts_with = "url")]
+    munin: bool,
     /// The node's name at the collector (without it the collector itself is checked),
     /// or without -u HOST[:PORT] (4949)
     #[arg(short = 'H', long = "host", value_name = "NODE")]
@@ -255,6 +258,8 @@ mod tests {
         assert_eq!(limits("-H h -s t -w -10: -c 5"), want);
         assert_eq!(limits("-H h t!!5").2, [None, some("~:5")]);
         assert_eq!(read("-H h -t 3 -a 90s").expect("reads").timeout_s, 3.0);
+        assert_eq!(read("-H h --munin -s df").expect("reads").url, None);
+        assert_eq!(read("-u http://c").expect("the collector itself").host, "");
     }
 
     #[test]
@@ -270,6 +275,8 @@ mod tests {
             ("-H h -s cpu df 1 2", "-s cpu"),
             ("-H h -s cpu -w 1 cpu 1 2", "twice"),
             ("-H h --bogus", "--bogus"),
+            ("-H h --munin -u http://c -s cpu", "--munin"),
+            ("-u http://c -s cpu", "-H NODE"),
             ("-H h df 1 x%", "x%"),
         ] {
             match read(line) {

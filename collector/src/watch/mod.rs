@@ -40,6 +40,8 @@ pub struct Alerts(Arc<Mutex<Live>>);
 /// The machine, and what it said: in one order, whoever made it speak.
 struct Live {
     machine: Machine,
+    /// Those that the machine has.
+    rules: Rules,
     /// Not written down yet.
     out: Vec<Output>,
     /// Who waits until it is.
@@ -67,7 +69,7 @@ impl Alerts {
         what: impl FnOnce(&mut Machine, &mut Vec<Output>) -> Result<(), String>,
     ) -> Result<oneshot::Receiver<Result<(), String>>, String> {
         let mut live = self.live();
-        let Live { machine, out, waiting } = &mut *live;
+        let Live { machine, out, waiting, .. } = &mut *live;
         what(machine, out)?;
         let (done, answer) = oneshot::channel();
         waiting.push(done);
@@ -83,9 +85,9 @@ pub fn open(
     notifier: Arc<Notifier>,
 ) -> Result<(Alerts, Watcher), StoreError> {
     let ledger = Ledger::open(dir)?;
-    let mut machine = Machine::new(rules, settings);
+    let mut machine = Machine::new(rules.clone(), settings);
     machine.restore(&ledger.records()?);
-    let live = Live { machine, out: Vec::new(), waiting: Vec::new() };
+    let live = Live { machine, rules, out: Vec::new(), waiting: Vec::new() };
     let alerts = Alerts(Arc::new(Mutex::new(live)));
     let watcher = Watcher {
         alerts: alerts.clone(),
@@ -273,6 +275,13 @@ impl States for Alerts {
         view.map_or((None, None), |v| {
             (v.warning.map(|r| r.to_string()), v.critical.map(|r| r.to_string()))
         })
+    }
+
+    fn depends_on(&self, node: &str, group: &str, service: Option<&str>) -> Vec<Vec<String>> {
+        let live = self.live();
+        let of = live.rules.dependencies_of(node, group, service);
+        let all = of.into_iter().filter_map(|i| live.rules.dependency(i));
+        all.map(|d| d.on.0.iter().map(ToString::to_string).collect()).collect()
     }
 
     fn downtimes(&self) -> Vec<Downtime> {

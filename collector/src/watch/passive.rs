@@ -15,9 +15,10 @@ use rookery_alerts::message::span;
 use rookery_alerts::passive::{
     CheckResult, FRESH_REFRESHES, HEARTBEAT, HOST, Names, PassiveConfig, Queue, Target,
 };
+use rookery_alerts::rpn::Rpn;
 use rookery_alerts::{HostView, Output, ServiceView, TransitionKind};
 use rookery_plugins::perfdata::{Perf, clean_text};
-use rookery_plugins::{State, TimeMs, Value};
+use rookery_plugins::{FieldSpec, State, TimeMs, Value};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -230,14 +231,17 @@ impl Reporter {
             service: name.clone(),
             step_ms: info.spec.step_ms,
             fields: fields
-                .map(|((f, latest), (warning, critical))| FieldReading {
-                    field: f.name.clone(),
-                    value: latest.value.map_or(Value::Unknown, Value::Float),
-                    time_ms: latest.time_ms,
-                    warning,
-                    critical,
-                    min: f.min,
-                    max: f.max,
+                .map(|((f, latest), (warning, critical))| {
+                    let (value, bounds) = after_cdef(f, latest.value);
+                    FieldReading {
+                        field: f.name.clone(),
+                        value: value.map_or(Value::Unknown, Value::Float),
+                        time_ms: latest.time_ms,
+                        warning,
+                        critical,
+                        min: bounds.0,
+                        max: bounds.1,
+                    }
                 })
                 .collect(),
         };
@@ -270,6 +274,15 @@ impl Reporter {
             perf: perf.collect(),
             has_limits,
         })
+    }
+}
+
+/// A value as it is judged; `min` and `max` are those of before.
+fn after_cdef(f: &FieldSpec, value: Option<f64>) -> (Option<f64>, (Option<f64>, Option<f64>)) {
+    let cdef = f.cdef.as_deref().and_then(|text| Rpn::compile(text, &f.name).ok());
+    match cdef {
+        Some(cdef) => (cdef.eval(value), (None, None)),
+        None => (value, (f.min, f.max)),
     }
 }
 
@@ -468,6 +481,14 @@ mod tests {
             text: "user is 95 (outside ~:90)".to_owned(),
             is_own_text: false,
         }
+    }
+
+    #[test]
+    fn values_are_sent_as_they_are_judged() {
+        let f = FieldSpec::gauge("bytes", "").cdef("bytes,8,*");
+        assert_eq!(after_cdef(&f, Some(5.0)), (Some(40.0), (None, None)));
+        let f = FieldSpec { cdef: None, min: Some(0.0), ..f };
+        assert_eq!(after_cdef(&f, Some(5.0)), (Some(5.0), (Some(0.0), None)));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Definitions for Icinga 2, in its own language.
 
-use super::{Args, Node, argument, groups};
+use super::{Args, Node, alone, argument, groups};
 use rookery_alerts::passive::HEARTBEAT;
 use std::fmt::{Result, Write};
 
@@ -43,6 +43,7 @@ pub(super) fn write(out: &mut String, args: &Args, nodes: &[Node]) -> Result {
     for node in nodes {
         let group = groups.iter().find(|(_, group, _)| *group == node.group);
         write_node(out, node, group.map(|(name, ..)| name.as_str()))?;
+        write_dependencies(out, nodes, node)?;
     }
     // Without the collector everything is UNKNOWN: only the collector is told of.
     writeln!(
@@ -102,6 +103,38 @@ fn write_collector(out: &mut String, args: &Args) -> Result {
         string(HEARTBEAT),
         host = string(&args.host),
     )
+}
+
+fn write_dependencies(out: &mut String, nodes: &[Node], node: &Node) -> Result {
+    let own = node.depends_on.iter().map(|list| (None, list));
+    let services = node.services.iter();
+    let of_services =
+        services.flat_map(|s| s.depends_on.iter().map(|list| (Some(s.description.as_str()), list)));
+    for (i, (child, list)) in own.chain(of_services).enumerate() {
+        let Some((host, service)) = alone(nodes, list) else {
+            let names = list.join(", ").replace(char::is_control, " ");
+            writeln!(out, "// {} depends on {names}", child.unwrap_or(&node.host))?;
+            continue;
+        };
+        let of = |key: &str, name: Option<&str>| match name {
+            Some(name) => format!("  {key} = {}\n", string(name)),
+            None => String::new(),
+        };
+        let states = match service {
+            Some(_) => "[ OK, Warning ]",
+            None => "[ Up ]",
+        };
+        write!(
+            out,
+            "object Dependency \"rookery {i}\" {{\n  child_host_name = {}\n{}  \
+             parent_host_name = {}\n{}  states = {states}\n  disable_notifications = true\n}}\n",
+            string(&node.host),
+            of("child_service_name", child),
+            string(host),
+            of("parent_service_name", service),
+        )?;
+    }
+    Ok(())
 }
 
 fn write_node(out: &mut String, node: &Node, group: Option<&str>) -> Result {

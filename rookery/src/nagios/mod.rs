@@ -78,6 +78,7 @@ struct Node {
     /// What it is called there.
     host: String,
     group: String,
+    depends_on: Vec<Vec<String>>,
     services: Vec<Service>,
 }
 
@@ -86,6 +87,36 @@ struct Service {
     /// What it is called there.
     description: String,
     title: String,
+    depends_on: Vec<Vec<String>>,
+}
+
+/// On what a host or a service depends, by the names there. `None`: the definitions
+/// cannot say it (something that is not there; of a service a node).
+type Place<'n> = (&'n str, Option<&'n str>);
+
+/// What a name of `depends_on` is called there.
+fn place<'n>(nodes: &'n [Node], name: &str) -> Option<Place<'n>> {
+    let (node, service) = match name.split_once('/') {
+        Some((node, service)) => (node, Some(service)),
+        None => (name, None),
+    };
+    let node = nodes.iter().find(|n| n.name == node)?;
+    match service {
+        None => Some((&node.host, None)),
+        Some(name) => {
+            let service = node.services.iter().find(|s| s.name == name)?;
+            Some((&node.host, Some(&service.description)))
+        }
+    }
+}
+
+/// A list of which one is enough, alone: neither Nagios nor Icinga 2.13 knows "while
+/// all of these are" but for a host's parents.
+fn alone<'n>(nodes: &'n [Node], list: &[String]) -> Option<Place<'n>> {
+    match list {
+        [one] => place(nodes, one),
+        _ => None,
+    }
 }
 
 impl Node {
@@ -124,6 +155,9 @@ fn ask(args: &Args) -> Result<Vec<Node>, String> {
         serde_json::from_slice(&body).map_err(|e| format!("{}: {e}", args.url))
     };
     let text = |json: &Json, key: &str| json[key].as_str().unwrap_or_default().to_owned();
+    let lists = |json: &Json| {
+        serde_json::from_value::<Vec<Vec<String>>>(json["depends_on"].clone()).unwrap_or_default()
+    };
     let mut all = get("/api/v1/nodes")?;
     all.sort_by_key(|node| text(node, "node"));
     let hosts = Names::new(all.iter().filter_map(|n| n["node"].as_str()), &args.host);
@@ -143,9 +177,11 @@ fn ask(args: &Args) -> Result<Vec<Node>, String> {
             name: text(s, "service"),
             description: names.of(&text(s, "service")),
             title: text(s, "title"),
+            depends_on: lists(s),
         });
         let services = services.collect();
-        nodes.push(Node { host: hosts.of(&name), group: text(node, "group"), name, services });
+        let (group, depends_on) = (text(node, "group"), lists(node));
+        nodes.push(Node { host: hosts.of(&name), group, name, depends_on, services });
     }
     Ok(nodes)
 }

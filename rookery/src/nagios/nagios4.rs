@@ -1,6 +1,6 @@
 //! Definitions for Nagios 4, and for what else reads its files.
 
-use super::{Args, Node, argument, groups};
+use super::{Args, Node, alone, argument, groups, place};
 use rookery_alerts::passive::HEARTBEAT;
 use std::fmt::{Result, Write};
 
@@ -19,7 +19,7 @@ pub(super) fn write(out: &mut String, args: &Args, nodes: &[Node]) -> Result {
     write_templates(out, args)?;
     write_collector(out, args)?;
     for node in nodes {
-        write_node(out, node, args.passive)?;
+        write_node(out, nodes, node, args.passive)?;
     }
     for (name, group, hosts) in groups(nodes) {
         write!(
@@ -139,16 +139,25 @@ fn write_collector(out: &mut String, args: &Args) -> Result {
     )
 }
 
-fn write_node(out: &mut String, node: &Node, is_passive: bool) -> Result {
+fn write_node(out: &mut String, nodes: &[Node], node: &Node, is_passive: bool) -> Result {
     let host = &node.host;
     write!(
         out,
         "define host {{\n    use        rookery-node\n    host_name  {host}\n    alias      {}\n    \
-         address    {}\n    _NODE      {}\n}}\n",
+         address    {}\n    _NODE      {}\n",
         line(&node.name),
         node.address(),
         argument(&node.name)
     )?;
+    // Nagios, too, calls it UNREACHABLE while all of them are DOWN; it knows one list.
+    if let [list] = &node.depends_on[..] {
+        let parents = list.iter().filter_map(|name| place(nodes, name));
+        let parents: Vec<&str> = parents.filter(|p| p.1.is_none()).map(|p| p.0).collect();
+        if parents.len() == list.len() {
+            writeln!(out, "    parents    {}", parents.join(","))?;
+        }
+    }
+    writeln!(out, "}}")?;
     for service in &node.services {
         write!(
             out,
@@ -163,6 +172,21 @@ fn write_node(out: &mut String, node: &Node, is_passive: bool) -> Result {
             writeln!(out, "    check_command        rookery_service!{}", argument(&service.name))?;
         }
         writeln!(out, "}}")?;
+        for list in &service.depends_on {
+            let Some((on, Some(what))) = alone(nodes, list) else {
+                writeln!(out, "# {} depends on {}", service.description, line(&list.join(", ")))?;
+                continue;
+            };
+            write!(
+                out,
+                "define servicedependency {{\n    host_name                      {on}\n    \
+                 service_description            {what}\n    \
+                 dependent_host_name            {host}\n    \
+                 dependent_service_description  {}\n    \
+                 notification_failure_criteria  u,c\n}}\n",
+                service.description
+            )?;
+        }
     }
     Ok(())
 }

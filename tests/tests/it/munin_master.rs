@@ -44,7 +44,7 @@ echo x.value 1; exit 3
 ";
 
 /// Debian's munin-node on a port of its own, with these plugins.
-fn munin_node(dir: &Path) -> (Proc, u16) {
+pub fn munin_node(dir: &Path) -> (Proc, u16) {
     munin_node_with(dir, "")
 }
 

@@ -15,13 +15,32 @@ fi
 echo level.value 95
 ";
 
+const DEPENDENCIES: &str = "
+[[dependency]]
+group = \"farm\"
+on = \"switch1\"
+[[dependency]]
+group = \"farm\"
+service = \"level\"
+on = \"switch1/up\"
+[[dependency]]
+group = \"farm\"
+service = \"level\"
+on = [\"switch1/up\", \"switch2/up\"]
+";
+
 #[test]
 fn nagios_4_takes_the_definitions_and_sees_what_is_wrong() {
     let site = Site::new();
     executable(&site.path("plugins/level"), PLUGIN);
+    std::fs::create_dir(site.path("alerts.d")).expect("a folder");
+    std::fs::write(site.path("alerts.d/on.toml"), DEPENDENCIES).expect("writes");
     let collector = site.collector("");
     // A name that Nagios would take for a comment, and a shell for its own.
     let node = "farm;n$1's";
+    site.post(
+        "{\"node\":\"switch1\",\"samples\":[{\"service\":\"up\",\"field\":\"up\",\"value\":1}]}",
+    );
     let agent = site.agent(node, "step = \"1s\"\nplugin_step = \"1s\"\n");
     let url = site.url();
     wait_for("a hard state", LIMIT, || {
@@ -46,8 +65,16 @@ fn nagios_4_takes_the_definitions_and_sees_what_is_wrong() {
     let said = config(&["--limits-only"]);
     assert!(said.contains("- farm_n_1_s / uptime\n") && !said.contains("+ "), "{said}");
     config(&[]);
+    let text = std::fs::read_to_string(&objects).expect("reads");
+    assert!(text.contains("    parents    switch1\n"), "{text}");
+    let want = "define servicedependency {\n    host_name                      switch1\n    \
+                service_description            up\n    \
+                dependent_host_name            farm_n_1_s\n    \
+                dependent_service_description  level\n";
+    assert!(text.contains(want), "{text}");
+    assert!(text.contains("# level depends on switch1/up, switch2/up\n"), "{text}");
     let said = config(&[]);
-    assert!(said.starts_with("2 hosts, "), "nothing has changed: {said}");
+    assert!(said.starts_with("3 hosts, "), "nothing has changed: {said}");
 
     let file = nagios(site.dir.path(), &objects);
     // And what the package ships.
@@ -69,7 +96,7 @@ fn nagios_4_takes_the_definitions_and_sees_what_is_wrong() {
     let host = wait_for("the host's check", LIMIT, || status(dir, "farm_n_1_s", None));
     assert_eq!(host.state, "0", "{host:?}");
     let own = wait_for("the collector's check", LIMIT, || status(dir, "rookery", Some("results")));
-    assert!(own.state == "0" && own.text == "ROOKERY OK - 1 nodes, 1 are UP", "{own:?}");
+    assert!(own.state == "0" && own.text == "ROOKERY OK - 2 nodes, 2 are UP", "{own:?}");
     nagios.signal(rustix::process::Signal::TERM);
     agent.stop();
     collector.stop();

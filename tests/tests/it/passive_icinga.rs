@@ -146,6 +146,9 @@ fn asked(port: u16, ca: &Path, service: Option<&str>) -> Option<Json> {
 #[test]
 fn icinga_2_takes_the_definitions_and_follows_by_its_api() {
     let (site, set) = site_with_level();
+    std::fs::create_dir(site.path("alerts.d")).expect("a folder");
+    let rule = "[[dependency]]\ngroup = \"farm\"\nservice = \"level\"\non = \"farm;n1/load\"\n";
+    std::fs::write(site.path("alerts.d/on.toml"), rule).expect("writes");
     let port = free_port();
     let (secret, ca) = (site.path("secret"), site.path("icinga/data/ca/ca.crt"));
     std::fs::write(&secret, "se cret\n").expect("writes");
@@ -160,6 +163,8 @@ fn icinga_2_takes_the_definitions_and_follows_by_its_api() {
     // The active ones: its checks run the plugin.
     objects(&site, &[]);
     let text = check(&words);
+    let made = std::fs::read_to_string(site.path("rookery.conf")).expect("reads");
+    assert!(made.contains("parent_service_name = \"load\"\n  states = [ OK, Warning ]"), "{made}");
     assert!(text.contains("Instantiated 2 Hosts") && text.contains("1 HostGroup"), "{text}");
     objects(&site, &["--passive", "--refresh", "2s"]);
     check(&words);

@@ -18,6 +18,9 @@ struct NodeAnswer {
     since_ms: i64,
     last_seen_ms: Option<i64>,
     services: BTreeMap<&'static str, usize>,
+    /// On what it depends; it is UNREACHABLE while all of one list are DOWN.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    depends_on: Vec<Vec<String>>,
 }
 
 /// `GET /api/v1/nodes`.
@@ -40,6 +43,7 @@ fn node(app: &App, info: NodeInfo) -> NodeAnswer {
         *services.entry(state.word()).or_default() += 1;
     }
     NodeAnswer {
+        depends_on: app.states.depends_on(&info.name, &info.group, None),
         node: info.name,
         group: info.group,
         state,
@@ -76,6 +80,9 @@ struct ServiceAnswer {
     /// Services with averages of it, from before it came here.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     averages: Vec<AveragesAnswer>,
+    /// On what it depends; nobody is told of it while all of one list are in trouble.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    depends_on: Vec<Vec<String>>,
 }
 
 #[derive(Serialize)]
@@ -111,13 +118,16 @@ pub async fn services(
             let wanted = asked.service.as_deref();
             let all = app.history.services(&name)?;
             let all = all.into_iter().filter(|s| wanted.is_none_or(|w| s.spec.name == w));
-            Ok(all.map(|s| service(app, &name, &s)).collect::<Vec<_>>())
+            let nodes = app.history.nodes().into_iter();
+            let group = nodes.filter(|n| n.name == name).map(|n| n.group).next();
+            let place = (name.as_str(), group.as_deref().unwrap_or(""));
+            Ok(all.map(|s| service(app, place, &s)).collect::<Vec<_>>())
         })
         .await?;
     json(&answer)
 }
 
-fn service(app: &App, node: &str, s: &ServiceInfo) -> ServiceAnswer {
+fn service(app: &App, (node, group): (&str, &str), s: &ServiceInfo) -> ServiceAnswer {
     let name = &s.spec.name;
     let state = app.states.service_state(node, name);
     let now: Vec<Option<f64>> = s.now.iter().map(|n| n.value).collect();
@@ -142,6 +152,7 @@ fn service(app: &App, node: &str, s: &ServiceInfo) -> ServiceAnswer {
     let averages = app.history.averages(node, name).into_iter();
     let averages = averages.map(|(service, step_ms)| AveragesAnswer { service, step_ms });
     ServiceAnswer {
+        depends_on: app.states.depends_on(node, group, Some(name)),
         past_fields,
         averages: averages.collect(),
         node: node.to_owned(),
