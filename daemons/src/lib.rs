@@ -37,6 +37,8 @@ mod varnish;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod versions;
 
 use rookery_plugins::ProbeEntry;
 
