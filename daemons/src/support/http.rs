@@ -154,7 +154,7 @@ fn fetch(place: &Place, path: &str) -> Result<(u16, String), ProbeError> {
 }
 
 /// Status and body; no body: it is not whole. RFC 9112, 6 and 7.1.
-fn parse(reply: &[u8]) -> Option<(u16, Option<Vec<u8>>)> {
+pub fn parse(reply: &[u8]) -> Option<(u16, Option<Vec<u8>>)> {
     let end = reply.windows(4).position(|w| w == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&reply[..end]).ok()?;
     let mut lines = head.split("\r\n");
