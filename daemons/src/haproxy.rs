@@ -76,8 +76,11 @@ impl Daemon for Haproxy {
         if !info.starts_with("Name: HAProxy") {
             return Err(link.failed("it does not say \"Name: HAProxy\": is it its stats socket?"));
         }
-        let (link, text) = told(place, "show stat\n")?;
         // The socket ends each reply in an empty line.
+        if !info.ends_with("\n\n") {
+            return Err(link.failed("its reply to \"show info\" is cut short"));
+        }
+        let (link, text) = told(place, "show stat\n")?;
         if !text.ends_with("\n\n") {
             return Err(link.failed("its table is cut short"));
         }

@@ -1,11 +1,16 @@
 //! Several daemons of one kind: `[probe.NAME]` is the one on this host, each
-//! `[[probe.NAME.server]]` another one.
+//! `[[probe.NAME.server]]` another one. Of checks of services that are anywhere
+//! each is a `[[probe.NAME.check]]`.
 
 use crate::support::shown_value as shown;
 use rookery_plugins::probe::ProbeConfig;
 use rookery_plugins::{Cells, Host, Probe, ProbeEntry, ProbeError, Read, ServiceSpec, names};
 use std::collections::HashSet;
 use std::time::Duration;
+
+/// Probes that have no daemon of this host's, but a table `check` for each thing
+/// that they look at, and the key that says where it is.
+const CHECKS: [(&str, &str); 3] = [("dns", "query"), ("http", "url"), ("tcp", "address")];
 
 /// The most servers of one kind.
 pub const SERVERS_MAX: usize = 500;
@@ -24,18 +29,20 @@ pub struct Instance {
 /// table that it has not itself, but for the address.
 pub fn instances(entry: &ProbeEntry, table: &ProbeConfig) -> Result<Vec<Instance>, String> {
     let mut own = table.clone();
-    let servers = match own.remove("server") {
+    let target = CHECKS.iter().find(|(name, _)| *name == entry.name).map(|(_, key)| *key);
+    let kind = if target.is_some() { "check" } else { "server" };
+    let servers = match own.remove(kind) {
         None => vec![],
         Some(toml::Value::Array(servers)) => servers,
-        Some(_) => return Err(format!("server: write [[probe.{}.server]]", entry.name)),
+        Some(_) => return Err(format!("{kind}: write [[probe.{}.{kind}]]", entry.name)),
     };
     let local = match own.remove("local") {
-        None => true,
+        None => target.is_none_or(|key| servers.is_empty() || own.contains_key(key)),
         Some(toml::Value::Boolean(local)) => local,
         Some(other) => return Err(format!("local = {}: write true or false", shown(&other))),
     };
     if servers.len() > SERVERS_MAX {
-        return Err(format!("server: at most {SERVERS_MAX}"));
+        return Err(format!("{kind}: at most {SERVERS_MAX}"));
     }
     let mut all = Vec::with_capacity(servers.len() + 1);
     if local {
@@ -45,37 +52,52 @@ pub fn instances(entry: &ProbeEntry, table: &ProbeConfig) -> Result<Vec<Instance
     let mut taken = HashSet::new();
     for (i, server) in servers.into_iter().enumerate() {
         let toml::Value::Table(mut server) = server else {
-            return Err(format!("server: write [[probe.{}.server]]", entry.name));
+            return Err(format!("{kind}: write [[probe.{}.{kind}]]", entry.name));
         };
         let text = |server: &mut ProbeConfig, key: &str| match server.remove(key) {
             None => Ok(None),
             Some(toml::Value::String(text)) => Ok(Some(text)),
             Some(other) => {
-                Err(format!("server {}: {key} = {}: write a text", i + 1, shown(&other)))
+                Err(format!("{kind} {}: {key} = {}: write a text", i + 1, shown(&other)))
             }
         };
         let node = text(&mut server, "node")?;
-        let name = text(&mut server, "name")?.or_else(|| node.clone());
-        let name = name.ok_or_else(|| format!("server {}: a name (or a node) is needed", i + 1))?;
+        let name = match text(&mut server, "name")? {
+            Some(name) => Some(name),
+            None => match target {
+                Some(key) => server.get(key).and_then(|v| v.as_str()).map(bare),
+                None => node.clone(),
+            },
+        };
+        let or = target.unwrap_or("a node");
+        let name = name.ok_or_else(|| format!("{kind} {}: a name (or {or}) is needed", i + 1))?;
         if let Some(node) = node.as_ref().filter(|n| !names::is_valid(n)) {
-            return Err(format!("server {name:?}: node = {node:?}: a name of 1 to 255 bytes"));
+            return Err(format!("{kind} {name:?}: node = {node:?}: a name of 1 to 255 bytes"));
         }
-        for (key, value) in own.iter().filter(|(key, _)| !matches!(key.as_str(), "address" | "url"))
-        {
+        let is_own = |key: &str| matches!(key, "address" | "url") || Some(key) == target;
+        for (key, value) in own.iter().filter(|(key, _)| !is_own(key)) {
             server.entry(key.clone()).or_insert_with(|| value.clone());
         }
         let suffix = names::clean_field(&name);
         if !taken.insert(suffix.clone()) {
-            return Err(format!("server {name:?}: another one is called so, too"));
+            return Err(format!("{kind} {name:?}: another one is called so, too"));
         }
-        let probe = (entry.new)(&server).map_err(|e| format!("server {name:?}: {e}"))?;
-        let probe: Box<dyn Probe> = match node {
-            Some(_) => probe,
-            None => Box::new(Named { suffix: suffix.clone(), name: name.clone(), probe }),
+        let probe = (entry.new)(&server).map_err(|e| format!("{kind} {name:?}: {e}"))?;
+        let probe: Box<dyn Probe> = match (&node, target) {
+            (Some(_), None) => probe,
+            // A node may well have several checks.
+            _ => Box::new(Named { suffix: suffix.clone(), name: name.clone(), probe }),
         };
         all.push(Instance { label: format!("{}.{suffix}", entry.name), node, probe });
     }
     Ok(all)
+}
+
+/// What a check is called that nobody gave a name: `https://shop.example/` is
+/// `shop.example`.
+fn bare(target: &str) -> String {
+    let rest = target.split_once("://").map_or(target, |(_, rest)| rest);
+    rest.trim_end_matches('/').to_owned()
 }
 
 /// A probe whose services carry a server's name: `mysql_queries.db2`.
@@ -197,6 +219,34 @@ mod tests {
             ]
         );
         assert_eq!(made("local = false\n").expect("reads").len(), 0);
+    }
+
+    #[test]
+    fn checks_are_called_after_what_they_look_at() {
+        let entry = crate::DAEMONS.iter().find(|e| e.name == "http").expect("is there");
+        let made = |text: &str| instances(entry, &text.parse().expect("TOML"));
+        let all = made(
+            "timeout = \"1s\"\n[[check]]\nurl = \"https://shop.example/\"\n\
+             [[check]]\nname = \"status\"\nnode = \"web1\"\nurl = \"http://web1/status\"\n",
+        )
+        .expect("reads");
+        let labels: Vec<_> = all.iter().map(|i| (&*i.label, i.node.as_deref())).collect();
+        assert_eq!(labels, [("http.shop_example", None), ("http.status", Some("web1"))]);
+        assert_eq!(made("url = \"http://a/\"").expect("reads")[0].label, "http");
+        assert_eq!(made("").expect("reads").len(), 1, "it says that there is nothing to do");
+        for (text, want) in [
+            ("[[check]]\ntext = \"x\"", "check 1: a name (or url) is needed"),
+            ("[[check]]\nurl = \"x\"", "check \"x\": url = \"x\": write https://"),
+            ("[[server]]\nname = \"x\"", "unknown field `server`"),
+            ("[[check]]\nurl = \"http://x/\"\nstatus = 42", "status: write a code"),
+            (
+                "[[check]]\nurl = \"http://x/\"\ncertificate_critical = 30",
+                "certificate_warning = 21: at least certificate_critical (30)",
+            ),
+        ] {
+            let error = made(text).err().unwrap_or_else(|| panic!("{text}"));
+            assert!(error.contains(want), "{text}: {error}");
+        }
     }
 
     #[test]

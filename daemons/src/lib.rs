@@ -19,9 +19,13 @@ pub mod support;
 mod access_log;
 mod apache;
 mod beanstalkd;
+mod chrony;
+mod dns;
+mod drbd9;
 mod exim;
 mod gearman;
 mod haproxy;
+mod http;
 mod memcached;
 mod mysql;
 mod nginx;
@@ -33,10 +37,13 @@ mod redis;
 mod smart;
 mod squid;
 mod systemd;
+mod tcp;
 mod varnish;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod versions;
 
 use rookery_plugins::ProbeEntry;
 
@@ -47,9 +54,13 @@ pub const DAEMONS: &[ProbeEntry] = &[
     access_log::ENTRY,
     apache::ENTRY,
     beanstalkd::ENTRY,
+    chrony::ENTRY,
+    dns::ENTRY,
+    drbd9::ENTRY,
     exim::ENTRY,
     gearman::ENTRY,
     haproxy::ENTRY,
+    http::ENTRY,
     memcached::ENTRY,
     mysql::ENTRY,
     nginx::ENTRY,
@@ -61,5 +72,6 @@ pub const DAEMONS: &[ProbeEntry] = &[
     smart::ENTRY,
     squid::ENTRY,
     systemd::ENTRY,
+    tcp::ENTRY,
     varnish::ENTRY,
 ];

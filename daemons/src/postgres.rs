@@ -59,26 +59,32 @@ type Sizes = Vec<(String, Option<u64>)>;
 struct Postgres {
     place: Place,
     login: Login,
-    session: Option<Session>,
+    /// The connection, and what is asked of a server of its version.
+    session: Option<(Session, String)>,
     sizes: Option<(Instant, Sizes)>,
     hits: Ratio,
 }
 
 impl Daemon for Postgres {
     fn ask(&mut self, _: &Host, sheet: &mut Sheet<'_>) -> Result<(), ProbeError> {
-        let mut session = match self.session.take().filter(Session::is_open) {
+        let (mut session, statements) = match self.session.take().filter(|(s, _)| s.is_open()) {
             Some(session) => session,
-            None => Session::open(&self.place, &self.login)?,
+            None => {
+                let mut session = Session::open(&self.place, &self.login)?;
+                let version = figures::version(&session.ask(figures::VERSION)?)
+                    .ok_or_else(|| session.failed("it tells no version"))?;
+                (session, figures::statements(version))
+            }
         };
         let figures =
-            Figures::read(&session.ask(figures::STATEMENTS)?).map_err(|why| session.failed(why))?;
+            Figures::read(&session.ask(&statements)?).map_err(|why| session.failed(why))?;
         if self.sizes.as_ref().is_none_or(|(at, _)| at.elapsed() >= SIZES_EVERY) {
             let sizes = figures::sizes(&session.ask(figures::SIZES)?);
             self.sizes = Some((Instant::now(), sizes));
         }
         let sizes = self.sizes.as_ref().map_or(&[][..], |(_, sizes)| sizes);
         graphs::write(&figures, sizes, &mut self.hits, &self.login.database, sheet);
-        self.session = Some(session);
+        self.session = Some((session, statements));
         Ok(())
     }
 }

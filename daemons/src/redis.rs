@@ -148,14 +148,18 @@ fn part<'a>(value: &'a str, key: &str) -> Option<&'a str> {
 
 fn write_use(stats: &Stats<'_>, hit_ratio: Option<f64>, sheet: &mut Sheet<'_>) {
     let of = |name: &str| stats.count(name);
-    let version = stats.text("redis_version").unwrap_or("");
+    // Valkey says of itself for old clients' sake that it is Redis 7.2.4.
+    let (name, version) = match stats.text("valkey_version") {
+        Some(version) => ("Valkey", version),
+        None => ("Redis", stats.text("redis_version").unwrap_or("")),
+    };
     sheet.note(version);
     sheet
         .service("redis_per_sec", |n| {
             ServiceSpec::new(n, "Redis commands", CATEGORY)
                 .vlabel("per ${graph_period}")
                 .args("-l 0 --base 1000")
-                .info(&format!("Redis {version}. What clients ask for, and how often they come."))
+                .info(&format!("{name} {version}. What clients ask for, and how often they come."))
         })
         .field("requests", of("total_commands_processed"), |n| {
             FieldSpec::derive(n, "commands").draw(Draw::Area).info("Commands that were done")

@@ -29,6 +29,8 @@ mod perlbal;
 mod postgres;
 #[path = "daemons/queues.rs"]
 mod queues;
+#[path = "daemons/reach.rs"]
+mod reach;
 #[path = "daemons/redis.rs"]
 mod redis;
 #[path = "daemons/squid.rs"]

@@ -77,7 +77,8 @@ pub fn parse(table: &Table<'_>) -> Option<Vec<Replica>> {
             source: format!("{}:{}", text(host), text(port)),
             io_runs: text(Some(io)) == "Yes",
             sql_runs: text(Some(sql)) == "Yes",
-            seconds_behind: count(Some(seconds)),
+            // MySQL 9 says 0 while it cannot reach its source at all.
+            seconds_behind: count(Some(seconds)).filter(|s| *s > 0 || text(Some(io)) == "Yes"),
             bytes_behind: behind.and_then(|(read, done)| read.checked_sub(done)),
             relay_log_space: count(space),
             error: error.unwrap_or_default().to_owned(),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 /// All that is asked at each reading, in one message; the answers are taken in
 /// this order. A standby has no current WAL position, hence the CASEs.
-pub(super) const STATEMENTS: &str = "\
+const STATEMENTS: &str = "\
 SELECT current_setting('server_version') AS version, \
   current_setting('max_connections') AS max_connections, \
   pg_is_in_recovery() AS standby, \
@@ -39,6 +39,28 @@ SELECT sum(n_live_tup) AS live, sum(n_dead_tup) AS dead, sum(seq_tup_read) AS se
   sum(n_tup_del) AS deleted, sum(n_tup_hot_upd) AS hotupdated FROM pg_stat_user_tables;\
 SELECT count(*) AS n, max(extract(epoch FROM now() - prepared)) AS oldest_s \
   FROM pg_prepared_xacts";
+
+/// [`STATEMENTS`] for a server of this version (as `server_version_num`): since 17
+/// checkpoints are counted in a view of their own.
+pub(super) fn statements(version: u64) -> String {
+    match version {
+        ..170_000 => STATEMENTS.to_owned(),
+        _ => STATEMENTS.replace(
+            "SELECT * FROM pg_stat_bgwriter;",
+            "SELECT b.*, c.num_timed AS checkpoints_timed, c.num_requested AS checkpoints_req, \
+             c.buffers_written AS buffers_checkpoint \
+             FROM pg_stat_bgwriter b, pg_stat_checkpointer c;",
+        ),
+    }
+}
+
+/// The version, as [`statements`] wants it.
+pub(super) const VERSION: &str = "SELECT current_setting('server_version_num') AS version_num";
+
+/// The answer to [`VERSION`].
+pub(super) fn version(answers: &[Rows]) -> Option<u64> {
+    count(all(answers.first()?).first()?, "version_num")
+}
 
 /// What is asked seldom. A database that may not be looked at has no size.
 pub(super) const SIZES: &str = "\
@@ -153,6 +175,8 @@ mod tests {
         assert_eq!(count(&figures.bgwriter, "buffers_backend"), Some(4125));
         assert_eq!(count(&figures.bgwriter, "num_timed"), None);
         assert_eq!(figures.sum("no_such_column"), None);
+        assert_eq!(statements(160_009), STATEMENTS);
+        assert!(statements(170_000).contains("pg_stat_checkpointer c;"));
         let row: Row = [("x".to_owned(), Some("-5".to_owned()))].into();
         assert_eq!((count(&row, "x"), decimal(&row, "x")), (None, Some(-5.0)));
     }

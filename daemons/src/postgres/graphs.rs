@@ -206,7 +206,6 @@ fn write_locks(figures: &Figures, sheet: &mut Sheet<'_>) {
 
 fn write_writing(figures: &Figures, sheet: &mut Sheet<'_>) {
     let of = |name: &str| count(&figures.bgwriter, name);
-    // From version 17 on checkpoints are counted elsewhere.
     if of("buffers_checkpoint").is_some() {
         sheet
             .service("postgres_checkpoints", |n| {

@@ -141,7 +141,7 @@ fn write_cache(info: &Info, store: &Store, sheet: &mut Sheet<'_>) {
         .field("mem_size", size("Storage Mem size"), |n| {
             FieldSpec::gauge(n, "objects").draw(Draw::Area).info("Bytes of objects in memory")
         })
-        .field("accounted", size("Total accounted"), |n| {
+        .field("accounted", size("Total accounted").filter(|n| *n > 0), |n| {
             FieldSpec::gauge(n, "all").info("Bytes of memory that Squid has counted")
         });
     sheet

@@ -82,11 +82,17 @@ pub struct Store {
 impl Store {
     /// `None`: it is another page, or not whole.
     pub fn parse(text: &str) -> Option<Store> {
+        // Each process of a Squid with workers tells its own part; since 7 a lone
+        // one says so, too: `by kid0 {`.
         let of = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-            bytes(first(line.trim_start().strip_prefix(':')?)?)
+            let values = text.lines().filter_map(|line| line.strip_prefix(name));
+            values
+                .map(|line| bytes(first(line.trim_start().strip_prefix(':')?)?))
+                .reduce(|sum, n| sum?.checked_add(n?))
+                .flatten()
         };
-        let starts = text.trim_start().starts_with("Store Directory Statistics");
+        let is_kid = |line: &&str| line.starts_with("by kid") || line.trim().is_empty();
+        let starts = text.lines().find(|line| !is_kid(line)) == Some("Store Directory Statistics:");
         let whole = text.contains("Current Capacity") && text.ends_with('\n');
         (starts && whole)
             .then(|| Store { max: of("Maximum Swap Size"), current: of("Current Store Swap Size") })

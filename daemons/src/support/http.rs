@@ -1,7 +1,7 @@
-//! GET over plain HTTP/1.0, for status pages on this host or its network.
+//! GET over plain HTTP/1.1, for status pages on this host or its network.
 //!
-//! HTTP/1.0, so that the reply is neither chunked nor kept open; RFC 9112 says
-//! that servers answer it.
+//! Not 1.0: its replies may end with the connection alone, and then nobody knows
+//! whether that was all. (HAProxy 2.2 sends chunks to those who ask by 1.0, too.)
 
 use super::{Address, Link, Place};
 use rookery_plugins::ProbeError;
@@ -134,36 +134,62 @@ fn fetch(place: &Place, path: &str) -> Result<(u16, String), ProbeError> {
     let version = env!("CARGO_PKG_VERSION");
     link.send(
         format!(
-            "GET {path} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: rookery-agent/{version}\r\n\
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: rookery-agent/{version}\r\n\
              Accept: text/plain, */*\r\nConnection: close\r\n\r\n"
         )
         .as_bytes(),
     )?;
     let reply = link.read_all()?;
-    let Some((status, length, body)) = parse(&reply) else {
+    let Some((status, body)) = parse(&reply) else {
         return Err(match place.given {
             true => link.failed("no HTTP"),
             false => ProbeError::NotHere(format!("{} at {}: no HTTP", place.daemon, link.address)),
         });
     };
-    if status == 200 && length.is_some_and(|n| n > body.len()) {
-        return Err(link.failed(format!("{path}: the reply is cut short")));
+    match body {
+        Some(body) => Ok((status, String::from_utf8_lossy(&body).into_owned())),
+        None if status == 200 => Err(link.failed(format!("{path}: the reply is cut short"))),
+        None => Ok((status, String::new())),
     }
-    Ok((status, String::from_utf8_lossy(body).into_owned()))
 }
 
-/// Status, Content-Length and body.
-fn parse(reply: &[u8]) -> Option<(u16, Option<usize>, &[u8])> {
+/// Status and body; no body: it is not whole. RFC 9112, 6 and 7.1.
+pub fn parse(reply: &[u8]) -> Option<(u16, Option<Vec<u8>>)> {
     let end = reply.windows(4).position(|w| w == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&reply[..end]).ok()?;
     let mut lines = head.split("\r\n");
     let first = lines.next()?.strip_prefix("HTTP/1.")?;
     let status = first.split(' ').nth(1)?.parse().ok()?;
-    let length = lines.find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
-    });
-    Some((status, length, &reply[end + 4..]))
+    let header = |wanted: &str| {
+        lines.clone().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case(wanted).then(|| value.trim())
+        })
+    };
+    let body = &reply[end + 4..];
+    let whole = match (header("transfer-encoding"), header("content-length")) {
+        (Some(kind), _) if kind.eq_ignore_ascii_case("chunked") => unchunked(body),
+        (_, Some(length)) => length.parse().ok().and_then(|n: usize| body.get(..n)).map(Vec::from),
+        _ => Some(body.to_vec()),
+    };
+    Some((status, whole))
+}
+
+/// What stands in the chunks; `None`: the last one is missing.
+fn unchunked(mut rest: &[u8]) -> Option<Vec<u8>> {
+    let mut body = vec![];
+    loop {
+        let end = rest.windows(2).position(|w| w == b"\r\n")?;
+        let head = std::str::from_utf8(&rest[..end]).ok()?;
+        let size = head.split(';').next()?.trim();
+        let size = usize::from_str_radix(size, 16).ok()?;
+        rest = &rest[end + 2..];
+        if size == 0 {
+            return Some(body);
+        }
+        body.extend_from_slice(rest.get(..size)?);
+        rest = rest.get(size..)?.strip_prefix(b"\r\n")?;
+    }
 }
 
 #[cfg(test)]
@@ -177,7 +203,7 @@ mod tests {
         let at = serve(move |mut s| {
             let mut question = [0; 512];
             let n = s.read(&mut question).expect("reads");
-            assert!(question[..n].starts_with(b"GET /x?auto HTTP/1.0\r\nHost: 127.0.0.1:"));
+            assert!(question[..n].starts_with(b"GET /x?auto HTTP/1.1\r\nHost: 127.0.0.1:"));
             s.write_all(reply).expect("writes");
         });
         get(&place(&at), "/x?auto")
@@ -187,9 +213,15 @@ mod tests {
     fn a_page_is_read_whole_or_not_at_all() {
         let body = answered(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").expect("a body");
         assert_eq!(body, "ok");
+        let chunks = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\no\r\n\
+                       001;x=y\r\nk\r\n0\r\n\r\n";
+        assert_eq!(answered(chunks).expect("a body"), "ok");
         for (reply, want) in [
             (&b"HTTP/1.1 403 Forbidden\r\n\r\nno"[..], "answered with HTTP 403"),
             (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok", "cut short"),
+            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n", "cut short"),
+            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nok\r\n", "cut short"),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\nok", "cut short"),
             (b"220 mail.example ESMTP\r\n", "no HTTP"),
             (b"", "no HTTP"),
         ] {

@@ -1,11 +1,13 @@
 //! What the daemons share: finding them, talking to them, naming what they say.
 
+pub mod certificate;
 pub mod http;
 mod link;
 mod place;
 mod ratio;
 pub mod run;
 mod stats;
+pub mod target;
 #[cfg(test)]
 pub mod testing;
 

@@ -330,7 +330,8 @@ fn write_backends(counters: &Counters, probed: &mut BTreeSet<String>, sheet: &mu
             .info(
                 "How many of the last 8 probes of each backend were good. By default one with \
                  less than 3 is sick, and gets no requests. Those without a probe, or that were \
-                 never well since the agent's start, are left out.",
+                 never well since the agent's start, are left out; some versions (7.7) count \
+                 one without a probe as always well.",
             )
     });
     for backend in list.iter().filter(|b| probed.contains(b.name)) {

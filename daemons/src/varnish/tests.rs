@@ -42,6 +42,47 @@ fn a_recorded_one_is_read() {
 }
 
 #[test]
+fn other_versions_are_read_rightly() {
+    for (version, none) in [("6.5.1", None), ("7.7.0", Some(Value::Int(8)))] {
+        let (_, values) = said(&file(&format!("{version}/varnishstat.json"))).expect("answers");
+        for (name, want) in [
+            ("varnish_request_rate.client_req", 39),
+            ("varnish_request_rate.cache_hit", 29),
+            ("varnish_request_rate.cache_miss", 10),
+            ("varnish_backend_requests.web", 6),
+            ("varnish_backend_health.web", 8),
+            ("varnish_memory_usage.SMA_s0_g_space", 16_777_216),
+        ] {
+            let value = values.get(name).unwrap_or_else(|| panic!("{version}: {name}"));
+            match name {
+                // What is stored is not in the free space.
+                "varnish_memory_usage.SMA_s0_g_space" => {
+                    let stored = values["varnish_memory_usage.SMA_s0_g_bytes"];
+                    let (Value::Int(free), Value::Int(stored)) = (value, stored) else {
+                        panic!("{version}: no numbers")
+                    };
+                    assert_eq!(free + stored, want, "{version}");
+                }
+                _ => assert_eq!(value, &Value::Int(want), "{version}: {name}"),
+            }
+        }
+        // It has no probe: 7.7 says that it is well, and so says the text.
+        assert_eq!(values.get("varnish_backend_health.none").copied(), none, "{version}");
+    }
+}
+
+#[test]
+fn output_that_breaks_off_is_an_error() {
+    for version in ["6.5.1", "7.7.0"] {
+        let text = crate::support::testing::reply(&format!("varnish/{version}/varnishstat.json"));
+        let text = text.trim_end();
+        for at in (0..text.len()).step_by(97).chain(text.len() - 9..text.len()) {
+            assert!(Counters::parse(&text[..at]).is_err(), "{version} cut at {at}");
+        }
+    }
+}
+
+#[test]
 fn a_backend_that_was_well_once_stays() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("stat.json");

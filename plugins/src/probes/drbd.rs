@@ -1,5 +1,5 @@
 //! DRBD 8, from `/proc/drbd` (its user's guide, "Retrieving status with
-//! /proc/drbd"). DRBD 9 tells nothing there.
+//! /proc/drbd"). DRBD 9 tells nothing there: the probe `drbd9` asks `drbdsetup`.
 
 use super::support::{no_settings, number};
 use crate::host::HotFile;
@@ -34,7 +34,7 @@ impl OnePass for Drbd {
         }
         let devices = parse(&text);
         if devices.is_empty() {
-            let why = "/proc/drbd: no devices; DRBD 9 does not tell them there";
+            let why = "/proc/drbd: no devices; the probe drbd9 looks for those of DRBD 9";
             return Err(ProbeError::NotHere(why.to_owned()));
         }
         write(&devices, sheet);
