@@ -24,6 +24,9 @@ pub async fn category(
     make(&app, visitor, move |view| one_category(view, &category)).await
 }
 
+/// A node and its service.
+type Of = (String, ServiceInfo);
+
 fn one_category(view: &View, category: &str) -> Result<Html, WebError> {
     let (app, now) = (view.app, view.now_ms);
     let mut services: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -37,7 +40,8 @@ fn one_category(view: &View, category: &str) -> Result<Html, WebError> {
     if services.is_empty() {
         return Err(WebError::not_found(format!("no service is in a category {category:?}")));
     }
-    let mut shown: Vec<(String, usize, Vec<(String, ServiceInfo)>)> = Vec::new();
+    // Each service's name, on how many nodes it is, and the worst of them.
+    let mut shown: Vec<(String, usize, Vec<Of>)> = Vec::new();
     for (name, mut nodes) in services {
         nodes.sort_by_cached_key(|node| {
             std::cmp::Reverse(app.states.service_state(node, &name).state.severity())
