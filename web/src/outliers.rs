@@ -170,9 +170,8 @@ impl App {
         let to_ms = (now_ms.div_euclid(HOUR_MS) + 1) * HOUR_MS;
         let from_ms = to_ms - SPAN_MS;
         let mut found = Found { from_ms, to_ms, ..Found::default() };
-        type Same = Vec<(usize, Arc<ServiceSpec>)>;
         let mut members: Vec<Member> = Vec::new();
-        let mut groups: BTreeMap<(String, String), Same> = BTreeMap::new();
+        let mut groups: BTreeMap<(String, String), Vec<Has>> = BTreeMap::new();
         for node in self.history.nodes() {
             // A node that has just been forgotten has none.
             let specs = self.history.specs(&node.name).unwrap_or_default();
@@ -244,17 +243,14 @@ impl Member {
     }
 }
 
+/// Which member has a service, and what it is there.
+type Has = (usize, Arc<ServiceSpec>);
 /// By name.
 type Services = HashMap<String, Means>;
 type Means = HashMap<String, f64>;
 
 /// One service on all nodes of a group.
-fn group_outliers(
-    members: &[Member],
-    service: &str,
-    of: &[(usize, Arc<ServiceSpec>)],
-    found: &mut Found,
-) {
+fn group_outliers(members: &[Member], service: &str, of: &[Has], found: &mut Found) {
     let mut names: Vec<&str> = of.iter().flat_map(|(_, s)| shown(s)).collect();
     names.sort_unstable();
     names.dedup();

@@ -130,10 +130,12 @@ fn from_the_fleet_to_the_slow_disk_in_three_clicks() {
 
     // One, two, three.
     click(&mut browser, "document.querySelector('.tile h3 a')", "/group/databases");
-    let first = "[...document.querySelectorAll('h2')].find((h) => h.textContent.startsWith('Nodes')).nextElementSibling.querySelector('.card h3 a')";
+    let first = "[...document.querySelectorAll('h2')].find((h) => \
+                 h.textContent.startsWith('Nodes')).nextElementSibling.querySelector('.card h3 a')";
     assert_eq!(browser.eval(&format!("({first}).textContent")), SLOW, "the worst comes first");
     click(&mut browser, first, "/node/databases%3Bdb07");
-    let disk = "[...document.querySelectorAll('.card.bad h3 a')].find((a) => a.textContent === 'Latency of sdb')";
+    let disk = "[...document.querySelectorAll('.card.bad h3 a')].find((a) => \
+                a.textContent === 'Latency of sdb')";
     click(&mut browser, disk, "/node/databases%3Bdb07/diskstats_latency.sdb");
 
     // Four spans, of which the year's has data; and one level more: the field alone.

@@ -67,6 +67,9 @@ fn all_pages_answer_and_escape() {
         // Nor is there to what may be laid over a graph: each once.
         let is_deep =
             |l: &str| ["from=", "hide=", "pct=", "ghost=", "f="].iter().any(|p| l.contains(p));
+        // Fields' pages are alike: those of two services are enough.
+        let is_field = |l: &str| l.starts_with("/node/") && l.matches('/').count() == 4;
+        let next = next.filter(|l| !is_field(l) || l.contains("/evil/") || l.contains("/cpu/"));
         let deep = is_deep(&path);
         todo.extend(next.filter(|l| !deep || !is_deep(l)));
     }

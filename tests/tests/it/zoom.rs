@@ -227,7 +227,8 @@ fn a_graph_that_ends_now_is_drawn_anew() {
     browser.wait("document.querySelector('.zoom img').complete");
     post_minutes(&site, "db1", "busy", now_ms(), &[777.0]);
     browser.wait("document.querySelector('.zoom img').src.includes('&t=')");
-    let told = "(async () => (await (await fetch(document.querySelector('.zoom img').currentSrc)).text()).includes('Cur 777'))()";
+    let told = "(async () => { const i = document.querySelector('.zoom img'); \
+                return (await (await fetch(i.currentSrc)).text()).includes('Cur 777') })()";
     assert_eq!(browser.eval(told), true);
     drop(browser);
     collector.stop();

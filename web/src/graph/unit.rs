@@ -17,10 +17,10 @@ pub struct Unit {
     prefixes: (bool, bool),
 }
 
-/// Words at the axis, what is meant, its factor, and whether large and small ones
-/// have prefixes.
 type Word = (&'static [&'static str], &'static str, f64, (bool, bool));
 
+/// Words at the axis, what is meant, its factor, and whether large and small ones
+/// have prefixes.
 const WORDS: [Word; 11] = [
     (&["bytes", "byte"], "B", 1.0, (true, false)),
     (&["bits", "bit"], "b", 1.0, (true, false)),

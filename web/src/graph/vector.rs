@@ -41,7 +41,8 @@ impl<'a> Vector<'a> {
             at -= 1;
             digits[at] = b'-';
         }
-        self.out.extend(digits[at..].iter().map(|d| char::from(*d)));
+        // Digits are text.
+        self.out.push_str(std::str::from_utf8(&digits[at..]).unwrap_or("0"));
     }
 
     /// A step's number: a minus parts it from the one before.

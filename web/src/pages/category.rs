@@ -24,23 +24,36 @@ pub async fn category(
     make(&app, visitor, move |view| one_category(view, &category)).await
 }
 
+/// A node and its service.
+type Of = (String, ServiceInfo);
+
 fn one_category(view: &View, category: &str) -> Result<Html, WebError> {
     let (app, now) = (view.app, view.now_ms);
-    let mut services: BTreeMap<String, Vec<(String, ServiceInfo)>> = BTreeMap::new();
+    let mut services: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for node in app.history.nodes() {
-        for s in app.history.services(&node.name).unwrap_or_default() {
-            if s.spec.category == category && !s.spec.hidden {
-                services.entry(s.spec.name.clone()).or_default().push((node.name.clone(), s));
+        for (spec, _) in app.history.specs(&node.name).unwrap_or_default() {
+            if spec.category == category && !spec.hidden {
+                services.entry(spec.name.clone()).or_default().push(node.name.clone());
             }
         }
     }
     if services.is_empty() {
         return Err(WebError::not_found(format!("no service is in a category {category:?}")));
     }
-    for nodes in services.values_mut() {
-        nodes.sort_by_key(|(node, s)| {
-            std::cmp::Reverse(app.states.service_state(node, &s.spec.name).state.severity())
+    // Each service's name, on how many nodes it is, and the worst of them.
+    let mut shown: Vec<(String, usize, Vec<Of>)> = Vec::new();
+    for (name, mut nodes) in services {
+        nodes.sort_by_cached_key(|node| {
+            std::cmp::Reverse(app.states.service_state(node, &name).state.severity())
         });
+        let n_all = nodes.len();
+        nodes.truncate(NODES_MAX);
+        // A node that has just been forgotten has none.
+        let info = |node: String| Some((node.clone(), app.history.service(&node, &name).ok()??));
+        let nodes: Vec<_> = nodes.into_iter().filter_map(info).collect();
+        if !nodes.is_empty() {
+            shown.push((name, n_all, nodes));
+        }
     }
     Ok(page(
         view,
@@ -51,17 +64,17 @@ fn one_category(view: &View, category: &str) -> Result<Html, WebError> {
             @if let Some(path) = super::report::of_category(category) {
                 p { a href=(path) { "All in one table" } }
             }
-            @for (name, nodes) in &services {
+            @for (name, n_all, nodes) in &shown {
                 h2 {
                     (nodes[0].1.spec.title)
                     a.more href=(super::compare::path(name, "")) { "compare on one axis" }
-                    span.more.soft { (name) ", " (count(nodes.len(), "node")) }
-                    @if nodes.len() > NODES_MAX {
+                    span.more.soft { (name) ", " (count(*n_all, "node")) }
+                    @if *n_all > NODES_MAX {
                         span.more.soft { "the worst " (NODES_MAX) " are shown" }
                     }
                 }
                 div.grid {
-                    @for (node, s) in nodes.iter().take(NODES_MAX) {
+                    @for (node, s) in nodes {
                         @let state = app.states.service_state(node, name);
                         div class=(card_class(state.state)) {
                             h3 {

@@ -66,9 +66,9 @@ fn given(text: &Option<String>) -> Option<&str> {
 fn choice(view: &View) -> Html {
     let mut services: BTreeMap<String, (String, usize)> = BTreeMap::new();
     for node in view.app.history.nodes() {
-        for s in view.app.history.services(&node.name).unwrap_or_default() {
-            let title = s.spec.title.clone();
-            services.entry(s.spec.name.clone()).or_insert((title, 0)).1 += 1;
+        for (spec, _) in view.app.history.specs(&node.name).unwrap_or_default() {
+            let title = spec.title.clone();
+            services.entry(spec.name.clone()).or_insert((title, 0)).1 += 1;
         }
     }
     let content = html! {
@@ -134,8 +134,7 @@ fn members(view: &View, service: &str, query: &Query) -> Result<(Vec<Member>, us
     let mut found = Vec::new();
     for node in view.app.history.nodes().into_iter().filter(is_in) {
         // A node that has just been forgotten has none.
-        let all = view.app.history.services(&node.name).unwrap_or_default();
-        if let Some(info) = all.into_iter().find(|s| s.spec.name == service) {
+        if let Ok(Some(info)) = view.app.history.service(&node.name, service) {
             found.push(Member { node, info, ends: None });
         }
     }

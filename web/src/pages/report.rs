@@ -155,6 +155,12 @@ pub async fn list(State(app): State<App>, visitor: Visitor) -> Page {
 fn rows(app: &App, report: &Report) -> Vec<Row> {
     let mut rows = Vec::new();
     for node in app.history.nodes() {
+        let has_any = |specs: Vec<(std::sync::Arc<rookery_plugins::ServiceSpec>, bool)>| {
+            specs.iter().any(|(s, _)| s.name.starts_with(report.first))
+        };
+        if !app.history.specs(&node.name).is_ok_and(has_any) {
+            continue;
+        }
         let services = app.history.services(&node.name).unwrap_or_default();
         let by_name: BTreeMap<&str, &ServiceInfo> =
             services.iter().map(|s| (s.spec.name.as_str(), s)).collect();

@@ -34,7 +34,9 @@ fn tile(view: &View, g: &Group) -> Markup {
     html! {
         div class={ (card_class(g.worst)) " tile" } {
             h3 {
-                a href=(group_path(g.name)) { @if own.is_empty() { "Without a group" } @else { (own) } }
+                a href=(group_path(g.name)) {
+                    @if own.is_empty() { "Without a group" } @else { (own) }
+                }
                 (state_badge(g.worst, true))
                 span.more.soft { (count(g.nodes.len(), "node"))
                     @if g.n_bad > 0 { ", " (g.n_bad) " not well" }

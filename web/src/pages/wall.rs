@@ -95,8 +95,8 @@ fn problem_tiles(view: &View, problems: &[&Problem]) -> Markup {
                             @if p.state.acknowledged.is_some() { ", acknowledged" }
                             @if p.state.downtime.is_some() { ", in a downtime" } }
                     }
-                    @if let Some(service) = &p.service {
-                        @if shown <= WITH_GRAPHS { (graph(view, p, service)) }
+                    @if let Some(service) = p.service.as_ref().filter(|_| shown <= WITH_GRAPHS) {
+                        (graph(view, p, service))
                     }
                 }
             }
