@@ -213,8 +213,8 @@ fn munin_async_is_read_over_ssh() {
     let text = format!(
         "ssh_options -i {key} -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null\n\
          [farm;spooled.example]\n\
-         address ssh://root@127.0.0.1:{port}/usr/share/munin/munin-async --spooldir {} \
-         --spoolfetch\n\
+         address ssh://root@127.0.0.1:{port}/usr/share/munin/munin-async \
+         --spooldir {} --spoolfetch\n\
          use_node_name yes\n",
         spool.display()
     );
