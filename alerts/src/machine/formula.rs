@@ -82,9 +82,13 @@ impl Machine {
             let (memory, kept_ms) = old
                 .filter(|(memory, _)| expression.fits(memory))
                 .unwrap_or_else(|| (expression.memory(), NEVER));
+            // Only those that remember something are looked at now and then.
+            match memory.is_empty() {
+                true => self.formulas.remove(&idx),
+                false => self.formulas.insert(idx),
+            };
             let formula = Formula { expression, of, memory, kept_ms };
             self.fields[idx as usize].formula = Some(Box::new(formula));
-            self.formulas.insert(idx);
             plan.formulas.push((service, idx));
         }
         sources

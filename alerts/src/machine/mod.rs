@@ -76,7 +76,7 @@ pub struct Machine {
     pools: BTreeMap<(String, Option<String>), pool::Pool>,
     /// Fields of which something must come, looked at now and then.
     expected: BTreeSet<u32>,
-    /// Fields that are computed of others.
+    /// Fields that are computed of others by functions that remember something.
     formulas: BTreeSet<u32>,
     /// Memories of formulas that were kept, until their fields are known.
     kept: HashMap<String, Vec<Memory>>,

@@ -1,7 +1,7 @@
 //! Properties of the machine.
 
 use super::{Machine, Settings};
-use crate::output::{NoticeKind, Output, StateRecord, Status};
+use crate::output::{NoticeKind, Output, RecordState, StateRecord, Status};
 use crate::rules::Rules;
 use proptest::prelude::*;
 use rookery_plugins::{Cells, FieldKey, FieldSpec, Layout, ServiceSpec, State, Value};
@@ -195,4 +195,47 @@ fn bad_limits_and_hard_cdefs_are_noted() {
     let plan = machine.plan("n", "", &|_| Some(&s), &layout());
     assert_eq!(plan.notes().len(), 2, "{:?}", plan.notes());
     assert_eq!(plan.len(), 2);
+}
+
+/// State databases of before incidents had records of their own.
+#[test]
+fn an_incident_without_a_record_goes_on() {
+    let settings = Settings { max_check_attempts: 1, group_window_ms: 0, ..Settings::default() };
+    let spec = spec();
+    let mut cells = Cells::new();
+    cells.push(25i64);
+    cells.push(7i64);
+    let t = 1_763_640_000_000;
+    let mut out = Vec::new();
+    let mut machine = Machine::new(Rules::default(), settings.clone());
+    let plan = machine.plan("n", "", &|_| Some(&spec), &layout());
+    machine.observe(&plan, t, cells.kinds(), cells.bits(), t, &mut out);
+    let mut records: BTreeMap<String, StateRecord> = BTreeMap::new();
+    let mut told = Vec::new();
+    for o in out.drain(..) {
+        match o {
+            Output::StateChanged(r) => drop(records.insert(r.key.clone(), r)),
+            Output::Notice(n) => told.push(n),
+            Output::Transition(_) => {}
+        }
+    }
+    // Then the service's own record was written after its notice was made.
+    let id = told[0].incident.clone();
+    records.remove(&format!("incident/{id}")).expect("there is one now");
+    let service = records.get_mut("service/n/s").expect("kept");
+    if let RecordState::Service { incident: Some(incident), .. } = &mut service.state {
+        incident.sequence = 1;
+    }
+    let records: Vec<StateRecord> = records.into_values().collect();
+    let mut machine = Machine::new(Rules::default(), settings);
+    machine.restore(&records);
+    let plan = machine.plan("n", "", &|_| Some(&spec), &layout());
+    let mut cells = Cells::new();
+    cells.push(5i64);
+    cells.push(7i64);
+    machine.observe(&plan, t + 10_000, cells.kinds(), cells.bits(), t + 10_000, &mut out);
+    let notice = out.iter().find_map(|o| if let Output::Notice(n) = o { Some(n) } else { None });
+    let notice = notice.expect("a recovery");
+    assert_eq!((notice.kind, &notice.incident), (NoticeKind::Recovery, &id));
+    assert_eq!(notice.id, format!("{id}.1"), "after the first");
 }

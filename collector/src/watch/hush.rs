@@ -304,7 +304,8 @@ async fn add_downtime(State(desk): State<Desk>, request: Request<Body>) -> Respo
         flexible_ms,
         began_ms: None,
     };
-    let answer = serde_json::json!({ "when": downtime.when(), "id": id, "from_ms": from_ms, "to_ms": to_ms });
+    let when = downtime.when();
+    let answer = serde_json::json!({ "id": id, "from_ms": from_ms, "to_ms": to_ms, "when": when });
     let told = desk.tell(is_form, &what.back, answer, |machine, out| {
         machine.add_downtime(downtime, now_ms, out)
     });
