@@ -1,12 +1,15 @@
 //! What it costs to watch daemons: the agent beside munin-node with Debian's
-//! plugins for the same ones, each second, in one run.
+//! plugins for the same ones and collectd with its own, each second, in one run;
+//! and the host itself: an agent beside collectd and node_exporter.
 //!
 //! `cargo build --release -p rookery -p rookery-agent && cargo run --release \
 //!   -p rookery-tests --example bench_daemons -- --seconds 60`
 //!
 //! As root, with what `tests/install` installs and the modules of the plugins
 //! (libdbd-mysql-perl, libdbd-pg-perl, libcache-memcached-perl,
-//! libcache-cache-perl; PERL5LIB may say where they are). CPU is user and
+//! libcache-cache-perl; PERL5LIB may say where they are), collectd-core with
+//! libmariadb3, libpq5, libhiredis and libvarnishapi, and prometheus-node-exporter.
+//! What is not installed is left out. CPU is user and
 //! system of the processes and their children, from /proc/PID/stat; the agent's
 //! is the difference to another one that runs beside it without these probes.
 //! Plugins are asked by `fetch` only, one cycle a second, or as often as they
@@ -15,6 +18,7 @@
 use clap::Parser;
 use rookery_tests::cost::Cost;
 use rookery_tests::http::{Connection, get};
+use rookery_tests::peers::{Collectd, NodeExporter};
 use rookery_tests::server::{Server, TOKEN};
 use rookery_tests::zoo::{PROBES, Res, Zoo, built};
 use std::collections::BTreeMap;
@@ -80,8 +84,23 @@ async fn main() -> Res<()> {
     let server = Server::start(&zoo.path("collector"), Some(&built("rookery")?))?;
     zoo.drive()?;
     let off: String = PROBES.map(|p| format!("[probe.{p}]\nenabled = false\n")).concat();
-    let with = agent(&zoo, &server, "with", &zoo.agent_config())?;
-    let without = agent(&zoo, &server, "without", &off)?;
+    let with = agent(&zoo, &server, "with", &zoo.agent_config(), false)?;
+    let without = agent(&zoo, &server, "without", &off, false)?;
+    let host = agent(&zoo, &server, "host", &off, true)?;
+    let (of_daemons, of_host) = (Collectd::of_daemons(&zoo)?, Collectd::of_host(&zoo)?);
+    let exporter = NodeExporter::new()?;
+    // Who, and how many fields it has.
+    let mut peers: Vec<(&str, Running, Fields<'_>)> = vec![];
+    for (who, command, count) in [
+        ("collectd, daemons", Ok(of_daemons.command()), Fields::Collectd(&of_daemons)),
+        ("collectd, host", Ok(of_host.command()), Fields::Collectd(&of_host)),
+        ("node_exporter, host", exporter.command(), Fields::Exporter(&exporter)),
+    ] {
+        match command.and_then(|mut command| Running::start(&mut command)) {
+            Ok(running) => peers.push((who, running, count)),
+            Err(e) => println!("{who}: {e}"),
+        }
+    }
     let munin = munin_node(&zoo)?;
     let mut talk = Talk::new(munin.1)?;
     std::thread::sleep(SETTLED);
@@ -92,7 +111,9 @@ async fn main() -> Res<()> {
     }
     drop(talk);
 
-    let before = (with.cpu()?, without.cpu()?, munin.0.cpu()?);
+    let before = (with.cpu()?, without.cpu()?, munin.0.cpu()?, host.cpu()?);
+    let before_peers: Vec<f64> = peers.iter().map(|(_, p, _)| p.cpu()).collect::<Res<_>>()?;
+    let scraper = Scraper::start(peers.iter().any(|(_, _, f)| f.is_scraped()).then_some(&exporter));
     let since = Instant::now();
     let mut cycles = 0u32;
     while since.elapsed().as_secs() < args.seconds {
@@ -107,9 +128,11 @@ async fn main() -> Res<()> {
     std::thread::sleep(Duration::from_millis(300));
     let seconds = since.elapsed().as_secs_f64();
     let (ours, base) = (with.cpu()? - before.0, without.cpu()? - before.1);
-    let theirs = munin.0.cpu()? - before.2;
+    let (theirs, own) = (munin.0.cpu()? - before.2, host.cpu()? - before.3);
+    let after_peers: Vec<f64> = peers.iter().map(|(_, p, _)| p.cpu()).collect::<Res<_>>()?;
+    let scrapes = scraper.stop();
 
-    let fields = fields(&server, "with").await? - fields(&server, "without").await?;
+    let fields = self::fields(&server, "with").await? - self::fields(&server, "without").await?;
     let of_plugins: usize = of_plugins
         .iter()
         .map(|(name, fields)| {
@@ -132,6 +155,15 @@ async fn main() -> Res<()> {
     line("rookery-agent", fields, seconds, ours - base, with.resident()? / 1e6);
     let resident = munin.0.resident()? / 1e6;
     line("munin-node", of_plugins, f64::from(cycles), theirs, resident);
+    let host_fields =
+        self::fields(&server, "host").await? - self::fields(&server, "without").await?;
+    for ((who, running, count), (after, before)) in
+        peers.iter().zip(after_peers.iter().zip(before_peers))
+    {
+        let cycles = if count.is_scraped() { f64::from(scrapes) } else { seconds };
+        line(who, count.count()?, cycles, after - before, running.resident()? / 1e6);
+    }
+    line("rookery-agent, host", host_fields, seconds, own, host.resident()? / 1e6);
     println!(
         "without these probes the agent takes {:.2} ms a cycle and has {:.1} MB resident",
         base * 1e3 / seconds,
@@ -140,15 +172,66 @@ async fn main() -> Res<()> {
     Ok(())
 }
 
-fn agent(zoo: &Zoo, server: &Server, node: &str, probes: &str) -> Res<Running> {
+/// Who knows how many fields a peer has.
+enum Fields<'a> {
+    Collectd(&'a Collectd),
+    Exporter(&'a NodeExporter),
+}
+
+impl Fields<'_> {
+    fn is_scraped(&self) -> bool {
+        matches!(self, Fields::Exporter(_))
+    }
+
+    fn count(&self) -> Res<usize> {
+        match self {
+            Fields::Collectd(collectd) => {
+                let all = collectd.values()?;
+                println!("collectd: {all:?}");
+                Ok(all.iter().map(|(_, n)| n).sum())
+            }
+            Fields::Exporter(exporter) => exporter.scrape(),
+        }
+    }
+}
+
+/// Asks node_exporter once a second.
+struct Scraper(std::sync::Arc<std::sync::atomic::AtomicBool>, std::thread::JoinHandle<u32>);
+
+impl Scraper {
+    fn start(exporter: Option<&NodeExporter>) -> Scraper {
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (flag, port) = (stop.clone(), exporter.map(|e| e.port));
+        let thread = std::thread::spawn(move || {
+            let (since, mut n) = (Instant::now(), 0);
+            while let Some(port) = port.filter(|_| !flag.load(std::sync::atomic::Ordering::Relaxed))
+            {
+                if let Err(e) = (NodeExporter { port }).scrape() {
+                    println!("{e}");
+                }
+                n += 1;
+                std::thread::sleep((STEP * n).saturating_sub(since.elapsed()));
+            }
+            n
+        });
+        Scraper(stop, thread)
+    }
+
+    fn stop(self) -> u32 {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.1.join().unwrap_or(0)
+    }
+}
+
+/// An agent; with the host's own probes, too, or without.
+fn agent(zoo: &Zoo, server: &Server, node: &str, probes: &str, host: bool) -> Res<Running> {
     let mut text = format!(
         "node = {node:?}\ncollector = \"http://{}\"\ntoken = {TOKEN:?}\nlisten = \"none\"\n\
          step = \"1s\"\nspool = {:?}\nplugin_dirs = []\n{probes}",
         server.addr,
         zoo.path(&format!("spool-{node}")),
     );
-    // The host's own, in both agents.
-    for probe in rookery_plugins::probes::PROBES.iter().map(|p| p.name) {
+    for probe in rookery_plugins::probes::PROBES.iter().map(|p| p.name).filter(|_| !host) {
         text += &format!("[probe.{probe}]\nenabled = false\n");
     }
     let file = zoo.path(&format!("{node}.toml"));

@@ -6,6 +6,7 @@
 pub mod cost;
 pub mod fleet;
 pub mod http;
+pub mod peers;
 pub mod remote_write;
 pub mod series;
 pub mod server;

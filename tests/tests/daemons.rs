@@ -9,10 +9,14 @@ mod access_log;
 mod apache;
 #[path = "daemons/checks.rs"]
 mod checks;
+#[path = "daemons/chrony.rs"]
+mod chrony;
 #[path = "daemons/haproxy.rs"]
 mod haproxy;
 #[path = "daemons/lab.rs"]
 mod lab;
+#[path = "daemons/mail.rs"]
+mod mail;
 #[path = "daemons/memcached.rs"]
 mod memcached;
 #[path = "daemons/mysql.rs"]
