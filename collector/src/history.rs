@@ -143,20 +143,19 @@ impl Bucket {
         self.last = v;
     }
 
-    /// As [`Self::push`] for each of these that is no NaN, but that they are
-    /// summed up in four columns first.
+    /// As [`Self::push`] for each of these that is no NaN.
     pub fn push_all(&mut self, drawn: &[f64]) {
         let is_whole = drawn.iter().fold(true, |all, v| all & !v.is_nan());
         let (Some(first), Some(last), true) = (drawn.first(), drawn.last(), is_whole) else {
             return drawn.iter().filter(|v| !v.is_nan()).for_each(|v| self.push(*v));
         };
+        // Least and greatest in four columns first: no one waits for the one before.
         let (fours, rest) = drawn.as_chunks::<4>();
-        let (mut min, mut max, mut sum) = ([*first; 4], [*first; 4], [0.0; 4]);
+        let (mut min, mut max) = ([*first; 4], [*first; 4]);
         for four in fours {
             for i in 0..4 {
                 min[i] = if four[i] < min[i] { four[i] } else { min[i] };
                 max[i] = if four[i] > max[i] { four[i] } else { max[i] };
-                sum[i] += four[i];
             }
         }
         let all = |of: [f64; 4]| of.into_iter().chain(rest.iter().copied());
@@ -167,7 +166,24 @@ impl Bucket {
         };
         let least = first_of(all(min).fold(*first, |a, v| if v < a { v } else { a }));
         let greatest = first_of(all(max).fold(*first, |a, v| if v > a { v } else { a }));
-        self.merge(drawn.len() as u64, (least, greatest), all(sum).sum(), (*first, *last));
+        // One after the other: however they are cut into runs, the sum is the same.
+        let sum = drawn.iter().fold(self.sum, |sum, v| sum + v);
+        self.merge(drawn.len() as u64, (least, greatest), 0.0, (*first, *last));
+        self.sum = sum;
+    }
+
+    /// As [`Self::push`] for `n` times this one, which is no NaN.
+    pub fn push_same(&mut self, v: f64, n: usize) {
+        const EXACT: f64 = (1_u64 << 53) as f64;
+        let product = v * n as f64;
+        let is_exact = v.fract() == 0.0 && self.sum.fract() == 0.0;
+        let sum = if is_exact && product.abs() + self.sum.abs() < EXACT {
+            self.sum + product
+        } else {
+            (0..n).fold(self.sum, |sum, _| sum + v)
+        };
+        self.merge(n as u64, (v, v), 0.0, (v, v));
+        self.sum = sum;
     }
 
     /// Takes in several drawn values, newer than all before.

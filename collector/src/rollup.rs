@@ -165,8 +165,7 @@ impl<'a> Roll<'a> {
         if self.field.kind == FieldType::Gauge {
             if !v.is_nan() && self.in_range(v, v) {
                 for (bucket, part) in clock.buckets_of(rows) {
-                    let n = part.len();
-                    self.out.buckets[bucket].merge(n as u64, (v, v), v * n as f64, (v, v));
+                    self.out.buckets[bucket].push_same(v, part.len());
                 }
             }
             return true;
@@ -180,7 +179,7 @@ impl<'a> Roll<'a> {
         self.sample(times[rows.start], value);
         let rest = rows.start + 1..rows.end;
         for (bucket, part) in clock.buckets_of(&rest) {
-            self.out.buckets[bucket].merge(part.len() as u64, (0.0, 0.0), 0.0, (0.0, 0.0));
+            self.out.buckets[bucket].push_same(0.0, part.len());
         }
         self.drawn.leap(times[rows.end - 1], value, 0.0);
         true
