@@ -67,7 +67,8 @@ impl Machine {
         let before = service.mark();
         let from = service.state;
         let is_newer = time_ms > service.last_ms;
-        let is_sure = service.fields.iter().any(|f| self.fields[*f as usize].is_absent);
+        let is_sure = state == State::Critical
+            && service.fields.iter().any(|f| self.fields[*f as usize].is_absent);
         service.step(state, time_ms, is_sure);
         if before.hard_state != State::Ok && service.hard_state == State::Ok {
             service.recovered_ms = now_ms;
