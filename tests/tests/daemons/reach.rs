@@ -67,6 +67,12 @@ fn pages_and_their_certificates_are_looked_at() {
     lab.daemon(Command::new("nginx").args(["-e", &format!("{at}/err"), "-c", &conf]), plain);
 
     let mut config = String::new();
+    // Of an authority that is known, for another name.
+    let other = format!(
+        "[[probe.http.check]]\nname = \"name\"\nurl = \"https://127.0.0.1:{}/\"\n",
+        ports[0]
+    );
+    config += &other;
     for (name, port) in names.iter().zip(ports) {
         config += &format!(
             "[[probe.http.check]]\nname = {name:?}\nurl = \"https://localhost:{port}/\"\n\
@@ -115,6 +121,7 @@ fn pages_and_their_certificates_are_looked_at() {
         lab.until(&format!("http_certificate.{check}"), "trusted", |v| v == 1.0);
     }
     lab.until("http_certificate.own", "trusted", |v| v == 0.0);
+    lab.until("http_certificate.name", "trusted", |v| v == 0.0);
     lab.until("tcp_up.tls", "up", |v| v == 1.0);
     let left = lab.newest("tcp_certificate.tls", "days");
     assert!((9.9..=10.0).contains(&left), "{left}");
@@ -140,7 +147,8 @@ fn pages_and_their_certificates_are_looked_at() {
         ("http_up.broken", "it answers with HTTP 503"),
         ("http_up.other", "its page does not have \"sold out\""),
         ("http_up.down", "nobody listens there (refused)"),
-        ("http_certificate.own", "Clients that look at it refuse it: invalid peer certificate"),
+        ("http_certificate.name", "refuse it: it is for another name."),
+        ("http_certificate.own", "Clients that look at it refuse it: it vouches for itself."),
     ] {
         let info = lab.info(service);
         assert!(info.contains(want), "{service}: {info}");
