@@ -193,8 +193,8 @@ fn name_servers_are_asked() {
     let silent = UdpSocket::bind("127.0.0.1:0").expect("binds");
     let mute = silent.local_addr().expect("an address").port();
     let options = format!(
-        "--keep-in-foreground --no-daemon --no-resolv --no-hosts --conf-file=/dev/null --port={port} \
-         --listen-address=127.0.0.1 --bind-interfaces --pid-file= --user=root \
+        "--keep-in-foreground --no-daemon --no-resolv --no-hosts --conf-file=/dev/null \
+         --port={port} --listen-address=127.0.0.1 --bind-interfaces --pid-file= --user=root \
          --host-record=shop.example,10.0.0.7,fd00::7 --host-record=two.example,10.0.0.8 \
          --host-record=two.example,10.0.0.9 --cname=www.shop.example,shop.example \
          --mx-host=shop.example,mail.shop.example,10 --txt-record=shop.example,v=spf1 \
@@ -218,7 +218,8 @@ fn name_servers_are_asked() {
         );
     }
     config += &format!(
-        "[[probe.dns.check]]\nname = \"mute\"\nquery = \"x.example\"\nserver = \"127.0.0.1:{mute}\"\n"
+        "[[probe.dns.check]]\nname = \"mute\"\nquery = \"x.example\"\n\
+         server = \"127.0.0.1:{mute}\"\n"
     );
     lab.watch(&config);
     for name in ["a", "alias", "aaaa", "mx", "txt"] {
