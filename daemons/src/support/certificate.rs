@@ -85,7 +85,7 @@ impl ServerCertVerifier for Looks {
         let distrust = match authorities() {
             None => Some("this host knows no authorities (ca-certificates)".to_owned()),
             Some(known) => {
-                known.verify_server_cert(end, others, name, ocsp, now).err().map(|e| e.to_string())
+                known.verify_server_cert(end, others, name, ocsp, now).err().map(|e| said(&e))
             }
         };
         if let Ok(mut seen) = self.seen.0.lock() {
@@ -116,6 +116,28 @@ impl ServerCertVerifier for Looks {
 
     fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Why nobody trusts it, in words.
+fn said(e: &rustls::Error) -> String {
+    use rustls::CertificateError as Bad;
+    let rustls::Error::InvalidCertificate(bad) = e else { return e.to_string() };
+    match bad {
+        Bad::Expired | Bad::ExpiredContext { .. } => "it has expired".to_owned(),
+        Bad::NotValidYet | Bad::NotValidYetContext { .. } => "it is not valid yet".to_owned(),
+        Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
+            "it is for another name".to_owned()
+        }
+        Bad::UnknownIssuer => {
+            "no authority that this host knows vouches for it, or one between is not sent along"
+                .to_owned()
+        }
+        // What webpki says of one that signed itself.
+        Bad::Other(why) if format!("{why:?}").contains("CaUsedAsEndEntity") => {
+            "it vouches for itself".to_owned()
+        }
+        _ => e.to_string(),
     }
 }
 

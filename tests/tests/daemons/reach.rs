@@ -67,6 +67,12 @@ fn pages_and_their_certificates_are_looked_at() {
     lab.daemon(Command::new("nginx").args(["-e", &format!("{at}/err"), "-c", &conf]), plain);
 
     let mut config = String::new();
+    // Of an authority that is known, for another name.
+    let other = format!(
+        "[[probe.http.check]]\nname = \"name\"\nurl = \"https://127.0.0.1:{}/\"\n",
+        ports[0]
+    );
+    config += &other;
     for (name, port) in names.iter().zip(ports) {
         config += &format!(
             "[[probe.http.check]]\nname = {name:?}\nurl = \"https://localhost:{port}/\"\n\
@@ -115,6 +121,7 @@ fn pages_and_their_certificates_are_looked_at() {
         lab.until(&format!("http_certificate.{check}"), "trusted", |v| v == 1.0);
     }
     lab.until("http_certificate.own", "trusted", |v| v == 0.0);
+    lab.until("http_certificate.name", "trusted", |v| v == 0.0);
     lab.until("tcp_up.tls", "up", |v| v == 1.0);
     let left = lab.newest("tcp_certificate.tls", "days");
     assert!((9.9..=10.0).contains(&left), "{left}");
@@ -140,7 +147,8 @@ fn pages_and_their_certificates_are_looked_at() {
         ("http_up.broken", "it answers with HTTP 503"),
         ("http_up.other", "its page does not have \"sold out\""),
         ("http_up.down", "nobody listens there (refused)"),
-        ("http_certificate.own", "Clients that look at it refuse it: invalid peer certificate"),
+        ("http_certificate.name", "refuse it: it is for another name."),
+        ("http_certificate.own", "Clients that look at it refuse it: it vouches for itself."),
     ] {
         let info = lab.info(service);
         assert!(info.contains(want), "{service}: {info}");
@@ -185,8 +193,8 @@ fn name_servers_are_asked() {
     let silent = UdpSocket::bind("127.0.0.1:0").expect("binds");
     let mute = silent.local_addr().expect("an address").port();
     let options = format!(
-        "--keep-in-foreground --no-daemon --no-resolv --no-hosts --conf-file=/dev/null --port={port} \
-         --listen-address=127.0.0.1 --bind-interfaces --pid-file= --user=root \
+        "--keep-in-foreground --no-daemon --no-resolv --no-hosts --conf-file=/dev/null \
+         --port={port} --listen-address=127.0.0.1 --bind-interfaces --pid-file= --user=root \
          --host-record=shop.example,10.0.0.7,fd00::7 --host-record=two.example,10.0.0.8 \
          --host-record=two.example,10.0.0.9 --cname=www.shop.example,shop.example \
          --mx-host=shop.example,mail.shop.example,10 --txt-record=shop.example,v=spf1 \
@@ -210,7 +218,8 @@ fn name_servers_are_asked() {
         );
     }
     config += &format!(
-        "[[probe.dns.check]]\nname = \"mute\"\nquery = \"x.example\"\nserver = \"127.0.0.1:{mute}\"\n"
+        "[[probe.dns.check]]\nname = \"mute\"\nquery = \"x.example\"\n\
+         server = \"127.0.0.1:{mute}\"\n"
     );
     lab.watch(&config);
     for name in ["a", "alias", "aaaa", "mx", "txt"] {
