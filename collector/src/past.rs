@@ -111,7 +111,8 @@ impl Shadow {
         for field in &mut spec.fields {
             field.warning = field.extra.remove("warning");
             field.critical = field.extra.remove("critical");
-            field.extra.remove(TYPE);
+            let kind = field.extra.remove(TYPE).and_then(|t| FieldType::parse(&t));
+            field.kind = kind.unwrap_or_default();
         }
         spec
     }
@@ -519,6 +520,7 @@ mod tests {
         let back = Shadow { step_ms: 1_800_000, spec: Arc::new(spec) }.original("if_eth0");
         assert_eq!((back.title.as_str(), back.fields.len()), ("Traffic", 1));
         assert_eq!(back.fields[0].critical.as_deref(), Some("9"));
+        assert_eq!(back.fields[0].kind, FieldType::Derive);
         assert_eq!(period_s(&of), None);
     }
 

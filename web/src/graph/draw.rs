@@ -71,8 +71,7 @@ impl<'a> Picture<'a> {
         let asked = request.axis.filter(|(low, high)| low.is_finite() && high.is_finite());
         let asked = asked.filter(|(low, high)| low < high);
         // Data that came later and lies beyond is shown, not cut.
-        let ends = asked
-            .map_or(ends, |(low, high)| Ends { low: ends.low.min(low), high: ends.high.max(high) });
+        let ends = asked.map_or(ends, |(low, high)| ends.with(low, high));
         limits.retain(|limit| (ends.low..=ends.high).contains(&limit.at));
         let layout = Layout::new(request, &drawing, ends);
         let palette = request.theme.palette();
@@ -416,7 +415,7 @@ impl<'a> Picture<'a> {
     }
 
     fn zero<B: DrawingBackend>(&self, brush: &mut Brush<B>) -> Done {
-        let Ends { low, high } = self.layout.ends;
+        let Ends { low, high, .. } = self.layout.ends;
         if !self.drawing.any || low > 0.0 || high < 0.0 {
             return Ok(());
         }
@@ -432,7 +431,12 @@ impl<'a> Picture<'a> {
         for limit in &self.limits {
             let y = l.y(limit.at);
             let colour = if limit.critical { self.palette.critical } else { self.palette.warning };
-            let mut x = l.left;
+            let own = limit.rule.as_ref().map(|c| self.palette.named(c));
+            let colour = own.map_or(colour, |own| own.unwrap_or(self.palette.ink));
+            if limit.rule.is_some() {
+                brush.line((l.left, y), (l.right, y), mix(colour, 1.0))?;
+            }
+            let mut x = if limit.rule.is_some() { l.right } else { l.left };
             while x < l.right {
                 brush.line((x, y), ((x + DASH.0).min(l.right), y), mix(colour, 1.0))?;
                 x += DASH.0 + DASH.1;

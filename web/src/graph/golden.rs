@@ -252,6 +252,18 @@ fn golden_narrow_gaps_are_named() {
 }
 
 #[test]
+fn golden_powers_of_ten_with_a_line_of_its_own() {
+    let mut b = FieldSpec::gauge("b", "pears").draw(Draw::Line2);
+    b.extra.insert("line".to_owned(), "300:COLOUR4:ripe".to_owned());
+    let fields = vec![
+        field(FieldSpec::gauge("a", "apples"), &values(&[1.0, 3.0, 10.0, 30.0, 100.0])),
+        field(b, &values(&[40_000.0, 4000.0, 400.0, 40.0, 4.0])),
+    ];
+    let rollup = rollup(service("--logarithmic --base 1000"), fields);
+    compare("powers.svg", &request(&rollup, &[]));
+}
+
+#[test]
 fn golden_counters_have_totals() {
     let spec = ServiceSpec::new("s", "S", "network").vlabel("bytes per ${graph_period}");
     let mut one = field(FieldSpec::derive("a", "received"), &values(&[2e6, 3e6, 1e6]));

@@ -75,7 +75,7 @@ impl Layout {
         let top = if has_head(request) { TITLE_HEIGHT } else { 12.0 };
         let bottom = (plot - AXIS_HEIGHT).max(top + 10.0);
         let n = (((bottom - top) / 34.0) as usize).clamp(2, 12);
-        let marks = Marks::new(ends.low, ends.high, n, Unit::of(spec));
+        let marks = Marks::of(ends, n, Unit::of(spec));
         let widest = marks
             .at
             .iter()
@@ -151,13 +151,7 @@ impl Layout {
 
     /// Where a value stands; beyond the axis: at its end.
     pub(crate) fn y(&self, value: f64) -> f64 {
-        let Ends { low, high } = self.ends;
-        if value.is_nan() {
-            return self.bottom;
-        }
-        // Halves, since the difference of two huge ends may overflow.
-        let part = (value.clamp(low, high) / 2.0 - low / 2.0) / (high / 2.0 - low / 2.0);
-        self.bottom - part * self.plot_height()
+        self.bottom - self.ends.part(value) * self.plot_height()
     }
 }
 
@@ -228,7 +222,7 @@ mod tests {
         let (width, height) = size;
         let request = GraphRequest { width, height, legend, ..request(&rollup, &[]) };
         let drawing = series::prepare(&rollup, 2.0);
-        Layout::new(&request, &drawing, Ends { low: 0.0, high: 100.0 })
+        Layout::new(&request, &drawing, Ends::linear(0.0, 100.0))
     }
 
     #[test]

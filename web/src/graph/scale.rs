@@ -1,8 +1,8 @@
 //! The value axis: its range from the data, the limits and `graph_args`.
 
 use super::Limits;
-use super::series::{Drawing, Paint};
-use rookery_collector::history::Rollup;
+use super::series::{Drawing, Paint, Series};
+use rookery_collector::history::{FieldRollup, Rollup};
 use rookery_plugins::range::Range;
 use tracing::debug;
 
@@ -22,6 +22,8 @@ pub(crate) struct Args {
     pub upper: Option<f64>,
     /// The ends hold even where the data goes beyond.
     pub rigid: bool,
+    /// By powers of ten.
+    pub logarithmic: bool,
 }
 
 impl Args {
@@ -35,7 +37,7 @@ impl Args {
                 "-l" | "--lower-limit" => out.lower = number(words.next()),
                 "-u" | "--upper-limit" => out.upper = number(words.next()),
                 "-r" | "--rigid" => out.rigid = true,
-                "-o" | "--logarithmic" => debug!("graph_args {args:?}: drawn on a linear axis"),
+                "-o" | "--logarithmic" => out.logarithmic = true,
                 _ => {}
             }
         }
@@ -50,6 +52,8 @@ pub(crate) struct LimitLine {
     pub critical: bool,
     /// The field, where it is not plain from the picture.
     pub label: String,
+    /// Munin's `line`: drawn through, in this colour.
+    pub rule: Option<String>,
 }
 
 /// The ends of the value axis, `low < high`, both finite.
@@ -57,6 +61,36 @@ pub(crate) struct LimitLine {
 pub(crate) struct Ends {
     pub low: f64,
     pub high: f64,
+    /// Whether equal factors are equally far apart; `low` is positive then.
+    pub log: bool,
+}
+
+impl Ends {
+    /// The same distance for each unit.
+    pub(crate) fn linear(low: f64, high: f64) -> Ends {
+        Ends { low, high, log: false }
+    }
+
+    /// How far up a value stands, from 0 at the lower end to 1 at the upper one;
+    /// beyond them: there. Not a number stands below.
+    pub(crate) fn part(self, value: f64) -> f64 {
+        let Ends { low, high, log } = self;
+        if value.is_nan() {
+            return 0.0;
+        }
+        let value = value.clamp(low, high);
+        if log {
+            return (value.log10() - low.log10()) / (high.log10() - low.log10());
+        }
+        // Halves, since the difference of two huge ends may overflow.
+        (value / 2.0 - low / 2.0) / (high / 2.0 - low / 2.0)
+    }
+
+    /// These ends, widened to others, where they can be.
+    pub(crate) fn with(self, low: f64, high: f64) -> Ends {
+        let low = if self.log && low <= 0.0 { self.low } else { self.low.min(low) };
+        Ends { low, high: self.high.max(high), ..self }
+    }
 }
 
 /// The axis for these series, and the limits that are seen on it.
@@ -91,9 +125,28 @@ pub(crate) fn scale_with(
     } else if high < 0.0 && high > FROM_ZERO * low {
         high = 0.0;
     }
-    let ends = with_room(low, high, args);
+    let by_powers = Some(args).filter(|a| a.logarithmic).and_then(|a| powers(drawing, a));
+    let ends = by_powers.unwrap_or_else(|| with_room(low, high, args));
     let seen = |l: &LimitLine| l.at <= ends.high && l.at >= ends.low;
     (ends, lines.into_iter().filter(seen).collect())
+}
+
+/// The ends of an axis by powers of ten; `None`: nothing positive is drawn, or something
+/// negative, which has no place there. (Zero stands at the lower end.)
+fn powers(drawing: &Drawing, args: Args) -> Option<Ends> {
+    let points = || drawing.series.iter().flat_map(|s| s.runs.iter().flatten());
+    let drawn = || points().flat_map(|p| [p.edge, p.low, p.high]).filter(|v| v.is_finite());
+    if drawn().any(|v| v < 0.0) || drawing.series.iter().any(|s| s.mirrored) {
+        return None;
+    }
+    let positive = || drawn().filter(|v| *v > 1e-300);
+    let (least, most) = (positive().reduce(f64::min)?, positive().reduce(f64::max)?);
+    let below = 10f64.powf((least.log10() + 1e-9).floor());
+    let low = args.lower.filter(|l| *l > 0.0 && (args.rigid || *l < below)).unwrap_or(below);
+    let room = 10f64.powf((most / low).log10().abs() * ROOM);
+    let high = (most * room).clamp(low * 10.0, END);
+    let high = args.upper.filter(|u| *u > low && (args.rigid || *u > high)).unwrap_or(high);
+    (low < high).then_some(Ends { low, high, log: true })
 }
 
 fn with_room(low: f64, high: f64, args: Args) -> Ends {
@@ -129,8 +182,8 @@ fn with_room(low: f64, high: f64, args: Args) -> Ends {
     let (low, high) = (low.clamp(-END, END), high.clamp(-END, END));
     let least = low.abs().max(high.abs()).max(f64::MIN_POSITIVE * 1e20) * 1e-9;
     match high - low > least {
-        true => Ends { low: low + 0.0, high: high + 0.0 },
-        false => Ends { low: low - least, high: low + least.max(1e-9) },
+        true => Ends::linear(low + 0.0, high + 0.0),
+        false => Ends::linear(low - least, low + least.max(1e-9)),
     }
 }
 
@@ -189,7 +242,7 @@ fn lines(rollup: &Rollup, drawing: &Drawing, limits: &[(String, Limits)]) -> Vec
                 let label = spec.label_or_name().to_owned();
                 match out.iter_mut().find(|l| l.at == at && l.critical == critical) {
                     Some(line) => line.label.clear(),
-                    None => out.push(LimitLine { at, critical, label }),
+                    None => out.push(LimitLine { at, critical, label, rule: None }),
                 }
             }
         }
@@ -197,7 +250,22 @@ fn lines(rollup: &Rollup, drawing: &Drawing, limits: &[(String, Limits)]) -> Vec
     if drawing.series.len() == 1 {
         out.iter_mut().for_each(|l| l.label.clear());
     }
+    out.extend(rules(rollup, drawing));
     out
+}
+
+/// The fields' own lines, `value:colour:label`; the label may be left out, the colour too.
+fn rules(rollup: &Rollup, drawing: &Drawing) -> Vec<LimitLine> {
+    let fields = drawing.series.iter().filter(|s| !s.muted).map(|s| (s, &rollup.fields[s.field]));
+    let rule = |(series, field): (&Series, &FieldRollup)| {
+        let mut parts = field.spec.extra.get("line")?.splitn(3, ':');
+        let value: f64 = parts.next()?.trim().parse().ok()?;
+        let at = if series.mirrored { -value } else { value };
+        let rule = Some(parts.next().unwrap_or_default().to_owned());
+        let label = parts.next().unwrap_or_default().to_owned();
+        value.is_finite().then_some(LimitLine { at, critical: false, label, rule })
+    };
+    fields.filter_map(rule).collect()
 }
 
 #[cfg(test)]
@@ -225,9 +293,12 @@ mod tests {
     #[test]
     fn args_are_read_as_rrdgraph_does() {
         let args = Args::parse("--base 1000 -l 0 --upper-limit=100 -r");
-        assert_eq!(args, Args { lower: Some(0.0), upper: Some(100.0), rigid: true });
+        assert_eq!(
+            args,
+            Args { lower: Some(0.0), upper: Some(100.0), rigid: true, ..Args::default() }
+        );
         let args = Args::parse("--lower-limit -5.5 -u nan --logarithmic");
-        assert_eq!(args, Args { lower: Some(-5.5), upper: None, rigid: false });
+        assert_eq!(args, Args { lower: Some(-5.5), logarithmic: true, ..Args::default() });
         assert_eq!(Args::parse("-l"), Args::default());
     }
 
@@ -250,12 +321,45 @@ mod tests {
     }
 
     #[test]
+    fn a_fields_own_line_is_drawn() {
+        let with = |text: &str| {
+            let mut spec = FieldSpec::gauge("a", "");
+            spec.extra.insert("line".to_owned(), text.to_owned());
+            let rollup = rollup(ServiceSpec::new("s", "s", "s"), vec![field(spec, &[Some(5.0)])]);
+            let drawing = series::prepare(&rollup, 1.0);
+            scale(&rollup, &drawing, &[]).1.pop().map(|l| (l.at, l.rule, l.label))
+        };
+        let want = Some((4.5, Some("ff0000".to_owned()), "max: hot".to_owned()));
+        assert_eq!(with("4.5:ff0000:max: hot"), want);
+        assert_eq!(with("5"), Some((5.0, Some(String::new()), String::new())));
+        assert_eq!((with("x:ff0000"), with("")), (None, None));
+    }
+
+    #[test]
+    fn powers_of_ten_where_they_are_asked_for_and_can_be() {
+        let ends = |args: &str, values: &[f64]| of(args, values, &[]).0;
+        let e = ends("--logarithmic", &[3.0, 4000.0]);
+        assert!(e.log && e.low == 1.0 && e.high > 4000.0 && e.high < 10_000.0, "{e:?}");
+        assert_eq!((e.part(1.0), e.part(0.0), e.part(f64::NAN)), (0.0, 0.0, 0.0));
+        let (ten, hundred) = (e.part(10.0), e.part(100.0));
+        assert!((hundred - 2.0 * ten).abs() < 1e-9, "equal factors: {ten} {hundred}");
+        let e = ends("-o -l 0.5 -u 50000 --rigid", &[3.0, 4000.0]);
+        assert_eq!((e.low, e.high), (0.5, 50_000.0));
+        assert!(!ends("-o", &[-3.0, 4000.0]).log && !ends("-o", &[0.0, 0.0]).log);
+        assert!(ends("-o", &[0.0, 7.0]).log, "zero stands below");
+        for v in [5e-324, 1e-200, 1e300, f64::MAX, f64::INFINITY] {
+            let e = ends("-o", &[v, 1.0]);
+            assert!(e.low < e.high && (0.0..=1.0).contains(&e.part(v)), "{v}: {e:?}");
+        }
+    }
+
+    #[test]
     fn ends_are_finite_and_apart_whatever_comes() {
         let odd = [0.0, -0.0, 1.0, f64::MAX, f64::MIN, f64::INFINITY, 5e-324, 1e15 + 1.0];
         for args in ["", "-l 0", "-l 5 -u 5 -r", "-u -3 -l 3 -r", "-l 1e307 -u -1e307 -r"] {
             for a in odd {
                 for b in odd {
-                    let (Ends { low, high }, _) = of(args, &[a, b], &[]);
+                    let (Ends { low, high, .. }, _) = of(args, &[a, b], &[]);
                     let fine = low < high && low.is_finite() && high.is_finite();
                     assert!(fine && (high / 2.0 - low / 2.0) > 0.0, "{args} {a} {b}: {low} {high}");
                 }
@@ -284,7 +388,10 @@ mod tests {
         let drawing = series::prepare(&rollup, 1.0);
         let mut both = limits("~:10", "");
         let (_, lines) = scale(&rollup, &drawing, &both);
-        assert_eq!(lines, [LimitLine { at: -10.0, critical: false, label: "in".into() }]);
+        assert_eq!(
+            lines,
+            [LimitLine { at: -10.0, critical: false, label: "in".into(), rule: None }]
+        );
         both.push(("up".into(), Limits { warning: Some("~:10".into()), critical: None }));
         let (_, lines) = scale(&rollup, &drawing, &both);
         assert_eq!(lines.len(), 2);

@@ -86,9 +86,7 @@ impl Frame {
     }
 
     fn y(&self, value: f64) -> f64 {
-        let Ends { low, high } = self.ends;
-        let value = if value.is_nan() { low } else { value.clamp(low, high) };
-        let part = (value / 2.0 - low / 2.0) / (high / 2.0 - low / 2.0);
+        let part = self.ends.part(value);
         let room = f64::from(self.height) - 2.0;
         1.0 + room - part * room
     }

@@ -45,8 +45,7 @@ struct Canvas {
 impl Canvas {
     /// Which dot of the plot's height a value is at, from the top.
     fn y(&self, v: f64) -> usize {
-        let Ends { low, high } = self.ends;
-        let part = (v.clamp(low, high) / 2.0 - low / 2.0) / (high / 2.0 - low / 2.0);
+        let part = self.ends.part(v);
         let last = self.height * 4 - 1;
         ((1.0 - part) * last as f64).round().clamp(0.0, last as f64) as usize
     }
@@ -109,7 +108,7 @@ pub fn text(request: &GraphRequest<'_>, rows: usize, columns: usize, colour: boo
     let picture = Picture::new(request);
     let spec = &request.rollup.spec;
     let ends = picture.layout.ends;
-    let marks = Marks::new(ends.low, ends.high, (rows / 3).max(2), Unit::of(spec));
+    let marks = Marks::of(ends, (rows / 3).max(2), Unit::of(spec));
     let mirrors = picture.drawing().series.iter().any(|s| s.mirrored);
     let label = |v: &f64| marks.label(*v, mirrors);
     let left = marks.at.iter().map(|v| label(v).chars().count()).max().unwrap_or(1);

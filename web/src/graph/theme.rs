@@ -125,7 +125,8 @@ impl Palette {
         wanted.unwrap_or(self.fields[index % N_COLOURS])
     }
 
-    fn named(&self, text: &str) -> Option<RGBColor> {
+    /// `RRGGBB` or `COLOURn`.
+    pub(crate) fn named(&self, text: &str) -> Option<RGBColor> {
         let text = text.trim();
         let number = text.get(..6).filter(|p| p.eq_ignore_ascii_case("colour"));
         if number.is_some() {

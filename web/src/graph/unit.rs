@@ -15,6 +15,21 @@ pub struct Unit {
     pub(crate) factor: f64,
     /// Whether large and small ones have prefixes: there are no millibytes.
     prefixes: (bool, bool),
+    /// `graph_printf`: so many digits behind the point.
+    decimals: Option<u8>,
+}
+
+/// `%6.2lf%s`: the digits behind the point.
+fn decimals(spec: &ServiceSpec) -> Option<u8> {
+    let (_, format) = spec.extra.get("graph_printf")?.split_once('%')?;
+    let end = format.find(|c: char| c.is_ascii_alphabetic())?;
+    let digits = format[..end].split_once('.').map_or("", |(_, digits)| digits);
+    match format[end..].trim_start_matches('l').as_bytes().first()? {
+        b'd' | b'i' => Some(0),
+        b'f' | b'g' | b'e' if digits.is_empty() => None,
+        b'f' | b'g' | b'e' => digits.parse().ok().filter(|d| *d <= 9),
+        _ => None,
+    }
 }
 
 type Word = (&'static [&'static str], &'static str, f64, (bool, bool));
@@ -39,8 +54,8 @@ impl Unit {
     /// What the text at its axis tells.
     pub fn of(spec: &ServiceSpec) -> Unit {
         let both = (true, true);
-        let (base, unscaled) = (spec.base(), spec.unscaled);
-        let unit = Unit { base, unscaled, word: "", factor: 1.0, prefixes: both };
+        let (base, unscaled, decimals) = (spec.base(), spec.unscaled, decimals(spec));
+        let unit = Unit { base, unscaled, word: "", factor: 1.0, prefixes: both, decimals };
         let (what, is_rate) = words(&spec.vlabel);
         if what.starts_with('%') || what == "percent" {
             return Unit { word: "%", prefixes: (false, false), ..unit };
@@ -101,6 +116,13 @@ impl Unit {
     pub fn text(&self, value: f64) -> String {
         if value.is_nan() {
             return UNKNOWN.to_owned();
+        }
+        if let Some(digits) = self.decimals.filter(|_| value.is_finite()) {
+            let (prefix, unit) = self.prefix_of(value);
+            let text = format!("{:.*}", usize::from(digits), value / unit);
+            let text = text.replacen('-', "−", 1);
+            let space = if prefix.is_empty() { "" } else { " " };
+            return self.with_word(format!("{text}{space}{prefix}"));
         }
         self.with_word(match self.prefix_of(value) {
             ("", _) => plain(value * self.factor),
@@ -187,6 +209,23 @@ mod tests {
             ("", "", f64::NAN, "–"),
         ] {
             assert_eq!(unit(vlabel, args).text(value), text, "{vlabel} {value}");
+        }
+    }
+
+    #[test]
+    fn graph_printf_says_how_many_digits() {
+        let with = |format: &str, unscaled: bool, value: f64| {
+            let mut spec = ServiceSpec::new("s", "s", "s");
+            spec.unscaled = unscaled;
+            spec.extra.insert("graph_printf".to_owned(), format.to_owned());
+            Unit::of(&spec).text(value)
+        };
+        assert_eq!(with("%6.0lf", true, 1234.56), "1235");
+        assert_eq!(with("%7.4lf", true, 1234.56), "1234.5600");
+        assert_eq!(with("%5.1lf%s", false, -1234.56), "−1.2 k");
+        assert_eq!(with("%d", false, 7.9), "8");
+        for other in ["%lf", "lots", "%", "%s", "%6.99lf"] {
+            assert_eq!(with(other, false, 1234.56), "1.23 k", "{other}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! Numbers as people read them, and round steps for the value axis.
 
+use super::scale::Ends;
 use super::unit::Unit;
 
 /// Prefixes above one, by powers of the base.
@@ -96,10 +97,32 @@ pub(crate) struct Marks {
     prefix: &'static str,
     decimals: usize,
     exponent: bool,
+    /// Each has its own prefix.
+    own: bool,
     of: Unit,
 }
 
 impl Marks {
+    /// About `n` round marks of an axis.
+    pub(crate) fn of(ends: Ends, n: usize, of: Unit) -> Marks {
+        match ends.log {
+            true => Marks::powers(ends, n, of),
+            false => Marks::new(ends.low, ends.high, n, of),
+        }
+    }
+
+    /// Powers of ten; where there are few of them with their halves and fifths.
+    fn powers(Ends { low, high, .. }: Ends, n: usize, of: Unit) -> Marks {
+        let power = |e: i32| 10f64.powi(e);
+        let (from, to) = (low.log10().floor() as i32, high.log10().ceil() as i32);
+        let n_powers = usize::try_from(to - from).unwrap_or(0).max(1);
+        let each: &[f64] = if n_powers * 3 <= n { &[1.0, 2.0, 5.0] } else { &[1.0] };
+        let at = (from..=to).step_by(n_powers.div_ceil(n.max(2)));
+        let at = at.flat_map(|e| each.iter().map(move |m| m * power(e)));
+        let at = at.filter(|v| *v >= low * (1.0 - EPSILON) && *v <= high).collect();
+        Marks { at, own: true, unit: 1.0, prefix: "", decimals: 0, exponent: false, of }
+    }
+
     /// About `n` round marks in `low..=high` (`low < high`, both finite).
     pub(crate) fn new(low: f64, high: f64, n: usize, of: Unit) -> Marks {
         // Finer steps are tried where there would be less than two marks.
@@ -121,7 +144,7 @@ impl Marks {
                 (x - x.round()).abs() < 1e-6 * x.max(1.0)
             })
             .unwrap_or(2);
-        Marks { at, unit, prefix, decimals: decimals as usize, exponent, of }
+        Marks { at, unit, prefix, decimals: decimals as usize, exponent, own: false, of }
     }
 
     /// What stands at a mark: its size, with the axis' common prefix.
@@ -129,6 +152,9 @@ impl Marks {
         let value = if absolute { value.abs() } else { value };
         if value == 0.0 {
             return "0".to_owned();
+        }
+        if self.own {
+            return self.of.text(value);
         }
         let shown = value / self.unit;
         let text = match self.exponent {

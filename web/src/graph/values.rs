@@ -3,6 +3,7 @@
 use super::cdef::Cdef;
 use super::gaps;
 use rookery_collector::history::{Bucket, Rollup};
+use rookery_plugins::FieldType;
 use tracing::debug;
 
 /// One bucket of one field after its cdef.
@@ -56,20 +57,38 @@ impl Source<'_> {
         }
     }
 
+    /// `graph_period`: what makes a counter's rate a second one a minute or an hour, as
+    /// Munin does before any cdef. Levels stay.
+    fn per(&self, field: usize) -> f64 {
+        match (self.rollup.fields[field].spec.kind, self.rollup.spec.period.as_str()) {
+            (FieldType::Gauge, _) => 1.0,
+            (_, "minute") => 60.0,
+            (_, "hour") => 3600.0,
+            _ => 1.0,
+        }
+    }
+
+    /// A bucket's numbers by the service's period.
+    fn drawn(&self, field: usize, bucket: Option<&Bucket>) -> Option<Value> {
+        let v = bucket.and_then(raw)?;
+        let per = self.per(field);
+        Some(Value { mean: v.mean * per, min: v.min * per, max: v.max * per })
+    }
+
     /// The field's value at each filled bucket.
     pub(crate) fn values(&self, field: usize, cdef: Option<&Cdef>) -> Vec<Option<Value>> {
         let fields = &self.rollup.fields;
         let bucket = |f: usize, b: usize| fields[f].buckets.get(b).filter(|b| b.count > 0);
         let Some(cdef) = cdef else {
-            return self.filled.iter().map(|b| bucket(field, *b).and_then(raw)).collect();
+            return self.filled.iter().map(|b| self.drawn(field, bucket(field, *b))).collect();
         };
         let mut stack = Vec::new();
         let value = |b: &usize| {
-            let own = bucket(field, *b).and_then(raw);
+            let own = self.drawn(field, bucket(field, *b));
             let mut at = |own: Option<f64>| {
                 cdef.eval(&mut stack, |i| match i == field {
                     true => own,
-                    false => bucket(i, *b).and_then(raw).map(|v| v.mean),
+                    false => self.drawn(i, bucket(i, *b)).map(|v| v.mean),
                 })
             };
             let mean = at(own.map(|v| v.mean))?;
@@ -119,9 +138,9 @@ impl Source<'_> {
         let fields = &self.rollup.fields;
         let total = |f: usize| Some(&fields[f].total).filter(|t| t.count > 0);
         let Some(cdef) = cdef else {
-            let number = |of: fn(Value) -> f64| total(field).and_then(raw).map(of);
+            let number = |of: fn(Value) -> f64| self.drawn(field, total(field)).map(of);
             return Figures {
-                cur: total(field).map(|t| t.last).filter(|v| !v.is_nan()),
+                cur: total(field).map(|t| t.last * self.per(field)).filter(|v| !v.is_nan()),
                 min: number(|v| v.min),
                 avg: number(|v| v.mean),
                 max: number(|v| v.max),
@@ -143,7 +162,7 @@ impl Source<'_> {
             None => (sum, n),
         });
         Figures {
-            cur: cdef.eval(&mut Vec::new(), |i| total(i).map(|t| t.last)),
+            cur: cdef.eval(&mut Vec::new(), |i| total(i).map(|t| t.last * self.per(i))),
             min: values().map(|v| v.min).reduce(f64::min),
             avg: Some(sum / n).filter(|v| !v.is_nan()),
             max: values().map(|v| v.max).reduce(f64::max),
@@ -202,6 +221,31 @@ mod tests {
         assert_eq!(s.figures(1, cdef.as_ref(), &values).cur, None);
         assert_eq!(s.cdef(2), None);
         assert_eq!(s.values(2, None)[0].map(|v| v.mean), Some(4.0), "drawn as it is");
+    }
+
+    #[test]
+    fn counters_are_drawn_by_the_graphs_period() {
+        let of = |period: &str| {
+            let fields = vec![
+                field(FieldSpec::derive("a", "").cdef("a,8,*"), &[Some(2.0)]),
+                field(FieldSpec::derive("b", ""), &[Some(2.0)]),
+                field(FieldSpec::gauge("c", ""), &[Some(2.0)]),
+            ];
+            let mut service = ServiceSpec::new("s", "s", "s");
+            service.period = period.to_owned();
+            let rollup = rollup(service, fields);
+            let s = source(&rollup, &[0]);
+            [0, 1, 2].map(|i| {
+                let cdef = s.cdef(i);
+                let values = s.values(i, cdef.as_ref());
+                let cur = s.figures(i, cdef.as_ref(), &values).cur;
+                assert_eq!(cur, values[0].map(|v| v.mean));
+                cur.expect("a value")
+            })
+        };
+        assert_eq!(of(""), [16.0, 2.0, 2.0]);
+        assert_eq!(of("minute"), [960.0, 120.0, 2.0]);
+        assert_eq!(of("hour"), [57_600.0, 7200.0, 2.0]);
     }
 
     #[test]
