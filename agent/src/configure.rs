@@ -3,10 +3,12 @@
 //! (`suggest`), and compares with the links in the plugins' folder.
 //!
 //! In: files with Munin's magic markers (`#%# family=auto`), what the plugins
-//! print. Out: a table, shell commands, or links made. SNMP is not probed.
+//! print. Out: a table, shell commands, or links made. For SNMP devices see
+//! [`configure_snmp`].
 
 use crate::cli::Outcome;
 use crate::config::Config;
+use crate::configure_snmp::{self, Needs, Snmp};
 use crate::plugin::Context;
 use crate::plugin::env::Asker;
 use crate::plugin::exec::{Ending, Ran};
@@ -35,6 +37,8 @@ pub struct Options {
     pub action: Action,
     /// Whether links that are not suggested go.
     pub remove_also: bool,
+    /// Devices to ask, instead of the plugins.
+    pub snmp: Option<Snmp>,
 }
 
 /// What to do with the suggestions.
@@ -84,9 +88,12 @@ pub async fn configure(config: &Config, options: &Options) -> Outcome {
             continue;
         }
         candidate.installed = installed(&links, &options.library, &candidate.name);
-        let context = Arc::clone(&context);
+        let (context, snmp) = (Arc::clone(&context), options.snmp.clone());
         asking.push(tokio::spawn(async move {
-            candidate.ask(&context, file).await;
+            match snmp {
+                Some(snmp) => candidate.ask_devices(&context, file, &snmp).await,
+                None => candidate.ask(&context, file).await,
+            }
             candidate
         }));
     }
@@ -166,6 +173,10 @@ impl Candidate {
         self.name.ends_with('_')
     }
 
+    fn is_snmp(&self) -> bool {
+        self.name.starts_with("snmp__")
+    }
+
     async fn ask(&mut self, context: &Context, file: Found) {
         let plugin = Plugin::new(file);
         for verb in ["autoconf", "suggest"] {
@@ -179,6 +190,24 @@ impl Candidate {
                 Err(why) => self.errors.push(why),
             }
         }
+    }
+
+    /// What the plugin needs, and which devices have it.
+    async fn ask_devices(&mut self, context: &Context, file: Found, snmp: &Snmp) {
+        if !self.can.contains("snmpconf") {
+            return;
+        }
+        let ran = Plugin::new(file).run(context, Some("snmpconf"), &Asker::default()).await;
+        let lines = match lines(&ran, "snmpconf") {
+            Ok(lines) => lines,
+            Err(why) => return self.errors.push(why),
+        };
+        let needs = Needs::read(&lines, self.is_wildcard(), &mut self.errors);
+        match needs.suggest(snmp, self.is_wildcard()).await {
+            Ok(found) => self.suggested.extend(found),
+            Err(why) => self.errors.push(why),
+        }
+        self.yes = !self.suggested.is_empty();
     }
 
     fn take_autoconf(&mut self, lines: &[String]) {
@@ -215,6 +244,9 @@ impl Candidate {
 
     /// The links that it should have.
     fn wanted(&self) -> BTreeSet<String> {
+        if self.is_snmp() {
+            return self.suggested.iter().map(|s| configure_snmp::link(&self.name, s)).collect();
+        }
         match (self.yes, self.is_wildcard()) {
             (false, _) => BTreeSet::new(),
             (true, true) => self.suggested.iter().map(|s| format!("{}{s}", self.name)).collect(),
@@ -225,7 +257,10 @@ impl Candidate {
     /// The table's last column.
     fn verdict(&self) -> String {
         if self.yes {
-            let of = |link: &String| link.strip_prefix(&self.name).unwrap_or("").to_owned();
+            let of = |link: &String| match self.is_snmp() {
+                true => configure_snmp::suggestion(&self.name, link).unwrap_or_default(),
+                false => link.strip_prefix(&self.name).unwrap_or("").to_owned(),
+            };
             let have: BTreeSet<String> =
                 self.installed.iter().map(of).filter(|s| !s.is_empty()).collect();
             let mut all: Vec<String> = have.intersection(&self.suggested).cloned().collect();

@@ -17,6 +17,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod configure;
+pub mod configure_snmp;
 pub mod event;
 mod finder;
 pub mod hold;
@@ -31,6 +32,7 @@ pub mod run;
 pub mod sampler;
 pub mod schedule;
 pub mod ship;
+pub mod snmp;
 pub mod spool;
 
 pub use config::{Config, Span};

@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand, ValueEnum};
 use rookery_agent::config::CONFIG_FILE;
 use rookery_agent::configure::{self, Action, Options};
+use rookery_agent::configure_snmp::{self, Snmp};
 use rookery_agent::probes::PROBES;
 use rookery_agent::{Config, cli, nrpe};
 use std::io::Write;
@@ -87,9 +88,21 @@ struct ConfigureArgs {
     /// The folder of links; without it the first of `plugin_dirs`
     #[arg(long, value_name = "DIR")]
     links: Option<PathBuf>,
-    /// Which families of plugins: auto, manual, contrib
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = configure::FAMILY)]
+    /// Which families of plugins: auto, manual, contrib [default: auto, with --snmp snmpauto]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
     families: Vec<String>,
+    /// Ask these devices by SNMP, and suggest plugins for them
+    #[arg(long, value_name = "HOSTS", value_delimiter = ',')]
+    snmp: Vec<String>,
+    /// The devices' port
+    #[arg(long, value_name = "PORT", default_value_t = 161)]
+    snmpport: u16,
+    /// Version 1 or 2c
+    #[arg(long, value_name = "V", default_value = "2c", value_parser = ["1", "2c"])]
+    snmpversion: String,
+    /// What the devices are asked with
+    #[arg(long, value_name = "TEXT", default_value = "public")]
+    snmpcommunity: String,
 }
 
 impl ConfigureArgs {
@@ -102,7 +115,17 @@ impl ConfigureArgs {
         Options {
             library: self.library.clone(),
             links: self.links.clone(),
-            families: self.families.clone(),
+            families: match (self.families.is_empty(), self.snmp.is_empty()) {
+                (false, _) => self.families.clone(),
+                (true, true) => vec![configure::FAMILY.to_owned()],
+                (true, false) => vec![configure_snmp::FAMILY.to_owned()],
+            },
+            snmp: (!self.snmp.is_empty()).then(|| Snmp {
+                hosts: self.snmp.clone(),
+                port: self.snmpport,
+                community: self.snmpcommunity.clone(),
+                v1: self.snmpversion == "1",
+            }),
             action,
             remove_also: self.remove_also,
         }

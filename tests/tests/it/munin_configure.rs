@@ -1,10 +1,11 @@
 //! `rookery-agent configure` beside Debian's `munin-node-configure`, on the same
 //! library and the same folder of links.
 
-use super::support::{bin, run};
+use super::support::{Proc, bin, run, wait_for};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 const LIBRARY: &str = "/usr/share/munin/plugins";
 
@@ -69,4 +70,87 @@ fn suggestions_commands_and_links_are_munin_node_configures() {
     assert!(!links.join("if_gone0").exists());
     let (left, _) = munins(&links, &both);
     assert_eq!(left, "", "munin-node-configure has nothing to add");
+}
+
+/// Debian's snmpd on a port of its own.
+fn snmpd(dir: &Path) -> (Proc, String) {
+    let port = {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+        socket.local_addr().expect("an address").port().to_string()
+    };
+    let conf = dir.join("snmpd.conf");
+    let text = format!("rocommunity public 127.0.0.1\nagentaddress udp:127.0.0.1:{port}\n");
+    std::fs::write(&conf, text).expect("writes");
+    let mut command = Command::new("/usr/sbin/snmpd");
+    command.args(["-f", "-Lo", "-C", "-I", "-smux", "-c"]).arg(conf);
+    let proc = Proc::start(command.arg("-p").arg(dir.join("snmpd.pid")));
+    let target = format!("127.0.0.1:{port}");
+    wait_for("snmpd", Duration::from_secs(30), || {
+        let mut get = Command::new("snmpget");
+        let uptime = "1.3.6.1.2.1.1.3.0";
+        get.args(["-v2c", "-c", "public", "-r0", "-t1", &target, uptime]);
+        run(&mut get).status.success().then_some(())
+    });
+    (proc, port)
+}
+
+/// A device is asked as munin-node-configure asks it, and the plugins that are linked
+/// for it say what they say under munin-run.
+#[test]
+fn snmp_devices_are_asked_as_munin_node_configure_does() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let links = dir.path().join("links");
+    std::fs::create_dir(&links).expect("a folder");
+    let (_snmpd, port) = snmpd(dir.path());
+    let host = "127.0.0.1";
+    symlink(Path::new(LIBRARY).join("snmp__load"), links.join("snmp_127.0.0.1_load"))
+        .expect("links");
+    symlink(Path::new(LIBRARY).join("snmp__if_"), links.join("snmp_127.0.0.1_if_99"))
+        .expect("links");
+    for version in ["2c", "1"] {
+        let args = ["--snmp", host, "--snmpport", &port, "--snmpversion", version];
+        // Columns that are walked come in no order there.
+        let sorted = |(text, errors): (String, Vec<String>)| {
+            let mut words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+            words.sort_unstable();
+            (words, errors)
+        };
+        let table = [&["--suggest"], &args[..]].concat();
+        assert_eq!(sorted(ours(&links, &args)), sorted(munins(&links, &table)), "{version}");
+        let shell = [&["--shell"], &args[..]].concat();
+        let (got, errors) = ours(&links, &shell);
+        assert!(errors.is_empty(), "{errors:?}");
+        assert!(got.contains("/snmp_127.0.0.1_if_1'") && got.contains("_uptime'"), "{got}");
+        assert_eq!(sorted((got, errors)), sorted(munins(&links, &shell)), "{version}");
+    }
+    let (done, _) = ours(&links, &["--apply", "--snmp", host, "--snmpport", &port]);
+    assert!(done.contains("ln -s"), "{done}");
+
+    let conf = dir.path().join("plugin-conf.d");
+    std::fs::create_dir(&conf).expect("a folder");
+    let text = format!("[snmp_*]\nenv.port {port}\nenv.version 2\nenv.community public\n");
+    std::fs::write(conf.join("snmp"), text).expect("writes");
+    let toml = dir.path().join("run.toml");
+    let text = format!("plugin_dirs = [{links:?}]\nplugin_conf_dirs = [{conf:?}]\n");
+    std::fs::write(&toml, text).expect("writes");
+    for (name, still) in [("if_1", false), ("memory", false), ("uptime", false), ("users", true)] {
+        let name = format!("snmp_127.0.0.1_{name}");
+        for verb in ["config", "fetch"] {
+            let mut theirs = Command::new("munin-run");
+            theirs.arg("--servicedir").arg(&links).arg("--sconfdir").arg(&conf).arg(&name);
+            let theirs = run(if verb == "config" { theirs.arg(verb) } else { &mut theirs });
+            let mut own = Command::new(bin("rookery-agent"));
+            let own = run(own.arg("--config").arg(&toml).args(["run", &name, verb]));
+            let text = |out: &[u8]| String::from_utf8_lossy(out).into_owned();
+            let names = |text: &str| -> Vec<String> {
+                text.lines().filter_map(|l| Some(l.split_whitespace().next()?.to_owned())).collect()
+            };
+            let (theirs, own) = (text(&theirs.stdout), text(&own.stdout));
+            assert!(theirs.contains(".value ") || verb == "config", "{name}: {theirs}");
+            assert_eq!(names(&own), names(&theirs), "{name} {verb}");
+            if still || verb == "config" {
+                assert_eq!(own, theirs, "{name} {verb}");
+            }
+        }
+    }
 }
