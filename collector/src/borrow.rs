@@ -107,9 +107,31 @@ impl Borrowed {
         lines: &[String],
         bad: &mut Vec<String>,
     ) -> Option<Borrowed> {
-        let mut spec = parse(service, lines.join("\n").as_bytes()).services.into_iter().next()?;
-        let mut said: BTreeSet<String> =
-            lines.iter().filter_map(|l| Some(l.split_whitespace().next()?.to_owned())).collect();
+        let spec = parse(service, lines.join("\n").as_bytes()).services.into_iter().next()?;
+        let said = lines.iter().filter_map(|l| Some(l.split_whitespace().next()?.to_owned()));
+        let mut borrowed = Borrowed::of(node, spec, said.collect(), bad)?;
+        borrowed.spec.source = "munin.conf".to_owned();
+        Some(borrowed)
+    }
+
+    /// The same of a service that says it of itself, as a plugin may.
+    fn own(node: &str, spec: &ServiceSpec) -> Option<Borrowed> {
+        let is_of_others =
+            |f: &FieldSpec| f.extra.contains_key("sum") || f.extra.contains_key("stack");
+        if !spec.order.iter().any(|w| w.contains('=')) && !spec.fields.iter().any(is_of_others) {
+            return None;
+        }
+        let drawn = spec.fields.iter().filter(|f| f.draw != Draw::default());
+        let said = drawn.map(|f| format!("{}.draw", f.name)).collect();
+        Borrowed::of(node, spec.clone(), said, &mut Vec::new())
+    }
+
+    fn of(
+        node: &str,
+        mut spec: ServiceSpec,
+        mut said: BTreeSet<String>,
+        bad: &mut Vec<String>,
+    ) -> Option<Borrowed> {
         let (mut loans, wrong) = aliased(&spec.order.join(" "), node);
         bad.extend(wrong);
         let mut stacked: Vec<(String, Vec<Loan>)> = Vec::new();
@@ -145,7 +167,6 @@ impl Borrowed {
         for field in &mut spec.fields {
             field.extra.retain(|k, _| k != "sum" && k != "stack");
         }
-        spec.source = "munin.conf".to_owned();
         Some(Borrowed { node: node.to_owned(), spec, said, loans })
     }
 }
@@ -270,14 +291,6 @@ impl Borrow {
             None => rollup.fields.push(found),
         }
         Ok(())
-    }
-
-    /// What is borrowed by a service that says so itself, in its `graph_order`.
-    fn own_loans(node: &str, spec: &ServiceSpec) -> Vec<Loan> {
-        match spec.order.iter().any(|w| w.contains('=')) {
-            true => aliased(&spec.order.join(" "), node).0,
-            false => vec![],
-        }
     }
 }
 
@@ -446,10 +459,18 @@ impl History for Borrow {
             }
             (read, _) => read?,
         };
-        let loans = match borrowed {
-            Some(borrowed) => borrowed.loans.clone(),
-            None => Borrow::own_loans(node, &rollup.spec),
+        let own = match borrowed {
+            Some(_) => None,
+            None => Borrowed::own(node, &rollup.spec),
         };
+        if let Some(own) = &own {
+            // A stack's parts take the place of the field that names them.
+            let is_gone = |name: &str| own.spec.field(name).is_none();
+            rollup.fields.retain(|f| !is_gone(&f.spec.name) || fields.contains(&&*f.spec.name));
+            rollup.spec = Arc::new(own.spec.clone());
+        }
+        let borrowed = borrowed.or(own.as_ref());
+        let loans = borrowed.map(|b| b.loans.clone()).unwrap_or_default();
         for loan in loans {
             if fields.is_empty() || fields.contains(&loan.name.as_str()) {
                 self.lend(&loan, borrowed, (from_ms, to_ms), &mut rollup)?;
@@ -560,6 +581,11 @@ mod tests {
         assert_eq!(found.spec.field("b").map(|f| f.draw), Some(Draw::Stack));
         assert_eq!(found.spec.order.last().map(String::as_str), Some("b"));
         assert_eq!(read(&["graph_title x", "a.label a"]).0, None);
+        // A plugin may say so of itself.
+        let own = parse("s", b"s.label Sum\ns.sum load.load users.tty\n").services.remove(0);
+        let own = Borrowed::own("web;www1", &own).expect("borrows");
+        assert_eq!(own.loans[0].sources[1].nodes, ["web;www1"]);
+        assert_eq!(Borrowed::own("n", &ServiceSpec::new("s", "s", "s")), None);
     }
 
     proptest! {

@@ -62,6 +62,8 @@ pub enum Draw {
     Stack,
     /// AREA for the first such field of the graph, STACK for the others.
     AreaStack,
+    /// A line, upon the field before: LINESTACK1 to 3.
+    LineStack,
 }
 
 impl Draw {
@@ -74,7 +76,7 @@ impl Draw {
             "AREA" => Draw::Area,
             "STACK" => Draw::Stack,
             "AREASTACK" => Draw::AreaStack,
-            t if t.starts_with("LINESTACK") => Draw::Stack,
+            t if t.starts_with("LINESTACK") => Draw::LineStack,
             _ => return None,
         })
     }
@@ -88,6 +90,7 @@ impl Draw {
             Draw::Area => "AREA",
             Draw::Stack => "STACK",
             Draw::AreaStack => "AREASTACK",
+            Draw::LineStack => "LINESTACK1",
         }
     }
 }

@@ -219,6 +219,7 @@ impl Work<'_> {
             Draw::Line3 => (Paint::Line(3), false),
             Draw::Area => (Paint::Fill, false),
             Draw::Stack | Draw::AreaStack => (Paint::Fill, true),
+            Draw::LineStack => (Paint::Line(1), true),
         };
         let (field, mirrored, mirrors) = (plan.field, plan.mirrored, plan.mirrors);
         if self.muted.contains(&self.source.rollup.fields[field].spec.name) {
@@ -424,6 +425,19 @@ mod tests {
             total: None,
         };
         assert_eq!(total, expected);
+    }
+
+    #[test]
+    fn lines_are_stacked_too() {
+        let of = |name: &str, v: f64| {
+            field(FieldSpec::gauge(name, "").draw(Draw::LineStack), &[Some(v), Some(v)])
+        };
+        let fields = vec![of("a", 1.0), of("b", 10.0), of("c", 100.0)];
+        let drawing = prepare(&rollup(ServiceSpec::new("s", "s", "s"), fields), 2.0);
+        let edges: Vec<f64> = drawing.series.iter().map(|s| s.runs[0][0].edge).collect();
+        assert_eq!(edges, [1.0, 11.0, 111.0]);
+        assert!(drawing.series.iter().all(|s| s.paint == Paint::Line(1)));
+        assert!(!drawing.series[0].stacked && drawing.series[2].stacked);
     }
 
     #[test]
