@@ -369,6 +369,51 @@ impl History for Borrow {
         nodes
     }
 
+    fn node(&self, name: &str) -> Option<NodeInfo> {
+        if !self.services.contains_key(name) {
+            return self.inner.node(name);
+        }
+        self.nodes().into_iter().find(|n| n.name == name)
+    }
+
+    fn specs(&self, node: &str) -> Result<Vec<(Arc<ServiceSpec>, bool)>, ReadError> {
+        if !self.services.contains_key(node) {
+            return self.inner.specs(node);
+        }
+        Ok(self.services(node)?.into_iter().map(|s| (s.spec, s.active)).collect())
+    }
+
+    fn spec(&self, node: &str, service: &str) -> Option<Arc<ServiceSpec>> {
+        if !self.services.contains_key(node) {
+            return self.inner.spec(node, service);
+        }
+        let all = self.specs(node).unwrap_or_default();
+        all.into_iter().map(|(spec, _)| spec).find(|s| s.name == service)
+    }
+
+    fn service(&self, node: &str, service: &str) -> Result<Option<ServiceInfo>, ReadError> {
+        if !self.services.contains_key(node) {
+            return self.inner.service(node, service);
+        }
+        Ok(self.services(node)?.into_iter().find(|s| s.spec.name == service))
+    }
+
+    fn rollups(
+        &self,
+        node: &str,
+        from_ms: TimeMs,
+        to_ms: TimeMs,
+        step_ms: i64,
+    ) -> Result<Vec<Rollup>, ReadError> {
+        if !self.services.contains_key(node) {
+            return self.inner.rollups(node, from_ms, to_ms, step_ms);
+        }
+        let rollup = |(spec, _): (Arc<ServiceSpec>, bool)| {
+            self.rollup(node, &spec.name, &[], from_ms, to_ms, step_ms)
+        };
+        self.specs(node)?.into_iter().map(rollup).collect()
+    }
+
     fn services(&self, node: &str) -> Result<Vec<ServiceInfo>, ReadError> {
         let Some(own) = self.services.get(node) else { return self.inner.services(node) };
         let mut services = match self.inner.services(node) {

@@ -155,6 +155,15 @@ impl Past {
         }
     }
 
+    /// A node with as many services as readers see.
+    fn counted(&self, mut node: NodeInfo) -> NodeInfo {
+        let index = self.index(&node.name);
+        let shadows: usize = index.values().map(Vec::len).sum();
+        let gone = index.keys().filter(|s| !self.is_live(&node.name, s)).count();
+        node.n_services = (node.n_services + gone).saturating_sub(shadows);
+        node
+    }
+
     fn is_live(&self, node: &str, service: &str) -> bool {
         self.shared.nodes.get(node).is_some_and(|n| n.service(service).is_some())
     }
@@ -177,14 +186,49 @@ fn index_of(node: &NodeEntry) -> Index {
 
 impl History for Past {
     fn nodes(&self) -> Vec<NodeInfo> {
-        let mut nodes = self.reader.nodes();
-        for node in &mut nodes {
-            let index = self.index(&node.name);
-            let shadows: usize = index.values().map(Vec::len).sum();
-            let gone = index.keys().filter(|s| !self.is_live(&node.name, s)).count();
-            node.n_services = (node.n_services + gone).saturating_sub(shadows);
+        self.reader.nodes().into_iter().map(|node| self.counted(node)).collect()
+    }
+
+    fn node(&self, name: &str) -> Option<NodeInfo> {
+        self.reader.node(name).map(|node| self.counted(node))
+    }
+
+    fn specs(&self, node: &str) -> Result<Vec<(Arc<ServiceSpec>, bool)>, ReadError> {
+        if self.index(node).is_empty() {
+            return self.reader.specs(node);
         }
-        nodes
+        Ok(self.services(node)?.into_iter().map(|s| (s.spec, s.active)).collect())
+    }
+
+    fn spec(&self, node: &str, service: &str) -> Option<Arc<ServiceSpec>> {
+        if self.index(node).is_empty() {
+            return self.reader.spec(node, service);
+        }
+        let all = self.specs(node).unwrap_or_default();
+        all.into_iter().map(|(spec, _)| spec).find(|s| s.name == service)
+    }
+
+    fn service(&self, node: &str, service: &str) -> Result<Option<ServiceInfo>, ReadError> {
+        if self.index(node).is_empty() {
+            return self.reader.service(node, service);
+        }
+        Ok(self.services(node)?.into_iter().find(|s| s.spec.name == service))
+    }
+
+    fn rollups(
+        &self,
+        node: &str,
+        from_ms: TimeMs,
+        to_ms: TimeMs,
+        step_ms: i64,
+    ) -> Result<Vec<Rollup>, ReadError> {
+        if self.index(node).is_empty() {
+            return self.reader.rollups(node, from_ms, to_ms, step_ms);
+        }
+        let rollup = |(spec, _): (Arc<ServiceSpec>, bool)| {
+            self.rollup(node, &spec.name, &[], from_ms, to_ms, step_ms)
+        };
+        self.specs(node)?.into_iter().map(rollup).collect()
     }
 
     fn services(&self, node: &str) -> Result<Vec<ServiceInfo>, ReadError> {
