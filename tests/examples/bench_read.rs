@@ -134,7 +134,6 @@ fn measure(args: &Args, name: &str, mut run: impl FnMut() -> Res<String>) -> Res
 fn read(args: &Args, store: &Store) -> Res<()> {
     let reader = Reader::new(store.shared().clone());
     let end = START_MS + args.days * DAY_MS;
-    let services = reader.services(NODE)?;
     let span = |name: &str, days: i64| {
         measure(args, name, || {
             let from = end - days.min(args.days) * DAY_MS;
@@ -145,19 +144,13 @@ fn read(args: &Args, store: &Store) -> Res<()> {
     span("one field, 30 days raw", 30)?;
     let day = (end - DAY_MS, end);
     measure(args, "all fields by 5 min over a day", || {
-        let mut n = 0;
-        for service in &services {
-            let r = reader.rollup(NODE, &service.spec.name, &[], day.0, day.1, 300_000)?;
-            n += r.fields.iter().map(|f| f.buckets.len()).sum::<usize>();
-        }
+        let all = reader.rollups(NODE, day.0, day.1, 300_000)?;
+        let n: usize = all.iter().flat_map(|r| &r.fields).map(|f| f.buckets.len()).sum();
         Ok(format!("{n} buckets"))
     })?;
     measure(args, "all fields by 1 h over a day", || {
-        let mut n = 0;
-        for service in &services {
-            let r = reader.rollup(NODE, &service.spec.name, &[], day.0, day.1, 3_600_000)?;
-            n += r.fields.iter().map(|f| f.buckets.len()).sum::<usize>();
-        }
+        let all = reader.rollups(NODE, day.0, day.1, 3_600_000)?;
+        let n: usize = all.iter().flat_map(|r| &r.fields).map(|f| f.buckets.len()).sum();
         Ok(format!("{n} buckets"))
     })?;
     let year = |name: &str, from: i64, step: i64| {
