@@ -74,10 +74,14 @@ fn suggestions_commands_and_links_are_munin_node_configures() {
 
 /// Debian's snmpd on a port of its own.
 fn snmpd(dir: &Path) -> (Proc, String) {
-    let port = {
-        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
-        socket.local_addr().expect("an address").port().to_string()
-    };
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let port = socket.local_addr().expect("an address").port();
+    drop(socket);
+    (snmpd_at(dir, port), port.to_string())
+}
+
+/// Debian's snmpd on this port of 127.0.0.1.
+pub fn snmpd_at(dir: &Path, port: u16) -> Proc {
     let conf = dir.join("snmpd.conf");
     let text = format!("rocommunity public 127.0.0.1\nagentaddress udp:127.0.0.1:{port}\n");
     std::fs::write(&conf, text).expect("writes");
@@ -91,7 +95,7 @@ fn snmpd(dir: &Path) -> (Proc, String) {
         get.args(["-v2c", "-c", "public", "-r0", "-t1", &target, uptime]);
         run(&mut get).status.success().then_some(())
     });
-    (proc, port)
+    proc
 }
 
 /// A device is asked as munin-node-configure asks it, and the plugins that are linked
