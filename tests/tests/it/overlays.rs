@@ -38,6 +38,7 @@ fn a_click_on_the_legend_mutes() {
     assert!(html.contains(link), "{html}");
     let mut browser = Browser::start(1200, 900);
     browser.open(&page);
+    browser.wait("document.querySelector('[data-mute=other] rect')");
     let colour = "document.querySelector('[data-mute=other] rect').getAttribute('stroke')";
     let before = browser.eval(colour);
     browser.eval("document.querySelector('[data-mute=huge]').click()");
@@ -51,6 +52,8 @@ fn a_click_on_the_legend_mutes() {
     // The span changes, the muted field stays so.
     browser.press("d");
     browser.wait("location.search === '?from=-1d&to=now&hide=huge'");
+    // The address is there before the page is.
+    browser.wait("document.querySelector('[data-mute=huge][aria-pressed=true]')");
     browser.eval("document.querySelector('[data-mute=huge]').click()");
     browser.wait("location.search === '?from=-1d&to=now'");
     drop(browser);

@@ -12,7 +12,11 @@ use serde_json::json;
 /// begins and ends, parts of the width.
 fn place(browser: &mut Browser) -> [f64; 6] {
     let place = browser.eval(
-        "(async () => { const i = document.querySelector('.zoom img'); await i.decode(); \
+        // A picture that is just replaced by a newer one cannot be decoded.
+        "(async () => { let i, left = 250; \
+         for (;;) { i = document.querySelector('.zoom img'); \
+         try { await i.decode(); break; } catch (e) { if (left-- === 0) throw e; \
+         await new Promise((go) => setTimeout(go, 20)); } } \
          i.scrollIntoView({block: 'center'}); const b = i.getBoundingClientRect(); \
          const s = await (await fetch(i.currentSrc)).text(); \
          const m = /<svg[^>]* width=\"(\\d+)\"[^>]* data-plot=\"([\\d.]+) ([\\d.]+)\"/.exec(s); \
