@@ -4,6 +4,7 @@
 //! `cargo run -p rookery-tests --example pictures -- http://127.0.0.1:4950 FOLDER \
 //!  --node 'rack07;node0007' --group rack13 --service cpu`
 
+// The tests use more of both.
 #[allow(dead_code)]
 #[path = "../tests/it/browser.rs"]
 mod browser;
