@@ -11,12 +11,16 @@ fn a_known_load_and_queue_are_counted() {
     let origin = Origin::new();
     let (port, checked, management) = (free_port(), free_port(), free_port());
     let config = lab.site.path("perlbal.conf");
-    // In the second one a backend is asked whether it has attention before it
-    // is given a request: one that does not say so leaves clients in the queue.
+    // Both keep their connections to the backend: with a new one for each request
+    // Perlbal now and then, on a busy machine, lets a client wait for its 30 s of
+    // idleness and hangs up. In the second one a backend is asked whether it has
+    // attention before it is given a request: one that does not say so leaves
+    // clients in the queue.
     let text = format!(
         "CREATE POOL p\n  POOL p ADD 127.0.0.1:{}\n\
          CREATE SERVICE web\n  SET role = reverse_proxy\n  SET listen = 127.0.0.1:{port}\n  \
-         SET pool = p\n  SET verify_backend = off\nENABLE web\n\
+         SET pool = p\n  SET verify_backend = off\n  \
+         SET persist_backend = on\nENABLE web\n\
          CREATE SERVICE checked\n  SET role = reverse_proxy\n  \
          SET listen = 127.0.0.1:{checked}\n  SET pool = p\n  SET persist_backend = on\n  \
          SET verify_backend = on\n  SET verify_backend_path = /hold\nENABLE checked\n\
