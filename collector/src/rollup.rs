@@ -135,7 +135,7 @@ impl<'a> Roll<'a> {
         for part in [rows.start..lead, lead..rows.end] {
             let run = Run {
                 times_ms: &times[part.clone()],
-                seconds: &clock.seconds[part.clone()],
+                seconds: clock.seconds.get(part.clone()).unwrap_or_default(),
                 longest_ms: clock.longest_ms,
                 kinds: &cells.kinds[part.clone()],
                 bits: &cells.bits[part],
@@ -295,7 +295,7 @@ pub fn block<R: ReadAt>(
 ) -> Result<(), ChunkError> {
     let Some(grid) = rolls.first().map(|r| r.grid) else { return Ok(()) };
     let times = block.times()?;
-    let clock = Clock::new(times, &grid);
+    let clock = Clock::new(times, &grid, rolls.iter().any(|r| r.field.kind != FieldType::Gauge));
     // Where buckets are shorter than runs, no run is in one bucket.
     let span = times[times.len() - 1] - times[0];
     let exactly = span / times.len().div_ceil(SUMMARY_ROWS) as i64 > grid.step_ms;
@@ -327,22 +327,28 @@ struct Clock {
     rows: Range<usize>,
     /// Those of them before the first bucket end here.
     lead: usize,
-    /// Seconds from the row before to each.
+    /// Seconds from the row before to each; empty where there are levels only.
     seconds: Vec<f64>,
-    /// The longest of these, ms.
+    /// The longest of these, ms; 0 where there are levels only.
     longest_ms: i64,
     /// The rows from `lead` on by bucket.
     buckets: Vec<(usize, Range<usize>)>,
 }
 
 impl Clock {
-    fn new(times: &[TimeMs], grid: &Grid) -> Clock {
+    fn new(times: &[TimeMs], grid: &Grid, has_rates: bool) -> Clock {
         let (from, to) = grid.reads();
         let rows = times.partition_point(|t| *t < from)..times.partition_point(|t| *t < to);
         let lead = times.partition_point(|t| *t < grid.from_ms).clamp(rows.start, rows.end);
-        let steps = times.windows(2).map(|w| (w[1] - w[0]) as f64 / 1000.0);
-        let seconds = std::iter::once(0.0).chain(steps).collect();
-        let longest_ms = times.windows(2).map(|w| w[1] - w[0]).max().unwrap_or(0);
+        let (mut seconds, mut longest_ms) = (Vec::new(), 0);
+        if has_rates {
+            seconds.reserve_exact(times.len());
+            seconds.push(0.0);
+            for w in times.windows(2) {
+                seconds.push((w[1] - w[0]) as f64 / 1000.0);
+                longest_ms = longest_ms.max(w[1] - w[0]);
+            }
+        }
         let mut buckets = Vec::new();
         let mut at = lead;
         while at < rows.end {

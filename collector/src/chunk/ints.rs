@@ -261,6 +261,13 @@ impl IntsHead {
                 let bytes = plane(0).iter().zip(plane(1));
                 return self.undo(bytes.map(|(a, b)| u64::from(*a) | u64::from(*b) << 8), n, out);
             }
+            // The most usual over noise: so few bits that most end in one plane.
+            (n_bits, 1) => {
+                let low = low_bits(noise, u32::from(n_bits));
+                let codes = plane(0).iter().enumerate();
+                let codes = codes.map(|(i, a)| u64::from(*a) << n_bits | low(i));
+                return self.undo(codes, n, out);
+            }
             _ => {}
         }
         let mut codes = vec![0; n_coded];
@@ -269,9 +276,10 @@ impl IntsHead {
             pairs.for_each(|(x, a)| *x |= u64::from(*a) << (8 * i));
         }
         if self.noise_bits > 0 {
-            add_noise(noise, u32::from(self.noise_bits), &mut codes);
+            let low = low_bits(noise, u32::from(self.noise_bits));
+            codes.iter_mut().enumerate().for_each(|(i, x)| *x = *x << self.noise_bits | low(i));
         }
-        self.undo(codes.into_iter(), n, out);
+        self.undo(codes.iter().copied(), n, out);
     }
 
     /// From coded numbers to integers.
@@ -323,10 +331,10 @@ pub struct Lens {
     pub noise: usize,
 }
 
-/// Puts the low bits under each number.
-fn add_noise(noise: &[u8], n_bits: u32, x: &mut [u64]) {
+/// The low bits of each number, by its place.
+fn low_bits(noise: &[u8], n_bits: u32) -> impl Fn(usize) -> u64 {
     let mask = (1u64 << n_bits) - 1;
-    for (i, x) in x.iter_mut().enumerate() {
+    move |i| {
         let at = i * n_bits as usize;
         let from = &noise[at / 8..];
         // Slow path: the last few bytes.
@@ -335,8 +343,7 @@ fn add_noise(noise: &[u8], n_bits: u32, x: &mut [u64]) {
             word[..from.len()].copy_from_slice(from);
             word
         });
-        let low = u64::from_le_bytes(word) >> (at % 8) & mask;
-        *x = *x << n_bits | low;
+        u64::from_le_bytes(word) >> (at % 8) & mask
     }
 }
 

@@ -43,6 +43,13 @@ impl Pixels {
     }
 }
 
+/// The nearest whole number; halves go up. No picture is so far off that the way over
+/// what is positive, which spares a call for each coordinate, would not do.
+fn nearest(v: f64) -> i32 {
+    const FAR: i32 = 1 << 24;
+    ((v + f64::from(FAR) + 0.5) as i32).saturating_sub(FAR)
+}
+
 /// A backend and the size of its pixels.
 pub(crate) struct Brush<'b, B: DrawingBackend> {
     backend: &'b mut B,
@@ -57,7 +64,7 @@ impl<'b, B: DrawingBackend> Brush<'b, B> {
     /// A point of the picture, px, in the backend's pixels.
     pub(crate) fn at(&self, (x, y): (f64, f64)) -> BackendCoord {
         let scale = self.pixels.per_px();
-        ((x * scale).round() as i32, (y * scale).round() as i32)
+        (nearest(x * scale), nearest(y * scale))
     }
 
     /// A filled rectangle.

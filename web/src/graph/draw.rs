@@ -38,6 +38,51 @@ const LABELLED_LIMITS: f64 = 90.0;
 const GAP_LABEL: &str = "no data";
 const GAP_TEXT: f64 = 52.0;
 
+/// Where a point stands, px.
+#[derive(Clone, Copy)]
+struct Place<'p> {
+    point: &'p Point,
+    x: f64,
+    edge: f64,
+    high: f64,
+    low: f64,
+}
+
+/// Points of a run in the backend's pixels.
+fn along<B: DrawingBackend>(
+    brush: &Brush<B>,
+    places: &[Place<'_>],
+    of: impl Fn(&Place<'_>) -> f64,
+) -> Vec<BackendCoord> {
+    let mut out: Vec<BackendCoord> = Vec::with_capacity(places.len());
+    for at in places.iter().map(|p| brush.at((p.x, of(p)))) {
+        // What lies on a level line between two points is not needed.
+        match out[..] {
+            [.., (_, a), (_, b)] if a == at.1 && b == at.1 => out.pop(),
+            _ => None,
+        };
+        out.push(at);
+    }
+    out
+}
+
+/// Where a band reaches much further than it usually does, as with one bad
+/// second in a year, it is too thin to be seen: there it gets a line.
+fn spikes<B: DrawingBackend>(brush: &mut Brush<B>, places: &[Place<'_>], colour: RGBColor) -> Done {
+    let mut reach: Vec<f64> = places.iter().map(|p| p.low - p.high).collect();
+    let middle = reach.len() / 2;
+    let usual = *reach.select_nth_unstable_by(middle, f64::total_cmp).1;
+    let least = (usual * SPIKE).max(SPIKE_PX);
+    for p in places {
+        for (from, to) in [(p.high, p.edge), (p.edge, p.low)] {
+            if to - from > least {
+                brush.line((p.x, from), (p.x, to), mix(colour, SPIKE_INK))?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// A picture worked out and ready to be painted.
 pub(crate) struct Picture<'a> {
     request: &'a GraphRequest<'a>,
@@ -253,96 +298,66 @@ impl<'a> Picture<'a> {
 
     fn series<B: DrawingBackend>(&self, brush: &mut Brush<B>, s: &Series, i: usize) -> Done {
         let colour = self.colour(s, i);
+        let y = self.layout.heights();
         for run in &s.runs {
-            let xs = self.xs(run);
-            let edge = self.along(brush, &xs, |p| p.edge);
+            let places = self.places(run, &y);
+            let edge = along(brush, &places, |p| p.edge);
             let width = match s.paint {
                 Paint::Fill => {
-                    let base = self.along(brush, &xs, |p| p.base);
+                    let base = along(brush, &places, |p| y(p.point.base));
                     brush.between(&edge, &base, mix(colour, FILL))?;
                     1
                 }
                 Paint::Line(width) => width,
             };
-            let high = self.along(brush, &xs, |p| p.high);
-            let low = self.along(brush, &xs, |p| p.low);
-            if high != low {
-                brush.between(&high, &low, mix(colour, BAND))?;
-                self.spikes(brush, &xs, colour)?;
+            // Most parts of a stack have no band.
+            if places.iter().any(|p| p.high != p.low) {
+                let high = along(brush, &places, |p| p.high);
+                let low = along(brush, &places, |p| p.low);
+                if high != low {
+                    brush.between(&high, &low, mix(colour, BAND))?;
+                    spikes(brush, &places, colour)?;
+                }
             }
             brush.path(&edge, colour, width)?;
             // A service's very first points would hardly be seen as a line.
-            let (first, last) = (xs[0].0, xs[xs.len() - 1].0);
+            let (first, last) = (places[0].x, places[places.len() - 1].x);
             let is_short = run.len() == 1 || last - first <= LEAST_RUN;
-            if let (Paint::Line(_), true, Some(p)) = (s.paint, is_short, run.last()) {
-                brush.dot(((first + last) / 2.0, self.layout.y(p.edge)), colour)?;
+            if let (Paint::Line(_), true, Some(p)) = (s.paint, is_short, places.last()) {
+                brush.dot(((first + last) / 2.0, p.edge), colour)?;
             }
         }
         Ok(())
     }
 
-    /// Points of a run in the backend's pixels.
-    fn along<B: DrawingBackend>(
-        &self,
-        brush: &Brush<B>,
-        xs: &[(f64, &Point)],
-        of: fn(&Point) -> f64,
-    ) -> Vec<BackendCoord> {
-        let mut out: Vec<BackendCoord> = Vec::with_capacity(xs.len());
-        for at in xs.iter().map(|(x, p)| brush.at((*x, self.layout.y(of(p))))) {
-            // What lies on a level line between two points is not needed.
-            match out[..] {
-                [.., (_, a), (_, b)] if a == at.1 && b == at.1 => out.pop(),
-                _ => None,
-            };
-            out.push(at);
-        }
-        out
-    }
-
-    /// Where a band reaches much further than it usually does, as with one bad
-    /// second in a year, it is too thin to be seen: there it gets a line.
-    fn spikes<B: DrawingBackend>(
-        &self,
-        brush: &mut Brush<B>,
-        xs: &[(f64, &Point)],
-        colour: RGBColor,
-    ) -> Done {
-        let y = |v: f64| self.layout.y(v);
-        let mut reach: Vec<f64> = xs.iter().map(|(_, p)| y(p.low) - y(p.high)).collect();
-        let middle = reach.len() / 2;
-        let usual = *reach.select_nth_unstable_by(middle, f64::total_cmp).1;
-        let least = (usual * SPIKE).max(SPIKE_PX);
-        for (x, p) in xs {
-            let (high, edge, low) = (y(p.high), y(p.edge), y(p.low));
-            for (from, to) in [(high, edge), (edge, low)] {
-                if to - from > least {
-                    brush.line((*x, from), (*x, to), mix(colour, SPIKE_INK))?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Each point's place; what would be too narrow to be seen is widened.
-    fn xs<'p>(&self, run: &'p [Point]) -> Vec<(f64, &'p Point)> {
+    /// Where each point stands; what would be too narrow to be seen is widened.
+    fn places<'p>(&self, run: &'p [Point], y: &impl Fn(f64) -> f64) -> Vec<Place<'p>> {
         let l = &self.layout;
-        let mut xs: Vec<(f64, &Point)> =
-            run.iter().map(|p| (self.x(p.bucket as f64 + 0.5), p)).collect();
+        let place = |point: &'p Point| {
+            let edge = y(point.edge);
+            let or_edge = |v: f64| if v == point.edge { edge } else { y(v) };
+            let (high, low) = (or_edge(point.high), or_edge(point.low));
+            let x = self.x(point.bucket as f64 + 0.5);
+            Place { point, x, edge, high, low }
+        };
+        let mut places: Vec<Place<'_>> = Vec::with_capacity(run.len() + 2);
         // A bucket wide enough to be seen is drawn from its start to its end.
         let half = (l.right - l.left) / self.buckets / 2.0;
-        if half >= 1.0 || run.len() == 1 {
-            let first = xs.first().map(|(x, p)| ((x - half).max(l.left), *p));
-            let last = xs.last().map(|(x, p)| ((x + half).min(l.right), *p));
-            xs = first.into_iter().chain(xs).chain(last).collect();
+        let has_ends = half >= 1.0 || run.len() == 1;
+        if let (true, Some(first)) = (has_ends, run.first().map(place)) {
+            places.push(Place { x: (first.x - half).max(l.left), ..first });
         }
-        let n = xs.len();
-        if xs[n - 1].0 - xs[0].0 < LEAST_RUN {
-            let middle = (xs[n - 1].0 + xs[0].0) / 2.0;
+        places.extend(run.iter().map(place));
+        if let (true, Some(last)) = (has_ends, run.last().map(place)) {
+            places.push(Place { x: (last.x + half).min(l.right), ..last });
+        }
+        let n = places.len();
+        if places[n - 1].x - places[0].x < LEAST_RUN {
+            let middle = (places[n - 1].x + places[0].x) / 2.0;
             let from = (middle - LEAST_RUN / 2.0).clamp(l.left, l.right - LEAST_RUN);
-            (xs[0].0, xs[n - 1].0) = (from, from + LEAST_RUN);
+            (places[0].x, places[n - 1].x) = (from, from + LEAST_RUN);
         }
-        xs
+        places
     }
 
     /// Where averages stand in for samples: a line along the axis, and of what time.

@@ -153,6 +153,17 @@ impl Layout {
     pub(crate) fn y(&self, value: f64) -> f64 {
         self.bottom - self.ends.part(value) * self.plot_height()
     }
+
+    /// [`Self::y`] for many values: what they share is worked out once.
+    pub(crate) fn heights(&self) -> impl Fn(f64) -> f64 {
+        let (ends, bottom, height) = (self.ends, self.bottom, self.plot_height());
+        // Halves, as there: the difference of two huge ends may overflow.
+        let px = height / (ends.high / 2.0 - ends.low / 2.0);
+        move |value: f64| match ends.log || value.is_nan() || !px.is_finite() {
+            true => bottom - ends.part(value) * height,
+            false => bottom - (value.clamp(ends.low, ends.high) / 2.0 - ends.low / 2.0) * px,
+        }
+    }
 }
 
 /// Whether there is a line of text above the plot: a small picture below a headline

@@ -9,7 +9,10 @@ use super::{GraphError, GraphRequest, Theme, font, plan};
 use plotters::prelude::BitMapBackend;
 use rookery_collector::history::Rollup;
 use std::fmt::Write as _;
+use std::io::Write as _;
 
+/// Most pictures are shorter.
+const SVG_BYTES: usize = 80 * 1024;
 /// The most fields that the text of a picture names.
 const ALT_FIELDS: usize = 8;
 
@@ -29,7 +32,7 @@ pub fn svg(request: &GraphRequest<'_>) -> Result<String, GraphError> {
     let (width, height) = (picture.layout.width as u32, picture.layout.height as u32);
     let scale = Pixels::Half.per_px() as u32;
     let size = (width * scale, height * scale);
-    let mut out = String::with_capacity(64 * 1024);
+    let mut out = Vec::with_capacity(SVG_BYTES);
     let _ = write!(
         out,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
@@ -38,11 +41,11 @@ pub fn svg(request: &GraphRequest<'_>) -> Result<String, GraphError> {
         size.0, size.1, picture.layout.left, picture.layout.right
     );
     escape(&mut out, &describe(request, &picture));
-    out.push_str("</title>\n");
+    out.extend_from_slice(b"</title>\n");
     let mut backend = Vector::new(&mut out, size);
     picture.paint(&mut backend, Pixels::Half).map_err(|e| refused(request, e))?;
-    out.push_str("</svg>\n");
-    Ok(out)
+    out.extend_from_slice(b"</svg>\n");
+    String::from_utf8(out).map_err(|e| refused(request, e))
 }
 
 /// The picture as PNG, 8-bit RGB.

@@ -9,11 +9,12 @@ use plotters_backend::{
     FontStyle,
 };
 use std::convert::Infallible;
-use std::fmt::Write as _;
+use std::io::Write as _;
 
-/// Appends elements to a text; whole pixels, transparent where nothing is drawn.
+/// Appends elements to a text, UTF-8; whole pixels, transparent where nothing is
+/// drawn.
 pub(crate) struct Vector<'a> {
-    out: &'a mut String,
+    out: &'a mut Vec<u8>,
     size: (u32, u32),
 }
 
@@ -21,45 +22,23 @@ type Done = Result<(), DrawingErrorKind<Infallible>>;
 
 impl<'a> Vector<'a> {
     /// Of this size in its own pixels.
-    pub(crate) fn new(out: &'a mut String, size: (u32, u32)) -> Vector<'a> {
+    pub(crate) fn new(out: &'a mut Vec<u8>, size: (u32, u32)) -> Vector<'a> {
         Vector { out, size }
     }
 
     fn number(&mut self, n: i32) {
-        let mut digits = [0u8; 11];
-        let mut at = digits.len();
-        let mut rest = n.unsigned_abs();
-        loop {
-            at -= 1;
-            digits[at] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
-        }
-        if n < 0 {
-            at -= 1;
-            digits[at] = b'-';
-        }
-        // Digits are text.
-        self.out.push_str(std::str::from_utf8(&digits[at..]).unwrap_or("0"));
-    }
-
-    /// A step's number: a minus parts it from the one before.
-    fn next_number(&mut self, n: i32) {
-        if n >= 0 {
-            self.out.push(' ');
-        }
-        self.number(n);
+        let mut digits = Digits::default();
+        digits.put(n);
+        self.out.extend_from_slice(digits.written());
     }
 
     fn attribute(&mut self, name: &str, n: i32) {
-        self.out.push_str(name);
+        self.out.extend_from_slice(name.as_bytes());
         self.number(n);
-        self.out.push('"');
+        self.out.push(b'"');
     }
 
-    /// Writing into a String cannot fail.
+    /// Writing into memory cannot fail.
     fn colour(&mut self, name: &str, colour: BackendColor) {
         let (r, g, b) = colour.rgb;
         let _ = write!(self.out, " {name}=\"#{r:02x}{g:02x}{b:02x}\"");
@@ -70,41 +49,83 @@ impl<'a> Vector<'a> {
 
     /// `d`: the first point, then steps. Level and upright ones have one number.
     fn path(&mut self, points: impl IntoIterator<Item = BackendCoord>, end: &str) {
-        self.out.push_str(" d=\"");
+        self.out.extend_from_slice(b" d=\"");
         let mut before: Option<BackendCoord> = None;
-        let mut kind = ' ';
+        let mut kind = 0;
         for (x, y) in points {
+            let mut step = Digits::default();
             let Some((px, py)) = before.replace((x, y)) else {
-                self.out.push('M');
-                self.number(x);
-                self.next_number(y);
+                step.text[0] = b'M';
+                step.len = 1;
+                step.put(x);
+                step.next(y);
+                self.out.extend_from_slice(step.written());
                 continue;
             };
             // No picture is so large; a wild coordinate must not panic.
             let (dx, dy) = (x.saturating_sub(px), y.saturating_sub(py));
             let now = match (dx, dy) {
                 (0, 0) => continue,
-                (_, 0) => 'h',
-                (0, _) => 'v',
-                _ => 'l',
+                (_, 0) => b'h',
+                (0, _) => b'v',
+                _ => b'l',
             };
-            let is_new = std::mem::replace(&mut kind, now) != now;
-            if is_new {
-                self.out.push(now);
-            }
-            for (i, n) in [dx, dy].into_iter().filter(|n| now == 'l' || *n != 0).enumerate() {
-                match is_new && i == 0 {
-                    true => self.number(n),
-                    false => self.next_number(n),
+            let first = if now == b'v' { dy } else { dx };
+            match std::mem::replace(&mut kind, now) == now {
+                true => step.next(first),
+                false => {
+                    step.text[0] = now;
+                    step.len = 1;
+                    step.put(first);
                 }
             }
+            if now == b'l' {
+                step.next(dy);
+            }
+            self.out.extend_from_slice(step.written());
         }
         // A single point is seen as a dot.
-        if kind == ' ' {
-            self.out.push_str("h1");
+        if kind == 0 {
+            self.out.extend_from_slice(b"h1");
         }
-        self.out.push_str(end);
-        self.out.push_str("\"/>\n");
+        self.out.extend_from_slice(end.as_bytes());
+        self.out.extend_from_slice(b"\"/>\n");
+    }
+}
+
+/// A step of a path as text: a letter and two numbers.
+#[derive(Default)]
+struct Digits {
+    text: [u8; 24],
+    len: usize,
+}
+
+impl Digits {
+    fn written(&self) -> &[u8] {
+        &self.text[..self.len]
+    }
+
+    /// Another number: a minus parts it from the one before.
+    fn next(&mut self, n: i32) {
+        if n >= 0 {
+            self.text[self.len] = b' ';
+            self.len += 1;
+        }
+        self.put(n);
+    }
+
+    fn put(&mut self, n: i32) {
+        let mut rest = n.unsigned_abs();
+        if n < 0 {
+            self.text[self.len] = b'-';
+            self.len += 1;
+        }
+        let n_digits = rest.checked_ilog10().unwrap_or(0) as usize + 1;
+        for at in (self.len..self.len + n_digits).rev() {
+            self.text[at] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        self.len += n_digits;
     }
 }
 
@@ -153,10 +174,10 @@ impl DrawingBackend for Vector<'_> {
         if fill {
             self.colour("fill", style.color());
         } else {
-            self.out.push_str(" fill=\"none\"");
+            self.out.extend_from_slice(b" fill=\"none\"");
             self.colour("stroke", style.color());
         }
-        self.out.push_str("/>\n");
+        self.out.extend_from_slice(b"/>\n");
         Ok(())
     }
 
@@ -168,7 +189,7 @@ impl DrawingBackend for Vector<'_> {
         if style.color().alpha == 0.0 {
             return Ok(());
         }
-        self.out.push_str("<path fill=\"none\"");
+        self.out.extend_from_slice(b"<path fill=\"none\"");
         self.colour("stroke", style.color());
         self.attribute(" stroke-width=\"", i32::try_from(style.stroke_width()).unwrap_or(1));
         self.path(points, "");
@@ -183,7 +204,7 @@ impl DrawingBackend for Vector<'_> {
         if style.color().alpha == 0.0 {
             return Ok(());
         }
-        self.out.push_str("<path");
+        self.out.extend_from_slice(b"<path");
         self.colour("fill", style.color());
         self.path(points, "z");
         Ok(())
@@ -202,10 +223,10 @@ impl DrawingBackend for Vector<'_> {
         if fill {
             self.colour("fill", style.color());
         } else {
-            self.out.push_str(" fill=\"none\"");
+            self.out.extend_from_slice(b" fill=\"none\"");
             self.colour("stroke", style.color());
         }
-        self.out.push_str("/>\n");
+        self.out.extend_from_slice(b"/>\n");
         Ok(())
     }
 
@@ -232,24 +253,24 @@ impl DrawingBackend for Vector<'_> {
         );
         self.colour("fill", style.color());
         if matches!(style.style(), FontStyle::Bold) {
-            self.out.push_str(" font-weight=\"bold\"");
+            self.out.extend_from_slice(b" font-weight=\"bold\"");
         }
-        self.out.push_str(">\n");
+        self.out.extend_from_slice(b">\n");
         escape(self.out, text);
-        self.out.push_str("\n</text>\n");
+        self.out.extend_from_slice(b"\n</text>\n");
         Ok(())
     }
 }
 
 /// Text in a picture: it ends no element, and begins none.
-pub(crate) fn escape(out: &mut String, text: &str) {
+pub(crate) fn escape(out: &mut Vec<u8>, text: &str) {
     for c in text.chars().filter(|c| !is_unprintable(*c)) {
         match c {
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '&' => out.push_str("&amp;"),
-            '"' => out.push_str("&quot;"),
-            other => out.push(other),
+            '<' => out.extend_from_slice(b"&lt;"),
+            '>' => out.extend_from_slice(b"&gt;"),
+            '&' => out.extend_from_slice(b"&amp;"),
+            '"' => out.extend_from_slice(b"&quot;"),
+            other => out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
 }
@@ -261,9 +282,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn path(points: &[BackendCoord]) -> String {
-        let mut out = String::new();
+        let mut out = Vec::new();
         let drawn = Vector::new(&mut out, (9, 9)).draw_path(points.iter().copied(), &BLACK);
         assert!(drawn.is_ok());
+        let out = String::from_utf8(out).expect("text");
         let (_, rest) = out.split_once(" d=\"").expect("a path");
         rest.split('"').next().unwrap_or_default().to_owned()
     }
@@ -273,10 +295,11 @@ mod tests {
         assert_eq!(path(&[(1, 2), (3, 2), (3, 7), (2, 9), (4, 8)]), "M1 2h2v5l-1 2 2-1");
         assert_eq!(path(&[(-1, -2), (-1, -2)]), "M-1-2h1", "a dot");
         assert_eq!(path(&[(0, 0), (5, 0), (9, 0)]), "M0 0h5 4");
-        let mut out = String::new();
+        let mut out = Vec::new();
         let fill = BLACK.mix(0.62);
         let drawn = Vector::new(&mut out, (9, 9)).fill_polygon([(0, 0), (1, 1), (0, 1)], &fill);
         assert!(drawn.is_ok());
+        let out = String::from_utf8(out).expect("text");
         assert_eq!(out, "<path fill=\"#000000\" opacity=\"0.62\" d=\"M0 0l1 1h-1z\"/>\n");
     }
 
