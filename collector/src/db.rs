@@ -2,6 +2,7 @@
 
 use crate::disk;
 use crate::store::StoreError;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 use std::time::Duration;
@@ -40,6 +41,7 @@ fn open(
     let open = || -> rusqlite::Result<Connection> {
         let conn = Connection::open(path)?;
         conn.busy_timeout(BUSY_WAIT)?;
+        plan_once(&conn)?;
         conn.pragma_update(None, "page_size", page_bytes)?;
         prepare(&conn)?;
         conn.pragma_update(None, "journal_mode", "WAL")?;
@@ -90,7 +92,15 @@ pub fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)?;
     conn.busy_timeout(BUSY_WAIT)?;
+    plan_once(&conn)?;
     Ok(conn)
+}
+
+/// A statement's plan holds for all of its arguments: otherwise SQLite, built with
+/// histograms as it is here, compiles it again whenever a range's end is another one,
+/// which cost more than to run it.
+fn plan_once(conn: &Connection) -> rusqlite::Result<()> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
 /// Moves what stands in the WAL into the database itself, and empties it,
