@@ -104,13 +104,38 @@ const fn apache(file: &'static str, info: &'static str) -> Case {
     Case { probe: "apache", config, file, info, gone: &[], figures: FIGURES }
 }
 
+/// It has no hits of a slab yet.
+const OLD_MEMCACHED: Case = Case {
+    figures: &[
+        ("memcached_rates.memcache_cmd_get", int(70)),
+        ("memcached_rates.memcache_cmd_set", int(50)),
+        ("memcached_rates.memcache_cache_hits", int(50)),
+        ("memcached_counters.memcache_curr_items", int(47)),
+        ("memcached_memory.limit_maxbytes", int(8 << 20)),
+        ("memcached_slab_hits.slab_3", Value::Unknown),
+    ],
+    ..memcached("memcached/1.2.8/stats.wire", "memcached 1.2.8. ")
+};
+
 const CASES: &[Case] = &[
+    haproxy("haproxy/1.4.0/socket.wire", ADDRESS, "HAProxy 1.4.0. "),
+    haproxy("haproxy/1.4.0/page.wire", PAGE, ""),
+    haproxy("haproxy/1.5.0/socket.wire", ADDRESS, "HAProxy 1.5.0. "),
+    haproxy("haproxy/1.5.0/page.wire", PAGE, ""),
+    haproxy("haproxy/1.7.0/socket.wire", ADDRESS, "HAProxy 1.7.0. "),
+    haproxy("haproxy/1.7.0/page.wire", PAGE, ""),
+    haproxy("haproxy/1.8.0/socket.wire", ADDRESS, "HAProxy 1.8.0. "),
+    haproxy("haproxy/1.8.0/page.wire", PAGE, ""),
+    haproxy("haproxy/1.9.0/socket.wire", ADDRESS, "HAProxy 1.9.0. "),
+    haproxy("haproxy/1.9.0/page.wire", PAGE, ""),
     haproxy("haproxy/2.2/socket.wire", ADDRESS, "HAProxy 2.2.9-2+deb11u6. "),
     haproxy("haproxy/2.2/page.wire", PAGE, ""),
     haproxy("haproxy/3.0/socket.wire", ADDRESS, "HAProxy 3.0.11-1+deb13u3. "),
     haproxy("haproxy/3.0/page.wire", PAGE, ""),
     haproxy("haproxy/3.2/socket.wire", ADDRESS, "HAProxy 3.2.26-1. "),
     haproxy("haproxy/3.2/page.wire", PAGE, ""),
+    OLD_MEMCACHED,
+    memcached("memcached/1.4.39/stats.wire", "memcached 1.4.39. "),
     memcached("memcached/1.6.9/stats.wire", "memcached 1.6.9. "),
     memcached("memcached/1.6.38/stats.wire", "memcached 1.6.38. "),
     memcached("memcached/1.6.45/stats.wire", "memcached 1.6.45. "),

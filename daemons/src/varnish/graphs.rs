@@ -285,7 +285,7 @@ fn write_backends(counters: &Counters, probed: &mut BTreeSet<String>, sheet: &mu
             .args("-l 0 --base 1000")
             .info(&cut("Requests to each backend."))
     });
-    for backend in list {
+    for backend in counted(list, |backend| counters.sum(backend, "req")) {
         service.field(&backend.field, counters.sum(backend, "req"), |n| {
             FieldSpec::derive(n, backend.name).draw(Draw::AreaStack).info("Requests to it")
         });
@@ -297,7 +297,7 @@ fn write_backends(counters: &Counters, probed: &mut BTreeSet<String>, sheet: &mu
             .unscaled()
             .info(&cut("Connections to each backend on which a request is under way."))
     });
-    for backend in list {
+    for backend in counted(list, |backend| counters.sum(backend, "conn")) {
         service.field(&backend.field, counters.sum(backend, "conn"), |n| {
             FieldSpec::gauge(n, backend.name).draw(Draw::AreaStack).info("Connections in use now")
         });
@@ -311,7 +311,7 @@ fn write_backends(counters: &Counters, probed: &mut BTreeSet<String>, sheet: &mu
                  is sick, busy, or failed a moment ago.",
             ))
     });
-    for backend in list {
+    for backend in counted(list, |backend| errors(counters, backend)) {
         service.field(&backend.field, errors(counters, backend), |n| {
             FieldSpec::derive(n, backend.name).info("Requests that did not get through")
         });
@@ -340,6 +340,16 @@ fn write_backends(counters: &Counters, probed: &mut BTreeSet<String>, sheet: &mu
             FieldSpec::gauge(n, backend.name).limits("6:", "3:").info("Good ones of the last 8")
         });
     }
+}
+
+/// These backends, or none of them where the version has not this counter (4.0 counts
+/// hardly anything of a backend): a graph without a line says nothing.
+fn counted<'b>(
+    list: &'b [Backend<'b>],
+    count: impl Fn(&Backend<'_>) -> Option<u64>,
+) -> impl Iterator<Item = &'b Backend<'b>> {
+    let any = list.iter().any(|backend| count(backend).is_some());
+    list.iter().filter(move |_| any)
 }
 
 fn errors(counters: &Counters, backend: &Backend<'_>) -> Option<u64> {

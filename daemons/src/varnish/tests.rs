@@ -43,7 +43,9 @@ fn a_recorded_one_is_read() {
 
 #[test]
 fn other_versions_are_read_rightly() {
-    for (version, none) in [("6.5.1", None), ("7.7.0", Some(Value::Int(8)))] {
+    let versions =
+        [("4.0.5", None), ("4.1.11", None), ("6.5.1", None), ("7.7.0", Some(Value::Int(8)))];
+    for (version, none) in versions {
         let (_, values) = said(&file(&format!("{version}/varnishstat.json"))).expect("answers");
         for (name, want) in [
             ("varnish_request_rate.client_req", 39),
@@ -53,6 +55,11 @@ fn other_versions_are_read_rightly() {
             ("varnish_backend_health.web", 8),
             ("varnish_memory_usage.SMA_s0_g_space", 16_777_216),
         ] {
+            // 4.0 does not count a backend's requests: no empty graph of them.
+            if version == "4.0.5" && name == "varnish_backend_requests.web" {
+                assert!(!values.contains_key(name));
+                continue;
+            }
             let value = values.get(name).unwrap_or_else(|| panic!("{version}: {name}"));
             match name {
                 // What is stored is not in the free space.
@@ -73,7 +80,7 @@ fn other_versions_are_read_rightly() {
 
 #[test]
 fn output_that_breaks_off_is_an_error() {
-    for version in ["6.5.1", "7.7.0"] {
+    for version in ["4.0.5", "4.1.11", "6.5.1", "7.7.0"] {
         let text = crate::support::testing::reply(&format!("varnish/{version}/varnishstat.json"));
         let text = text.trim_end();
         for at in (0..text.len()).step_by(97).chain(text.len() - 9..text.len()) {
