@@ -315,8 +315,7 @@ impl Notifier {
     /// Tells a channel of several by one run of its command: see [`Self::run_len`].
     pub async fn send_run(&self, channel: &str, notices: &[&Notice]) -> Result<(), ChannelError> {
         let found = self.channels.iter().find(|c| c.name == channel);
-        let (Some(found), Some(munin), Some(first)) =
-            (found, self.munin(channel), notices.first())
+        let (Some(found), Some(munin), Some(first)) = (found, self.munin(channel), notices.first())
         else {
             let message = "there is no such channel any more".to_owned();
             return Err(ChannelError { channel: channel.to_owned(), permanent: true, message });

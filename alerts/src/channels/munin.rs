@@ -379,11 +379,10 @@ mod tests {
 
     #[test]
     fn what_is_told_again() {
-        assert_eq!(severities("Critical, warning ok,odd"), [
-            State::Ok,
-            State::Warning,
-            State::Critical
-        ]);
+        assert_eq!(
+            severities("Critical, warning ok,odd"),
+            [State::Ok, State::Warning, State::Critical]
+        );
         assert!(severities("none x").is_empty());
         let contact = |text| MuninContact { always_send: severities(text), ..Default::default() };
         assert!(contact("ok").repeats(&notice()) && !contact("").repeats(&notice()));

@@ -54,10 +54,9 @@ fn still_node(stream: TcpStream) -> std::io::Result<()> {
         match verb {
             Some("cap") => out.write_all(b"cap multigraph\n")?,
             Some("list") => out.write_all(b"burnt cooked fine warm\n")?,
-            Some("config") => write!(
-                out,
-                "graph_title {service}\nv.label v\nv.warning 5\nv.critical 10\n.\n"
-            )?,
+            Some("config") => {
+                write!(out, "graph_title {service}\nv.label v\nv.warning 5\nv.critical 10\n.\n")?
+            }
             Some("fetch") => writeln!(out, "v.value {value}\n.")?,
             _ => return Ok(()),
         }
@@ -186,7 +185,8 @@ fn what_lasts_is_told_in_every_cycle_as_munin_limits_does() {
             "{dirs}contact.feed.command (cat; echo =) >> {}\n\
              contact.feed.text ${{var:graph_title}} ${{var:worst}}\n\
              contact.feed.always_send OK, critical\ncontact.feed.max_messages 2\n\
-             [stores;db1.example.com]\naddress 127.0.0.1\nport {port}\nuse_node_name yes\n",
+             [stores;db1.example.com]\naddress 127.0.0.1\nport {port}\nuse_node_name yes\n\
+             rookery_success.contacts none\n",
             feed.display()
         )
     };
