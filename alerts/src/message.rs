@@ -250,6 +250,7 @@ pub(crate) mod tests {
                 value: Some(93.1),
                 state,
                 limit: Some("~:80".to_owned()),
+                extinfo: String::new(),
             }],
             text: "c is 93.10 (outside ~:80)\r\nBcc: x@y".to_owned(),
             with: vec![],

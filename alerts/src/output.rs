@@ -117,6 +117,9 @@ pub struct FieldValue {
     pub state: State,
     /// The range that it has left (or entered, with `@`), in Nagios' grammar.
     pub limit: Option<String>,
+    /// What the plugin says more of it (Munin's `extinfo`).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub extinfo: String,
 }
 
 /// Another problem of an incident.

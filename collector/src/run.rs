@@ -139,7 +139,11 @@ impl Collector {
             history: self.history(),
             health: self.health.clone(),
         };
+        let always =
+            watch::always::run(self.alerts.clone(), self.notifier.clone(), self.health.clone());
+        let always = tokio::spawn(always);
         deliver::run(&self.data, postman, stop).await;
+        always.abort();
     }
 
     /// Removes what need not be kept any longer, now and then, until it is

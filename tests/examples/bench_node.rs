@@ -10,12 +10,16 @@
 //! Figures are CPU seconds a cycle, children and theirs included.
 
 use clap::Parser;
+use rookery_agent::plugin::conf::PluginConf;
+use rookery_agent::plugin::env::{self, Asker, Surroundings};
+use rookery_agent::plugin::exec::Job;
 use rookery_daemons::DAEMONS;
 use rookery_plugins::probes::PROBES;
 use rookery_tests::cost::Cost;
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -64,7 +68,7 @@ fn main() -> Res<()> {
     let own_before = Cost::of(agent.child.id())?.cpu_s();
     for _ in 0..args.rounds {
         for (v, verbs) in [&["config", "fetch"][..], &["fetch"][..]].into_iter().enumerate() {
-            sums[0][v] += alone(dir.path(), &names, verbs)?;
+            sums[0][v] += alone(&jobs(dir.path(), &names, verbs)?)?;
             sums[1][v] += asked(&agent, &names, verbs)?;
             sums[2][v] += asked(&munin, &names, verbs)?;
         }
@@ -172,26 +176,42 @@ fn asked(node: &Node, names: &[String], verbs: &[&str]) -> Res<f64> {
     Ok(cpu()? - before)
 }
 
-/// The CPU of the executables by themselves, s.
-fn alone(dir: &Path, names: &[String], verbs: &[&str]) -> Res<f64> {
+/// The CPU of the executables by themselves, s: each as the agent would run it (its user,
+/// environment, folder), started by as little as can be.
+fn alone(jobs: &[Job]) -> Res<f64> {
     let children = || Cost::of(std::process::id()).map(|c| c.children_s);
     let before = children()?;
-    for name in names {
-        for verb in verbs {
-            let mut command = Command::new(Path::new(PLUGINS).join(name));
-            command.args((*verb == "config").then_some("config")).env_clear().current_dir("/");
-            command.envs([
-                ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
-                ("LC_ALL", "C"),
-                ("MUNIN_LIBDIR", "/usr/share/munin"),
-                ("MUNIN_CAP_MULTIGRAPH", "1"),
-                ("MUNIN_MASTER_IP", "127.0.0.1"),
-            ]);
-            command.env("MUNIN_PLUGSTATE", dir);
-            command.env("MUNIN_STATEFILE", dir.join(format!("{name}-alone")));
-            // Some fail on some hosts; they cost all the same.
-            command.stdin(Stdio::null()).output()?;
+    for job in jobs {
+        let mut command = Command::new(&job.program);
+        command.args(&job.args).env_clear().current_dir("/");
+        command.envs(job.env.iter().map(|(key, value)| (key, value)));
+        if let Some(ids) = &job.ids {
+            command.uid(ids.uid.as_raw()).gid(ids.gid.as_raw());
         }
+        // Some fail on some hosts; they cost all the same.
+        command.stdin(Stdio::null()).output()?;
     }
     Ok(children()? - before)
+}
+
+/// How the agent runs them, with state files of their own.
+fn jobs(dir: &Path, names: &[String], verbs: &[&str]) -> Res<Vec<Job>> {
+    let conf = PluginConf::load(&["/etc/munin/plugin-conf.d".into()]);
+    let around = Surroundings {
+        node: "bench".to_owned(),
+        state_dir: dir.join("alone"),
+        user: None,
+        group: None,
+        timeout: Duration::from_secs(60),
+    };
+    let asker = Asker { master: "127.0.0.1".to_owned(), dirtyconfig: false };
+    let mut jobs = Vec::new();
+    for name in names {
+        let path = Path::new(PLUGINS).join(name);
+        for verb in verbs {
+            let verb = (*verb == "config").then_some(*verb);
+            jobs.push(env::job(&around, &conf.settings(name), name, &path, verb, &asker)?);
+        }
+    }
+    Ok(jobs)
 }

@@ -6,14 +6,16 @@
 //! and then killed too.
 
 use super::ids::Ids;
+use super::start::{Child, start};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::{Child, Command};
+use tokio::net::unix::pipe::Receiver;
 use tokio::time::{Instant, sleep, timeout};
 
 /// The most bytes of output that are taken.
@@ -113,13 +115,12 @@ impl Drop for Group {
 
 /// Runs it.
 pub async fn exec(job: &Job) -> Ran {
-    let start = Instant::now();
+    let since = Instant::now();
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    let ending = match command(job).spawn() {
+    let ending = match start(job) {
         Err(e) => Ending::NotStarted(format!("{}: {e}", job.program.display())),
         Ok(mut child) => {
-            let pid = child.id().and_then(|id| Pid::from_raw(id as i32));
-            let mut group = Group(pid);
+            let mut group = Group(Some(child.pid));
             let watched = watch(&mut child, &mut stdout, &mut stderr);
             let ending = match timeout(job.limit, watched).await {
                 Ok(Watched::Ended { status, pipe_held }) => {
@@ -140,38 +141,7 @@ pub async fn exec(job: &Job) -> Ran {
             ending
         }
     };
-    Ran { stdout, stderr, ending, took: start.elapsed() }
-}
-
-fn command(job: &Job) -> Command {
-    let mut command = Command::new(&job.program);
-    command
-        .args(&job.args)
-        .env_clear()
-        .envs(job.env.iter().map(|(k, v)| (k, v)))
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    let ids = job.ids.clone();
-    let become_plugin = move || {
-        // A session of its own, and so a process group of its own.
-        rustix::process::setsid()?;
-        rustix::process::umask(rustix::fs::Mode::WOTH);
-        // What lets a service become others is not for plugins.
-        rustix::thread::clear_ambient_capability_set()?;
-        if let Some(ids) = &ids {
-            rustix::thread::set_thread_groups(&ids.groups)?;
-            rustix::thread::set_thread_res_gid(ids.gid, ids.gid, ids.gid)?;
-            rustix::thread::set_thread_res_uid(ids.uid, ids.uid, ids.uid)?;
-        }
-        Ok(())
-    };
-    // SAFETY: between fork and exec only system calls are made, by rustix
-    // without the C library; nothing is allocated and no lock is taken.
-    unsafe { command.pre_exec(become_plugin) };
-    command
+    Ran { stdout, stderr, ending, took: since.elapsed() }
 }
 
 enum Watched {
@@ -180,7 +150,8 @@ enum Watched {
 }
 
 async fn watch(child: &mut Child, stdout: &mut Vec<u8>, stderr: &mut Vec<u8>) -> Watched {
-    let (mut out, mut err) = (child.stdout.take(), child.stderr.take());
+    let pipe = |fd: Option<OwnedFd>| fd.and_then(|fd| Receiver::from_owned_fd(fd).ok());
+    let (mut out, mut err) = (pipe(child.stdout.take()), pipe(child.stderr.take()));
     let mut status = None;
     let mut grace = std::pin::pin!(sleep(Duration::MAX));
     loop {

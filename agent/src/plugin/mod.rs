@@ -11,6 +11,7 @@ pub mod env;
 pub mod exec;
 pub mod find;
 pub mod ids;
+mod start;
 pub mod task;
 
 use crate::config::Config;

@@ -31,7 +31,7 @@ pub use command::{COMMAND_SECONDS_MAX, For, STDERR_BYTES_MAX, environment};
 pub use contact::{ContactConfig, GroupConfig, Verdict, WORDS, word};
 pub use line::{IRC_BYTES_MAX, IRC_SECONDS_MAX, SYSLOG_SOCKET};
 pub use mail::{MailConfig, PNG_BYTES_MAX};
-pub use munin::{MuninContact, Routes};
+pub use munin::{MuninContact, Routes, severities};
 pub use webhook::WEBHOOK_SECONDS_MAX;
 
 /// Who is told of what, as it is configured.
@@ -120,6 +120,11 @@ pub struct Notifier {
     digest_to: BTreeSet<String>,
     base_url: String,
 }
+
+/// How many notices a channel takes at once …
+const BATCH: usize = 32;
+/// … and at most, where one run of a command gets them all.
+const RUN_MAX: usize = 1000;
 
 /// What `[mail] to` is called in a rule's `contacts`.
 const MAIL: &str = "mail";
@@ -262,6 +267,69 @@ impl Notifier {
         others.filter(|c| c.name != channel).map(|c| c.name.clone()).collect()
     }
 
+    /// The channels that are told again and again how all stands, and how often, ms.
+    pub fn repeated(&self) -> Vec<(String, u64)> {
+        let of = |c: &Channel| match &c.way {
+            Way::Munin(m) if !m.always_send.is_empty() && m.every_ms > 0 => {
+                Some((c.name.clone(), m.every_ms))
+            }
+            _ => None,
+        };
+        self.channels.iter().filter_map(of).collect()
+    }
+
+    /// Whether this channel is told again how a service stands.
+    pub fn repeats(&self, channel: &str, notice: &Notice) -> bool {
+        self.channels.iter().any(|c| match &c.way {
+            Way::Munin(m) => c.name == channel && m.repeats(notice),
+            _ => false,
+        }) && self.channels_for(notice).iter().any(|c| c == channel)
+    }
+
+    /// How many notices this channel takes at once.
+    pub fn batch(&self, channel: &str) -> usize {
+        match self.munin(channel).map(|m| m.max_messages) {
+            Some(0) => RUN_MAX,
+            Some(n) => n.clamp(BATCH, RUN_MAX),
+            None => BATCH,
+        }
+    }
+
+    /// How many of these, from the first, one run of the channel's command gets; at
+    /// least one.
+    pub fn run_len(&self, channel: &str, notices: &[&Notice]) -> usize {
+        let (Some(munin), Some(first)) = (self.munin(channel), notices.first()) else { return 1 };
+        let most = if munin.max_messages == 0 { RUN_MAX } else { munin.max_messages };
+        let command = munin.command(first);
+        let same = notices.iter().take(most).take_while(|n| munin.command(n) == command);
+        same.count().max(1)
+    }
+
+    fn munin(&self, channel: &str) -> Option<&MuninContact> {
+        self.channels.iter().find(|c| c.name == channel).and_then(|c| match &c.way {
+            Way::Munin(m) => Some(&**m),
+            _ => None,
+        })
+    }
+
+    /// Tells a channel of several by one run of its command: see [`Self::run_len`].
+    pub async fn send_run(&self, channel: &str, notices: &[&Notice]) -> Result<(), ChannelError> {
+        let found = self.channels.iter().find(|c| c.name == channel);
+        let (Some(found), Some(munin), Some(first)) = (found, self.munin(channel), notices.first())
+        else {
+            let message = "there is no such channel any more".to_owned();
+            return Err(ChannelError { channel: channel.to_owned(), permanent: true, message });
+        };
+        let argv = ["/bin/sh", "-c", &munin.command(first)].map(str::to_owned);
+        let text: String = notices.iter().map(|n| munin.text(&found.contact, n)).collect();
+        let ran = command::run(&argv, first, self.whom(found), Some(text)).await;
+        ran.map_err(|message| ChannelError {
+            channel: channel.to_owned(),
+            permanent: false,
+            message,
+        })
+    }
+
     /// Tells one channel. Trying the same notice again sends the same
     /// Message-ID, so that a repeat can be known as one.
     pub async fn send_to(
@@ -282,13 +350,7 @@ impl Notifier {
             Way::Command(argv) => {
                 command::run(argv, notice, self.whom(found), None).await.map_err(|e| (false, e))
             }
-            Way::Munin(contact) => {
-                let argv = ["/bin/sh", "-c", &contact.command(notice)].map(str::to_owned);
-                let text = contact.text(&found.contact, notice);
-                command::run(&argv, notice, self.whom(found), Some(text))
-                    .await
-                    .map_err(|e| (false, e))
-            }
+            Way::Munin(_) => return self.send_run(channel, &[notice]).await,
             Way::Irc(irc) => irc.send(notice, &self.base_url).await.map_err(|e| (false, e)),
             Way::File(path) => {
                 line::to_file(path, notice, &self.base_url).await.map_err(|e| (false, e))

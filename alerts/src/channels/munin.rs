@@ -21,6 +21,13 @@ pub struct MuninContact {
     pub command: String,
     /// `contact.N.text`; `None`: Munin's own for a contact of this name.
     pub text: Option<String>,
+    /// `contact.N.always_send`: services with fields in these states are told again …
+    pub always_send: Vec<State>,
+    /// … so often, ms: munin-limits' cycle. 0: never.
+    pub every_ms: u64,
+    /// `contact.N.max_messages`: how many messages one run of the command gets. 0: all
+    /// that there are at the time.
+    pub max_messages: usize,
     /// What services tell it, and what hosts and services are called.
     pub routes: Routes,
 }
@@ -208,7 +215,26 @@ pub(super) fn variables(notice: &Notice) -> BTreeMap<&'static str, String> {
     MuninContact::default().scope(notice).vars
 }
 
+/// The states of an `always_send`: words with commas or blanks between, in any case. Other
+/// words are left out, as in Munin.
+pub fn severities(text: &str) -> Vec<State> {
+    let words = text.to_ascii_lowercase();
+    let words: Vec<&str> = words.split([',', ' ', '\t']).collect();
+    let states = [
+        ("ok", State::Ok),
+        ("warning", State::Warning),
+        ("critical", State::Critical),
+        ("unknown", State::Unknown),
+    ];
+    states.into_iter().filter(|(word, _)| words.contains(word)).map(|(_, state)| state).collect()
+}
+
 impl MuninContact {
+    /// Whether how a service stands is told again and again.
+    pub(super) fn repeats(&self, notice: &Notice) -> bool {
+        notice.values.iter().any(|v| self.always_send.contains(&v.state))
+    }
+
     fn scope<'n>(&self, notice: &'n Notice) -> Scope<'n> {
         let service = notice.service.as_deref();
         let alias = |place: &str, service: Option<&str>| {
@@ -266,7 +292,7 @@ impl MuninContact {
                 ("crange", limits.clone()),
                 ("wrange", limits),
                 ("state", v.state.to_string().to_lowercase()),
-                ("extinfo", String::new()),
+                ("extinfo", message::line(&v.extinfo)),
             ]
             .into();
             (v.field.as_str(), own)
@@ -308,7 +334,8 @@ mod tests {
 
     fn value(field: &str, value: Option<f64>, state: State, limit: &str) -> FieldValue {
         let limit = (!limit.is_empty()).then(|| limit.to_owned());
-        FieldValue { field: field.to_owned(), label: format!("{field} label"), value, state, limit }
+        let (label, extinfo) = (format!("{field} label"), String::new());
+        FieldValue { field: field.to_owned(), label, value, state, limit, extinfo }
     }
 
     fn notice() -> Notice {
@@ -348,6 +375,28 @@ mod tests {
              WARNINGs: sdb label is 85.12 (outside range [10:80]).\
              UNKNOWNs: sdc label is unknown.OKs: sdd label is 1.00.\n"
         );
+    }
+
+    #[test]
+    fn what_is_told_again() {
+        assert_eq!(
+            severities("Critical, warning ok,odd"),
+            [State::Ok, State::Warning, State::Critical]
+        );
+        assert!(severities("none x").is_empty());
+        let contact = |text| MuninContact { always_send: severities(text), ..Default::default() };
+        assert!(contact("ok").repeats(&notice()) && !contact("").repeats(&notice()));
+        let fine = Notice { values: notice().values.split_off(3), ..notice() };
+        assert!(contact("ok").repeats(&fine) && !contact("critical,unknown").repeats(&fine));
+    }
+
+    #[test]
+    fn more_of_a_field_is_told() {
+        let mut with = notice();
+        with.values[0].extinfo = "on\nfire".to_owned();
+        let contact = MuninContact::default();
+        let text = contact.text("ops", &with);
+        assert!(text.contains("[:90]): on fire.\n"), "{text}");
     }
 
     #[test]

@@ -203,6 +203,8 @@ struct Field {
     service: u32,
     name: String,
     label: String,
+    /// What the plugin says more of it.
+    extinfo: String,
     kind: FieldType,
     min: Option<f64>,
     max: Option<f64>,
@@ -360,6 +362,7 @@ impl Machine {
             service,
             name: name.to_owned(),
             label: String::new(),
+            extinfo: String::new(),
             kind: FieldType::Gauge,
             min: None,
             max: None,

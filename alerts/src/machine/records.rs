@@ -119,6 +119,7 @@ impl Machine {
             let limit = kept.limit.as_deref().and_then(|l| l.parse::<Range>().ok());
             let field = &mut self.fields[f as usize];
             kept.label.clone_into(&mut field.label);
+            kept.extinfo.clone_into(&mut field.extinfo);
             (field.state, field.value, field.last_ms) = (kept.state, kept.value, *last_ms);
             match kept.state {
                 State::Critical => field.critical = limit,
@@ -228,6 +229,7 @@ impl Machine {
                 value: f.value,
                 state: f.state,
                 limit: f.crossed().map(|r| r.to_string()),
+                extinfo: f.extinfo.clone(),
             })
             .collect();
         values.sort_by_key(|v| std::cmp::Reverse(v.state.severity()));

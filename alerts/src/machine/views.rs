@@ -1,7 +1,8 @@
 //! What pages and the API ask.
 
-use super::{Acknowledgement, Downtime, Field, Machine, NEVER};
+use super::{Acknowledgement, Downtime, Field, Machine, Member, NEVER, incident_id};
 use crate::message::{number, span};
+use crate::output::{Notice, NoticeKind, Status};
 use rookery_plugins::{HostState, Range, State, TimeMs};
 
 /// A service as it stands.
@@ -172,6 +173,53 @@ impl Machine {
             host.into_iter()
                 .chain(bad.map(move |(n, s)| problem(i, Some((n.clone(), self.service_view(*s))))))
         })
+    }
+
+    /// How all services with limits stand, each as a notice of its own that is of no
+    /// incident: for those who are told again and again. Not those of nodes that are DOWN,
+    /// nor those that are bad for a moment only, planned, or on which somebody is.
+    pub fn standing(&self, now_ms: TimeMs) -> Vec<Notice> {
+        let nodes = self.nodes.iter().filter(|n| !n.gone && n.state == HostState::Up);
+        let services = nodes.flat_map(|n| n.services.values().copied());
+        let is_settled = |idx: &u32| {
+            let s = &self.services[*idx as usize];
+            let is_known = !s.gone && (s.state == State::Ok || s.hard) && s.last_ms != NEVER;
+            is_known && !self.is_quiet(Member::Service(*idx), now_ms)
+        };
+        services.filter(is_settled).map(|idx| self.stands(idx, now_ms)).collect()
+    }
+
+    fn stands(&self, idx: u32, now_ms: TimeMs) -> Notice {
+        let s = &self.services[idx as usize];
+        let node = &self.nodes[s.node as usize].name;
+        let incident = incident_id(node, &s.name, now_ms);
+        let kind = match s.state {
+            State::Ok => NoticeKind::Recovery,
+            _ => NoticeKind::Problem,
+        };
+        Notice {
+            id: format!("{incident}.0"),
+            incident,
+            sequence: 0,
+            kind,
+            node: node.clone(),
+            of_group: false,
+            service: Some(s.name.clone()),
+            title: s.title.clone(),
+            state: Status::Service(s.state),
+            since_ms: known(s.since_ms).unwrap_or(now_ms),
+            time_ms: now_ms,
+            values: self.field_values(idx),
+            text: self.service_text(idx),
+            with: Vec::new(),
+            n_with: 0,
+            behind: Vec::new(),
+            n_behind: 0,
+            contacts: s.contacts.clone(),
+            labels: s.labels.clone(),
+            repeated: false,
+            instead_of: None,
+        }
     }
 
     /// Why a service is in its state: `connections is 900 (outside ~:800)`.

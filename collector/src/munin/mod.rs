@@ -210,6 +210,9 @@ pub fn remotes(tables: &[MuninConfig]) -> Result<Remotes, String> {
             all.nodes.append(&mut found.nodes);
             all.notes.append(&mut found.notes);
             all.borrowed.append(&mut found.borrowed);
+            for contact in found.contacts.iter_mut().filter_map(|c| c.munin.as_mut()) {
+                contact.every_ms = interval_ms;
+            }
             all.contacts.append(&mut found.contacts);
             continue;
         }

@@ -1,7 +1,9 @@
 //! Who is told, as `munin.conf` says it: `contact.NAME.command`, `contacts`,
 //! `notify_alias`.
 
+use rookery_alerts::channels::severities;
 use rookery_alerts::{ContactConfig, MuninContact, Routes};
+use rookery_plugins::State;
 use std::collections::BTreeMap;
 
 /// The people of a `munin.conf`.
@@ -9,6 +11,8 @@ use std::collections::BTreeMap;
 pub struct People {
     contacts: BTreeMap<String, MuninContact>,
     routes: Routes,
+    /// What `always_send` says.
+    always: BTreeMap<String, Vec<State>>,
 }
 
 fn names(text: &str) -> Vec<String> {
@@ -30,10 +34,16 @@ impl People {
         match key {
             "command" => value.clone_into(&mut contact.command),
             "text" => contact.text = Some(value.to_owned()),
-            "max_messages" if value == "1" => {}
-            "max_messages" => return Some("each message has a command of its own, as with 1"),
+            "max_messages" => match value.parse() {
+                Ok(n) => contact.max_messages = n,
+                Err(_) => return Some("a number is expected; 0: no limit"),
+            },
             "always_send" => {
-                return Some("not honoured: write `renotify` in a rule of alerts.d");
+                let states = severities(value);
+                if states.is_empty() {
+                    return Some("ok, warning, critical or unknown is expected");
+                }
+                self.always.insert(name.to_owned(), states);
             }
             _ => return Some("not honoured"),
         }
@@ -76,6 +86,12 @@ impl People {
                 continue;
             }
             contact.text = contact.text.or_else(|| default.clone());
+            contact.always_send = match self.always.get(&name) {
+                Some(states) => states.clone(),
+                // As munin-limits has it: Nagios is told again of what is bad.
+                None if name == "nagios" => vec![State::Warning, State::Critical],
+                None => Vec::new(),
+            };
             let munin = Some(MuninContact { routes: routes.clone(), ..contact });
             all.push(ContactConfig { name, munin, ..ContactConfig::default() });
         }
@@ -91,10 +107,11 @@ mod tests {
     fn contacts_have_commands_and_places() {
         let mut people = People::default();
         assert_eq!(people.contact("contact.ops.command", "mail ops"), None);
-        assert_eq!(people.contact("contact.ops.max_messages", "1"), None);
+        assert_eq!(people.contact("contact.ops.max_messages", "7"), None);
+        assert_eq!(people.contact("contact.ops.always_send", "warning Critical"), None);
         assert_eq!(people.contact("contact.dba.text", "x"), None);
         for key in ["contact.ops.always_send", "contact.ops.max_messages", "contact.x"] {
-            assert!(people.contact(key, "critical").is_some(), "{key}");
+            assert!(people.contact(key, "never").is_some(), "{key}");
         }
         people.all("ops none gone");
         assert!(people.setting("a;", "contacts", "none"));
@@ -104,6 +121,8 @@ mod tests {
         let contacts = people.contacts(&mut notes);
         let [ops] = &contacts[..] else { panic!("{contacts:?}") };
         let munin = ops.munin.as_ref().expect("munin's");
+        assert_eq!(munin.always_send, [State::Warning, State::Critical]);
+        assert_eq!(munin.max_messages, 7);
         assert!(munin.routes.tells("ops", "x;y", None) && !munin.routes.tells("ops", "a;b", None));
         assert_eq!(notes.len(), 2, "{notes:?}");
         assert!(notes[0].contains("gone") && notes[1].contains("contact.dba: it has no command"));

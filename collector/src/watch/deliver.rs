@@ -21,8 +21,6 @@ use tokio::sync::{Notify, mpsc, watch};
 const PAUSE_MS_MAX: TimeMs = 300_000;
 /// Notices older than this are given up: a day.
 const GIVE_UP_MS: TimeMs = 86_400_000;
-/// How many notices a channel takes at once.
-const BATCH: usize = 32;
 /// The outbox is looked at this often even when nothing rings.
 const POLL: Duration = Duration::from_secs(2);
 
@@ -138,7 +136,7 @@ fn begin(
         let (is_open, has_digest) =
             (notifier.is_open(&channel, now_ms()), notifier.has_digest(&channel));
         ledger.open_period(&channel, is_open, has_digest, now_ms())?;
-        let batch = ledger.begin(&channel, now_ms(), BATCH)?;
+        let batch = ledger.begin(&channel, now_ms(), notifier.batch(&channel))?;
         if batch.is_empty() {
             continue;
         }
@@ -147,9 +145,18 @@ fn begin(
         let reports = reports.clone();
         tokio::spawn(async move {
             let busy = Busy(channel, reports);
-            for item in batch {
-                let outcome = deliver(&notifier, &illustrate, &item).await;
-                let _ = busy.1.send(Report::Told(Box::new(item), outcome));
+            let mut rest = batch;
+            while !rest.is_empty() {
+                let notices: Vec<&Notice> = rest.iter().map_while(|d| d.letter.notice()).collect();
+                let n = notifier.run_len(&busy.0, &notices).min(rest.len());
+                let outcome = match n {
+                    1 => deliver(&notifier, &illustrate, &rest[0]).await,
+                    n => notifier.send_run(&busy.0, &notices[..n]).await,
+                };
+                let later = rest.split_off(n);
+                for item in std::mem::replace(&mut rest, later) {
+                    let _ = busy.1.send(Report::Told(Box::new(item), outcome.clone()));
+                }
             }
         });
     }

@@ -5,6 +5,7 @@
 //! in `state.sqlite` ([`ledger`], [`outbox`]), which [`deliver`] empties; once a day
 //! the [`digest`] of what was not urgent; and passive results ([`passive`]).
 
+pub mod always;
 pub mod deliver;
 pub mod digest;
 pub mod hush;

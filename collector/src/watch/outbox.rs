@@ -50,6 +50,14 @@ impl Letter {
         }
     }
 
+    /// It, where it is no digest.
+    pub fn notice(&self) -> Option<&Notice> {
+        match self {
+            Letter::Notice(notice) => Some(notice),
+            Letter::Digest { .. } => None,
+        }
+    }
+
     fn mark_repeated(&mut self) {
         match self {
             Letter::Notice(notice) => notice.repeated = true,

@@ -6,7 +6,6 @@ use super::rsa::PublicKey;
 use super::wire::Refusal;
 use crate::support::{Address, Link, Secret};
 use rookery_plugins::ProbeError;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Over TCP, if nothing else is said.
@@ -132,7 +131,7 @@ fn unquoted(text: &str) -> String {
 
 /// The name of whom the agent runs as: what `unix_socket` goes by.
 fn os_user() -> Option<String> {
-    let uid = std::fs::metadata("/proc/self").ok()?.uid().to_string();
+    let uid = rustix::process::getuid().as_raw().to_string();
     let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
     passwd.lines().find_map(|line| {
         let mut parts = line.split(':');
