@@ -21,7 +21,7 @@
 //! squares, what is older weighs less: half as much after an eighth of the time that is
 //! looked ahead, so that a disk that was cleaned up is soon seen as such).
 
-use crate::memory::{Kind, Memory};
+use crate::memory::{Ask, Kind, Memory};
 use rookery_plugins::TimeMs;
 use rookery_plugins::config::parse_span_ms;
 
@@ -111,10 +111,40 @@ impl Expression {
         self.memories.len() == memory.len() && self.memories.iter().zip(memory).all(same)
     }
 
+    /// What its functions ask of a stored past; `None`: nothing, or there are none.
+    /// `is_linear`: the mean of each field's samples tells as much as the samples do.
+    pub(crate) fn asks(&self, is_linear: bool) -> Option<Ask> {
+        let mut all = self.memories.iter().filter_map(|kind| kind.asks());
+        let first = all.next()?;
+        let mut ask = all.fold(first, |a, b| Ask {
+            span_ms: a.span_ms.max(b.span_ms),
+            step_ms: 0,
+            first: false,
+            coarsest_ms: a.coarsest_ms.min(b.coarsest_ms),
+        });
+        // A ratio's mean is not the ratio of the means.
+        let is_bare = matches!(self.ops[..], [Op::Field(_), Op::Memory(_), ..]);
+        if self.memories.contains(&Kind::Past) && !(is_bare && is_linear) {
+            ask.step_ms = 0;
+        }
+        Some(ask)
+    }
+
     /// Its value at a time. `field` gives the value of a field by its number.
     pub fn eval(
         &self,
         time_ms: TimeMs,
+        field: impl Fn(usize) -> Option<f64>,
+        memory: &mut [Memory],
+    ) -> Result<f64, Missing> {
+        self.eval_many(time_ms, 1, field, memory)
+    }
+
+    /// As [`Self::eval`], where each field's value stands for so many samples.
+    pub(crate) fn eval_many(
+        &self,
+        time_ms: TimeMs,
+        weight: u64,
         field: impl Fn(usize) -> Option<f64>,
         memory: &mut [Memory],
     ) -> Result<f64, Missing> {
@@ -142,7 +172,7 @@ impl Expression {
                 Op::Memory(i) => {
                     let kind = self.memories.get(i).copied();
                     let seen = memory.get_mut(i).zip(kind).filter(|_| b.is_finite());
-                    (1, seen.and_then(|(m, k)| m.see(k, time_ms, b)).unwrap_or(f64::NAN))
+                    (1, seen.and_then(|(m, k)| m.see(k, time_ms, b, weight)).unwrap_or(f64::NAN))
                 }
             };
             nothing |= !value.is_finite();

@@ -30,7 +30,8 @@ pub use channels::{
     Verdict,
 };
 pub use machine::{
-    Acknowledgement, Downtime, FieldView, HostView, Machine, Plan, Problem, ServiceView, Settings,
+    Acknowledgement, Downtime, FieldView, HostView, Lesson, Machine, Plan, Problem, Seen,
+    ServiceView, Settings, Want,
 };
 pub use output::{
     FieldValue, Notice, NoticeKind, Output, RecordState, StateRecord, Status, Transition,

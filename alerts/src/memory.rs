@@ -1,5 +1,6 @@
 //! What the functions of an [`crate::expression`] have seen: in constant space,
-//! and, but for `peers`, kept across a restart.
+//! and, but for `peers`, kept across a restart. How much of a stored past they ask for
+//! when they begin: [`Ask`].
 //!
 //! `past` keeps a mean and a mean deviation for each hour of the week (of UTC), to which
 //! each week adds the hour's mean with a quarter of the weight; it speaks from the third
@@ -26,6 +27,12 @@ const DEVIATION_PART: f64 = 0.05;
 const HOUR_MS: i64 = 3_600_000;
 /// Hours of a week.
 const WEEK_HOURS: i64 = 168;
+/// So many weeks of a stored past are looked at: what is older weighs less than a
+/// hundredth in what `past` says.
+const WEEKS_MAX: i64 = 26;
+/// A forecast's half-life in steps of a stored past: it changes less within one than
+/// the line through them would show.
+const HALF_LIFE_STEPS: i64 = 64;
 
 /// What a function remembers.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,11 +43,52 @@ pub(crate) enum Kind {
     Past,
 }
 
+/// What a function asks of a stored past.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ask {
+    /// So far back, ms.
+    pub span_ms: i64,
+    /// One value for each so long a time, ms; 0: each sample.
+    pub step_ms: i64,
+    /// The first value of each step, not the mean.
+    pub first: bool,
+    /// Averages of longer times than this say nothing to it, ms.
+    pub coarsest_ms: i64,
+}
+
+impl Kind {
+    pub(crate) fn asks(self) -> Option<Ask> {
+        match self {
+            Kind::Change(span) => {
+                let step_ms = (span / CHANGE_POINTS).max(1);
+                let (span_ms, coarsest_ms) = (span.saturating_add(step_ms), span / 4);
+                Some(Ask { span_ms, step_ms, first: true, coarsest_ms })
+            }
+            Kind::Forecast(ahead) => Some(Ask {
+                // Sixteen times what counts half.
+                span_ms: ahead.saturating_mul(2),
+                step_ms: (ahead / 8 / HALF_LIFE_STEPS).max(1),
+                first: false,
+                coarsest_ms: ahead / 16,
+            }),
+            Kind::Past => Some(Ask {
+                span_ms: WEEKS_MAX * WEEK_HOURS * HOUR_MS,
+                step_ms: HOUR_MS,
+                first: false,
+                coarsest_ms: 2 * HOUR_MS,
+            }),
+            // Where all are is known within seconds.
+            Kind::Peers => None,
+        }
+    }
+}
+
 /// What an expression's functions have seen of one service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Memory {
-    /// Of `change`: points of the past, oldest first.
+    /// Of `change`: the first value of each sixtieth of its time, and when that began;
+    /// oldest first.
     Change(VecDeque<(TimeMs, f64)>),
     /// Of `forecast`.
     Forecast(Trend),
@@ -138,14 +186,14 @@ pub struct Past {
 }
 
 impl Past {
-    fn see(&mut self, time_ms: TimeMs, value: f64) -> Option<f64> {
+    fn see(&mut self, time_ms: TimeMs, value: f64, weight: u64) -> Option<f64> {
         let hour = time_ms.div_euclid(HOUR_MS);
         if hour != self.hour {
             self.close();
             (self.hour, self.n, self.sum) = (hour, 0, 0.0);
         }
-        self.n = self.n.saturating_add(1);
-        self.sum += value;
+        self.n = self.n.saturating_add(u32::try_from(weight).unwrap_or(u32::MAX));
+        self.sum += value * weight as f64;
         let (weeks, mean, off) = self.hours.get(&hour.rem_euclid(WEEK_HOURS))?;
         (*weeks >= WEEKS_MIN).then(|| (value - mean) / deviation(*off, *mean))
     }
@@ -185,12 +233,23 @@ impl Memory {
         }
     }
 
-    pub(crate) fn see(&mut self, kind: Kind, time_ms: TimeMs, value: f64) -> Option<f64> {
+    /// Takes in a value that stands for so many samples (`weight`, from 1 on), and says
+    /// what the function gives.
+    pub(crate) fn see(
+        &mut self,
+        kind: Kind,
+        time_ms: TimeMs,
+        value: f64,
+        weight: u64,
+    ) -> Option<f64> {
         match (self, kind) {
             (Memory::Change(points), Kind::Change(span)) => {
-                let last = points.back().map(|p| p.0);
-                if last.is_none_or(|t| time_ms.saturating_sub(t) >= span / CHANGE_POINTS) {
-                    points.push_back((time_ms, value));
+                // Steps of the clock, not from the first point on: whoever begins
+                // when, all have the same points.
+                let step = (span / CHANGE_POINTS).max(1);
+                let start = time_ms.div_euclid(step).saturating_mul(step);
+                if points.back().is_none_or(|last| last.0 < start) {
+                    points.push_back((start, value));
                 }
                 let then = time_ms.saturating_sub(span);
                 while points.get(1).is_some_and(|p| p.0 <= then) {
@@ -206,7 +265,7 @@ impl Memory {
                 (peers.time_ms, peers.value) = (time_ms, value);
                 peers.middle.map(|m| (value - m.median) / m.deviation)
             }
-            (Memory::Past(past), Kind::Past) => past.see(time_ms, value),
+            (Memory::Past(past), Kind::Past) => past.see(time_ms, value, weight),
             _ => None,
         }
     }
@@ -228,7 +287,7 @@ mod tests {
     fn an_hour_is_compared_with_its_own_of_former_weeks() {
         let mut memory = Memory::new(&Kind::Past);
         let mut see = |week: i64, hour: i64, value: f64| {
-            memory.see(Kind::Past, (week * WEEK_HOURS + hour) * HOUR_MS, value)
+            memory.see(Kind::Past, (week * WEEK_HOURS + hour) * HOUR_MS, value, 1)
         };
         // Busy by day and calm by night, a little more or less each week.
         let usual = |week: i64, hour: i64| {

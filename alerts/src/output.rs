@@ -333,6 +333,12 @@ pub enum RecordState {
         field: String,
         /// It.
         memory: Vec<Memory>,
+        /// The text of the expression that it is of.
+        #[serde(default)]
+        of: String,
+        /// Of which time it knows, from and to, UTC, ms.
+        #[serde(default)]
+        seen: Option<(TimeMs, TimeMs)>,
     },
     /// Forgotten: the record can be deleted.
     Gone,

@@ -29,6 +29,7 @@ pub struct Collector {
     token: String,
     notifier: Arc<Notifier>,
     due: Arc<Notify>,
+    wanted: Arc<Notify>,
     data: PathBuf,
     tidy: Tidy,
     remotes: Vec<Remote>,
@@ -56,7 +57,7 @@ impl Collector {
             watch::open(&config.data, rules, config.alerting.clone(), notifier.clone())
                 .map_err(text)?;
         let events = Arc::new(Events::open(&config.data).map_err(text)?);
-        let due = watcher.due();
+        let (due, wanted) = (watcher.due(), watcher.wanted());
         let changes = Arc::new(Changes::default());
         if !config.passive.is_empty() {
             watcher.note_changes(changes.clone());
@@ -79,6 +80,7 @@ impl Collector {
             token,
             notifier,
             due,
+            wanted,
             data,
             tidy,
             remotes,
@@ -144,6 +146,13 @@ impl Collector {
         let always = tokio::spawn(always);
         deliver::run(&self.data, postman, stop).await;
         always.abort();
+    }
+
+    /// Tells the alert machine what it wants to know of the past, until it is dropped;
+    /// runs beside the server.
+    pub async fn learn(&self) {
+        let past = Arc::new(Past::new(self.store.shared().clone()));
+        watch::learn::run(self.alerts.clone(), past, self.wanted.clone()).await;
     }
 
     /// Removes what need not be kept any longer, now and then, until it is

@@ -10,8 +10,10 @@ use rookery_alerts::rules::Terms;
 use rookery_alerts::{Machine, Notice, Output, Plan, Rules, Settings, message};
 use rookery_collector::Store;
 use rookery_collector::history::{History, ServiceInfo};
+use rookery_collector::past::{Past, period_s};
 use rookery_collector::read::Reader;
 use rookery_collector::store::now_ms;
+use rookery_collector::watch::learn::teach;
 use rookery_plugins::{FieldKey, FieldSpec, Kind, Layout, ServiceSpec, TimeMs};
 use rookery_web::times;
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,8 +76,9 @@ pub fn run(args: &Args) -> Result<(), String> {
         return Err("--from must be before --to".to_owned());
     }
     let shared = Store::look(&args.data).map_err(|e| e.to_string())?;
+    let past = Past::new(shared.clone());
     let reader = Reader::new(shared);
-    let mut replay = Replay::new(&reader, rules)?;
+    let mut replay = Replay::new(&reader, &past, rules)?;
     replay.go(from, to)?;
     replay.sum_up();
     Ok(())
@@ -100,6 +103,8 @@ struct Row {
 
 struct Replay<'a> {
     reader: &'a Reader,
+    /// The same with what was consolidated before it came here.
+    past: &'a Past,
     machine: Machine,
     sources: Vec<Source>,
     out: Vec<Output>,
@@ -109,8 +114,9 @@ struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    fn new(reader: &'a Reader, rules: Rules) -> Result<Replay<'a>, String> {
+    fn new(reader: &'a Reader, past: &'a Past, rules: Rules) -> Result<Replay<'a>, String> {
         let mut machine = Machine::new(rules.clone(), Settings::default());
+        machine.learn_from_history();
         let mut sources = Vec::new();
         for node in reader.nodes() {
             let services = reader.services(&node.name).map_err(|e| e.to_string())?;
@@ -120,7 +126,8 @@ impl<'a> Replay<'a> {
                 .iter()
                 .filter(|s| s.active && s.spec.step_ms > 0)
                 .min_by_key(|s| s.spec.step_ms);
-            for info in &services {
+            // Averages of long ago are not judged.
+            for info in services.iter().filter(|s| period_s(&s.spec).is_none()) {
                 let beats = quickest.is_some_and(|q| q.spec.name == info.spec.name);
                 let fields = judged(&rules, &node.name, &node.group, info, beats);
                 if fields.is_empty() {
@@ -137,7 +144,7 @@ impl<'a> Replay<'a> {
             }
         }
         let (out, told) = (Vec::new(), BTreeMap::new());
-        Ok(Replay { reader, machine, sources, out, ticked_ms: None, told, n_changes: 0 })
+        Ok(Replay { reader, past, machine, sources, out, ticked_ms: None, told, n_changes: 0 })
     }
 
     fn go(&mut self, from: TimeMs, to: TimeMs) -> Result<(), String> {
@@ -157,12 +164,26 @@ impl<'a> Replay<'a> {
                 let (time, out) = (row.time_ms, &mut self.out);
                 self.machine.observe(plan, time, &row.kinds, &row.bits, time, out);
                 self.tell();
+                self.learn(time)?;
             }
             self.tick(end);
             at = end;
         }
         if shows {
             let _ = write!(std::io::stderr(), "\r{:30}\r", "");
+        }
+        Ok(())
+    }
+
+    /// Tells the machine what it wants to know of before.
+    fn learn(&mut self, now: TimeMs) -> Result<(), String> {
+        while self.machine.is_wanting() {
+            for want in self.machine.wants(1) {
+                let (machine, out) = (&mut self.machine, &mut self.out);
+                teach(self.past, want, &mut |want, lesson| machine.learn(want, lesson, now, out))
+                    .map_err(|e| e.to_string())?;
+            }
+            self.tell();
         }
         Ok(())
     }

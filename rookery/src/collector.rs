@@ -122,6 +122,10 @@ impl Server {
             let collector = self.collector.clone();
             async move { collector.poll().await }
         });
+        let learning = tokio::spawn({
+            let collector = self.collector.clone();
+            async move { collector.learn().await }
+        });
         let reporting = tokio::spawn({
             let collector = self.collector.clone();
             async move { collector.report().await }
@@ -146,6 +150,7 @@ impl Server {
         tidying.abort();
         polling.abort();
         reporting.abort();
+        learning.abort();
         if let Err(e) = postman.await {
             tracing::error!("BUG: the postman panicked: {e}");
         }

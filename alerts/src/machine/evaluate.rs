@@ -38,7 +38,7 @@ impl Machine {
                 }
             }
             if !plan.formulas.is_empty() {
-                judged |= self.judge_formulas(plan, *service, time_ms);
+                judged |= self.judge_formulas(plan, *service, time_ms, live);
             }
             if judged {
                 self.judge_service(*service, time_ms, live, now_ms, out);

@@ -1,6 +1,7 @@
 //! Fields that rules compute of others, and fields of which nothing comes.
 
-use super::{Formula, Machine, NEVER, Plan};
+use super::learn::Learning;
+use super::{Formula, Kept, Machine, NEVER, Plan};
 use crate::expression::{Expression, Missing};
 use crate::memory::{Memory, Middle};
 use crate::output::{Output, RecordState, StateRecord};
@@ -77,21 +78,33 @@ impl Machine {
             self.settle_field(plan, idx, &FieldSpec::gauge(&name, &name), &terms);
             active.insert(idx);
             let key = self.memory_key(service, &name);
-            let old = self.fields[idx as usize].formula.take().map(|f| (f.memory, f.kept_ms));
-            let old = old.or_else(|| self.kept.remove(&key).map(|m| (m, NEVER)));
-            let (memory, kept_ms) = old
-                .filter(|(memory, _)| expression.fits(memory))
-                .unwrap_or_else(|| (expression.memory(), NEVER));
+            let old = self.fields[idx as usize].formula.take();
+            let formula = match old.filter(|f| f.expression == expression) {
+                Some(known) => Formula { of, ..*known },
+                None => self.new_formula(&key, expression, of),
+            };
             // Only those that remember something are looked at now and then.
-            match memory.is_empty() {
+            match formula.memory.is_empty() {
                 true => self.formulas.remove(&idx),
                 false => self.formulas.insert(idx),
             };
-            let formula = Formula { expression, of, memory, kept_ms };
             self.fields[idx as usize].formula = Some(Box::new(formula));
             plan.formulas.push((service, idx));
         }
         sources
+    }
+
+    /// A formula that goes on with what was written down of it, if that is its own.
+    fn new_formula(&mut self, key: &str, expression: Arc<Expression>, of: Vec<u32>) -> Formula {
+        let kept = self.kept.remove(key);
+        let is_own = |k: &Kept| k.of == expression.text() && expression.fits(&k.memory);
+        let (memory, seen) = match kept.filter(is_own) {
+            Some(kept) => (kept.memory, kept.seen),
+            None => (expression.memory(), None),
+        };
+        let asks = self.has_history && expression.asks(true).is_some();
+        let learning = asks.then(|| Learning::new(&memory, seen));
+        Formula { expression, of, memory, kept_ms: NEVER, seen, learning }
     }
 
     /// The records of a service's memories are of no use any more.
@@ -100,6 +113,7 @@ impl Machine {
             let field = &mut self.fields[f as usize];
             self.expected.remove(&f);
             self.formulas.remove(&f);
+            self.wanting.remove(&f);
             if field.formula.take().is_some_and(|formula| !formula.memory.is_empty()) {
                 let key = self.memory_key(service, &self.fields[f as usize].name);
                 out.push(Output::StateChanged(StateRecord { key, state: RecordState::Gone }));
@@ -113,7 +127,14 @@ impl Machine {
     }
 
     /// Computes what rules compute of a service's fields; whether that said anything.
-    pub(super) fn judge_formulas(&mut self, plan: &Plan, service: u32, time_ms: TimeMs) -> bool {
+    /// `is_live`: the row is of the present.
+    pub(super) fn judge_formulas(
+        &mut self,
+        plan: &Plan,
+        service: u32,
+        time_ms: TimeMs,
+        is_live: bool,
+    ) -> bool {
         let mut judged = false;
         for (_, idx) in plan.formulas.iter().filter(|(s, _)| *s == service) {
             let field = &mut self.fields[*idx as usize];
@@ -123,15 +144,23 @@ impl Machine {
             let Some(mut formula) = field.formula.take() else { continue };
             // Of this row, or it is not new.
             let is_new = |i: &u32| self.fields[*i as usize].last_ms == time_ms;
-            let value = if formula.of.iter().all(is_new) {
-                let Formula { expression, of, memory, .. } = &mut *formula;
+            let is_whole = formula.of.iter().all(is_new);
+            let value = if is_whole {
+                let Formula { expression, of, memory, seen, .. } = &mut *formula;
+                let since = seen.map_or(time_ms, |s| s.0);
+                *seen = Some((since, time_ms));
                 let value_of = |i: usize| of.get(i).and_then(|f| self.fields[*f as usize].value);
                 expression.eval(time_ms, value_of, memory)
             } else {
                 Err(Missing::Nothing)
             };
             let field = &mut self.fields[*idx as usize];
+            let is_learning = formula.learning.is_some();
             field.formula = Some(formula);
+            if is_whole && is_learning {
+                self.note_row(*idx, time_ms, is_live);
+            }
+            let field = &mut self.fields[*idx as usize];
             field.value = match value {
                 Ok(value) => Some(value),
                 Err(Missing::Unknown) => None,
@@ -225,7 +254,9 @@ impl Machine {
             let Some(formula) = &field.formula else { continue };
             let waited = now_ms.saturating_sub(formula.kept_ms);
             let is_gone = self.services[field.service as usize].gone;
-            if !is_gone && !formula.memory.is_empty() && !(0..KEEP_EVERY_MS).contains(&waited) {
+            // What was kept knows better than what has begun anew.
+            let is_whole = !formula.memory.is_empty() && formula.learning.is_none();
+            if !is_gone && is_whole && !(0..KEEP_EVERY_MS).contains(&waited) {
                 due.push((field.service, *f));
             }
         }
@@ -237,8 +268,9 @@ impl Machine {
             let field = &mut self.fields[f as usize];
             let Some(formula) = &mut field.formula else { continue };
             formula.kept_ms = now_ms;
+            let (of, seen) = (formula.expression.text().to_owned(), formula.seen);
             let (field, memory) = (field.name.clone(), formula.memory.clone());
-            let state = RecordState::Memory { node, service, field, memory };
+            let state = RecordState::Memory { node, service, field, memory, of, seen };
             out.push(Output::StateChanged(StateRecord { key, state }));
         }
     }

@@ -19,6 +19,7 @@ mod gather;
 mod hosts;
 mod hush;
 mod lasting;
+mod learn;
 mod notice;
 mod parents;
 mod plan;
@@ -43,12 +44,14 @@ use crate::quorum::Quorum;
 use crate::rpn::Rpn;
 use crate::rules::Rules;
 use flap::Flap;
+use learn::Learning;
 use rookery_plugins::{FieldType, HostState, LayoutId, Range, State, TimeMs, Value};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 pub use hush::{Acknowledgement, COMMENT_BYTES_MAX, DOWNTIMES_MAX, Downtime};
 pub use lasting::Lasting;
+pub use learn::{Lesson, Seen, Want};
 pub use plan::Plan;
 pub use settings::Settings;
 pub use views::{FieldView, HostView, Problem, ServiceView};
@@ -79,7 +82,13 @@ pub struct Machine {
     /// Fields that are computed of others by functions that remember something.
     formulas: BTreeSet<u32>,
     /// Memories of formulas that were kept, until their fields are known.
-    kept: HashMap<String, Vec<Memory>>,
+    kept: HashMap<String, Kept>,
+    /// Somebody tells what [`Machine::wants`] asks of the past.
+    has_history: bool,
+    /// Computed fields that want to be told of it.
+    wanting: BTreeSet<u32>,
+    /// How many wants there were.
+    tickets: u64,
     /// The open incidents, by id.
     threads: BTreeMap<String, Thread>,
     /// Hard problems of which nobody was told yet, and since when they wait, on the
@@ -239,6 +248,19 @@ struct Formula {
     memory: Vec<Memory>,
     /// When its memory was last written down.
     kept_ms: TimeMs,
+    /// The first and the last time of which that knows.
+    seen: Option<(TimeMs, TimeMs)>,
+    /// It is still to be told of the past.
+    learning: Option<Learning>,
+}
+
+/// A memory as it was written down.
+#[derive(Clone, Debug)]
+struct Kept {
+    /// The expression's text.
+    of: String,
+    memory: Vec<Memory>,
+    seen: Option<(TimeMs, TimeMs)>,
 }
 
 impl Machine {
@@ -259,6 +281,9 @@ impl Machine {
             expected: BTreeSet::new(),
             formulas: BTreeSet::new(),
             kept: HashMap::new(),
+            has_history: false,
+            wanting: BTreeSet::new(),
+            tickets: 0,
             threads: BTreeMap::new(),
             waiting: BTreeMap::new(),
         }

@@ -1,7 +1,7 @@
 //! What is kept for a restart, and the machine rebuilt from it.
 
 use super::flap::Flap;
-use super::{Machine, Member, Thread};
+use super::{Kept, Machine, Member, Thread};
 use crate::output::{FieldValue, Incident, Output, RecordState, StateRecord, Status};
 use rookery_plugins::{Range, State};
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,8 +38,10 @@ impl Machine {
                     self.restore_pool(group, service.as_deref(), incident);
                 }
                 RecordState::Incident { .. } => self.restore_thread(&record.state),
-                RecordState::Memory { memory, .. } => {
-                    self.kept.insert(record.key.clone(), memory.clone());
+                RecordState::Memory { memory, of, seen, .. } => {
+                    let (of, memory) = (of.clone(), memory.clone());
+                    let kept = Kept { of, memory, seen: *seen };
+                    self.kept.insert(record.key.clone(), kept);
                 }
                 RecordState::Gone => {}
             }

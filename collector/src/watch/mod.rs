@@ -3,12 +3,14 @@
 //!
 //! In: rows from the writer. Out: records, transitions and an outbox of notices
 //! in `state.sqlite` ([`ledger`], [`outbox`]), which [`deliver`] empties; once a day
-//! the [`digest`] of what was not urgent; and passive results ([`passive`]).
+//! the [`digest`] of what was not urgent; and passive results ([`passive`]). What rules
+//! want to know of the past is read by [`learn`].
 
 pub mod always;
 pub mod deliver;
 pub mod digest;
 pub mod hush;
+pub mod learn;
 pub mod ledger;
 pub mod outbox;
 pub mod passive;
@@ -87,6 +89,7 @@ pub fn open(
 ) -> Result<(Alerts, Watcher), StoreError> {
     let ledger = Ledger::open(dir)?;
     let mut machine = Machine::new(rules.clone(), settings);
+    machine.learn_from_history();
     machine.restore(&ledger.records()?);
     let live = Live { machine, rules, out: Vec::new(), waiting: Vec::new() };
     let alerts = Alerts(Arc::new(Mutex::new(live)));
@@ -97,6 +100,7 @@ pub fn open(
         notifier,
         changes: None,
         due: Arc::new(Notify::new()),
+        wanted: Arc::new(Notify::new()),
         unsaved: Vec::new(),
         is_failing: false,
         ticked_ms: 0,
@@ -115,6 +119,7 @@ pub struct Watcher {
     /// For those who are told of every hard state.
     changes: Option<Arc<passive::Changes>>,
     due: Arc<Notify>,
+    wanted: Arc<Notify>,
     /// What could not be written down yet.
     unsaved: Vec<Output>,
     /// The last try to write it down failed.
@@ -128,6 +133,11 @@ impl Watcher {
     /// Rings when there is something in the outbox.
     pub fn due(&self) -> Arc<Notify> {
         self.due.clone()
+    }
+
+    /// Rings when the machine wants to be told of the past.
+    pub fn wanted(&self) -> Arc<Notify> {
+        self.wanted.clone()
     }
 
     /// From now on hard states are noted there, once they are written down.
@@ -230,6 +240,9 @@ impl Observer for Watcher {
             let mut live = self.alerts.live();
             let Live { machine, out, .. } = &mut *live;
             machine.tick(now_ms, out);
+        }
+        if self.alerts.live().machine.is_wanting() {
+            self.wanted.notify_one();
         }
         self.save(now_ms);
     }
