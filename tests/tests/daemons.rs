@@ -29,6 +29,8 @@ mod nut;
 mod origin;
 #[path = "daemons/perlbal.rs"]
 mod perlbal;
+#[path = "daemons/postfix.rs"]
+mod postfix;
 #[path = "daemons/postgres.rs"]
 mod postgres;
 #[path = "daemons/queues.rs"]
