@@ -54,6 +54,8 @@ pub struct Borrowed {
     said: BTreeSet<String>,
     /// Where they come from.
     pub loans: Vec<Loan>,
+    /// So often they are judged, ms; 0: never.
+    pub every_ms: u64,
 }
 
 /// Reads `plugin.field`, `host:plugin.field` or `group;host:plugin.field`, as seen from
@@ -167,7 +169,7 @@ impl Borrowed {
         for field in &mut spec.fields {
             field.extra.retain(|k, _| k != "sum" && k != "stack");
         }
-        Some(Borrowed { node: node.to_owned(), spec, said, loans })
+        Some(Borrowed { node: node.to_owned(), spec, said, loans, every_ms: 0 })
     }
 }
 

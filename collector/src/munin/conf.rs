@@ -19,8 +19,15 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 const HOSTS_MAX: usize = 10_000;
 
 /// What is said of TLS, for all, a group or a host.
-const TLS_KEYS: &[&str] =
-    &["tls", "tls_verify_certificate", "tls_ca_certificate", "tls_certificate", "tls_private_key"];
+const TLS_KEYS: &[&str] = &[
+    "tls",
+    "tls_verify_certificate",
+    "tls_ca_certificate",
+    "tls_certificate",
+    "tls_private_key",
+    "tls_verify_depth",
+    "tls_match",
+];
 
 /// What a section says.
 #[derive(Clone, Debug, Default)]
@@ -210,6 +217,10 @@ impl Reader {
                     self.note(place, &format!("tls {value}: disabled, auto or enabled"));
                     return;
                 }
+                if key == "tls_verify_depth" && value.parse::<usize>().is_err() {
+                    self.note(place, &format!("{key} {value}: a number is expected"));
+                    return;
+                }
                 self.section(place).settings.insert(key.to_owned(), value.to_owned());
             }
             "address" | "port" | "use_node_name" | "use_default_node" | "update" => {
@@ -316,6 +327,8 @@ impl Reader {
                 ca: file("tls_ca_certificate"),
                 certificate: file("tls_certificate"),
                 key: file("tls_private_key"),
+                depth: get("tls_verify_depth").and_then(|d| d.parse().ok()),
+                matches: get("tls_match"),
             };
             nodes.push(Remote {
                 node: path,
@@ -464,7 +477,7 @@ mod tests {
             palette graph_data_size graph_strategy html_strategy local_address max_processes \
             max_graph_jobs max_cgi_graph_jobs munin_cgi_graph_jobs timeout graph_period \
             timeout_fetch_all_nodes timeout_fetch_one_node update_rate tls_verify_depth \
-            tls_match rrdcached_socket max_size_x max_size_y dropdownlimit domain_order \
+            rrdcached_socket max_size_x max_size_y dropdownlimit domain_order \
             node_order group_order nsca nsca_server nsca_config graph_width graph_height \
             contact.a.max_messages contact.a.always_send contact.a.odd weird";
         for key in named.split_whitespace() {
