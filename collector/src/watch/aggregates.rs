@@ -38,10 +38,10 @@ pub fn forget_strangers(alerts: &Alerts, nodes: &[Arc<NodeEntry>], borrowed: &[B
                 RecordState::Host { node, .. } if !known.contains_key(node.as_str()) => {
                     machine.forget_node(&node, out);
                 }
-                RecordState::Service { node, service, .. } => {
-                    if known.get(node.as_str()).is_some_and(|all| !all.contains(&service)) {
-                        machine.forget_service(&node, &service, out);
-                    }
+                RecordState::Service { node, service, .. }
+                    if known.get(node.as_str()).is_some_and(|all| !all.contains(&service)) =>
+                {
+                    machine.forget_service(&node, &service, out);
                 }
                 _ => {}
             }
