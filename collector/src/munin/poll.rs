@@ -10,7 +10,7 @@ use super::deliver::{Deliverer, Row, layout_of};
 use super::session::{Answer, Session};
 use super::tls::Secure;
 use crate::store::{Shared, now_ms};
-use rookery_plugins::munin::{Parsed, Reading, parse};
+use rookery_plugins::munin::{Extinfo, Parsed, Reading, parse};
 use rookery_plugins::names::{clean_field, clean_service, is_valid};
 use rookery_plugins::{Draw, FieldKey, FieldSpec, Layout, ServiceSpec, TimeMs, Value};
 use std::collections::{BTreeMap, HashMap};
@@ -83,6 +83,7 @@ struct Plugin {
     index: HashMap<FieldKey, usize>,
     asked: Option<Instant>,
     is_dirty: bool,
+    extinfo: Extinfo,
     /// Why it gives nothing, if so.
     error: Option<String>,
 }
@@ -281,6 +282,9 @@ impl Node {
                     // It may have been described meanwhile.
                     plugin.asked = None;
                 }
+                if plugin.extinfo.take(&parsed, Instant::now()) {
+                    plugin.extinfo.apply(&mut plugin.specs);
+                }
                 Ok(Ok(parsed.readings))
             }
         }
@@ -310,6 +314,7 @@ impl Node {
             spec.source = format!("munin:{}", self.remote.address);
             spec.host_name = None;
         }
+        plugin.extinfo.apply(&mut specs);
         self.describe(plugin, specs);
         self.add_unknown(plugin, &parsed.readings);
         parsed

@@ -6,9 +6,11 @@
 //! error: one bad line must not cost the other values.
 
 mod certificate;
+mod extinfo;
 mod parse;
 mod render;
 
 pub use certificate::certificate_names;
+pub use extinfo::{EXTINFO, Extinfo};
 pub use parse::{Parsed, Reading, parse};
 pub use render::{render_config, render_timed_values, render_values};
