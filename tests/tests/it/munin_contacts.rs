@@ -131,7 +131,9 @@ fn contacts_hear_what_munin_limits_says() {
     let theirs = folder(&site, "theirs");
     let file = site.path("theirs.conf");
     std::fs::write(&file, conf(&munin_dirs(&site), &theirs)).expect("writes");
-    ["update", "update", "limits"].iter().for_each(|part| debians(part, &file));
+    for part in ["update", "update", "limits"] {
+        debians(part, &file);
+    }
     let read = |dir: &Path, name: &str| std::fs::read_to_string(dir.join(name)).ok();
     let want = wait_for("munin-limits' commands", Duration::from_secs(20), || {
         let all = ["ops", "nagios", "short"].map(|name| read(&theirs, name));
@@ -205,14 +207,18 @@ fn what_lasts_is_told_in_every_cycle_as_munin_limits_does() {
     let theirs = folder(&site, "theirs");
     let file = site.path("theirs.conf");
     std::fs::write(&file, conf(&munin_dirs(&site), &theirs)).expect("writes");
-    ["update", "update", "limits"].iter().for_each(|part| debians(part, &file));
+    for part in ["update", "update", "limits"] {
+        debians(part, &file);
+    }
     let read = |dir: &Path| runs(&std::fs::read_to_string(dir.join("feed")).unwrap_or_default());
     let n_of = |runs: &[Vec<String>]| runs.iter().map(Vec::len).sum::<usize>();
     // All four are news at first.
     let news = wait_for("munin-limits' first run", Duration::from_secs(20), || {
         Some(read(&theirs)).filter(|runs| n_of(runs) == 4)
     });
-    ["update", "limits"].iter().for_each(|part| debians(part, &file));
+    for part in ["update", "limits"] {
+        debians(part, &file);
+    }
     let want = wait_for("munin-limits' second run", Duration::from_secs(20), || {
         Some(read(&theirs).split_off(news.len())).filter(|runs| n_of(runs) == 3)
     });
