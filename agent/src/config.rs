@@ -3,7 +3,7 @@
 use crate::check::{self, Check};
 use crate::clock;
 use crate::munin_conf::MuninNodeConf;
-use crate::node::{Access, Listen};
+use crate::node::{Access, Listen, Masters};
 use rookery_plugins::{Host, ProbeEntry, config as words, names};
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
@@ -78,6 +78,10 @@ pub struct Config {
     pub tls_private_key: Option<PathBuf>,
     /// Authorities (PEM), one of which must have signed a master's certificate.
     pub tls_ca: Option<PathBuf>,
+    /// At most so many authorities between a master's certificate and one of these.
+    pub tls_verify_depth: Option<usize>,
+    /// What the names in a master's certificate must match.
+    pub tls_match: Option<String>,
     /// Whether masters must begin with `starttls`.
     pub tls_required: bool,
     /// The spool's folder.
@@ -127,6 +131,8 @@ impl Default for Config {
             tls_certificate: None,
             tls_private_key: None,
             tls_ca: None,
+            tls_verify_depth: None,
+            tls_match: None,
             tls_required: false,
             spool: "/var/lib/rookery-agent".into(),
             spool_bytes_max: 1 << 30,
@@ -204,6 +210,8 @@ impl Config {
             } else if let Some((certificate, key)) = files {
                 (self.tls_certificate, self.tls_private_key) = (Some(certificate), Some(key));
                 self.tls_ca = self.tls_ca.take().or(munin.tls_ca.take());
+                self.tls_match = self.tls_match.take().or(munin.tls_match.take());
+                self.tls_verify_depth = self.tls_verify_depth.or(munin.tls_verify_depth);
             }
             if open("tls_required") {
                 self.tls_required = munin.tls_required;
@@ -247,7 +255,7 @@ impl Config {
         self.access()?;
         check::check(&self.check)?;
         if let Some((certificate, key)) = self.tls_files()? {
-            crate::node::acceptor(certificate, key, self.tls_ca.as_deref())?;
+            crate::node::acceptor(certificate, key, &self.masters())?;
         }
         for name in self.probe.keys() {
             if !probes.iter().any(|p| p.name == name) {
@@ -280,11 +288,17 @@ impl Config {
         names::split_node(&self.node_name()).1.to_owned()
     }
 
+    /// Which masters may come by `starttls`.
+    pub fn masters(&self) -> Masters {
+        let (ca, depth) = (self.tls_ca.clone(), self.tls_verify_depth);
+        Masters { ca, depth, matches: self.tls_match.clone() }
+    }
+
     /// Certificate and key for `starttls`, if it is offered.
     pub fn tls_files(&self) -> Result<Option<(&Path, &Path)>, String> {
         match (&self.tls_certificate, &self.tls_private_key) {
             (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
-            (None, None) if self.tls_ca.is_none() && !self.tls_required => Ok(None),
+            (None, None) if self.masters() == Masters::default() && !self.tls_required => Ok(None),
             (None, _) => Err("tls_certificate: a PEM file is needed for TLS".to_owned()),
             (_, None) => Err("tls_private_key: a PEM file is needed for TLS".to_owned()),
         }

@@ -31,6 +31,10 @@ pub struct MuninNodeConf {
     pub tls: Option<(PathBuf, PathBuf)>,
     /// `tls_ca_certificate`, if `tls_verify_certificate`.
     pub tls_ca: Option<PathBuf>,
+    /// `tls_verify_depth`.
+    pub tls_verify_depth: Option<usize>,
+    /// `tls_match`.
+    pub tls_match: Option<String>,
     /// What is not honoured: `file:line: message`.
     pub notes: Vec<String>,
 }
@@ -48,7 +52,7 @@ impl Pattern {
 
 /// Keys of munin-node and Net::Server that have no meaning here: the agent's
 /// unit says who it is, where it logs, and how it starts.
-const WITHOUT_MEANING: [&str; 16] = [
+const WITHOUT_MEANING: [&str; 15] = [
     "background",
     "global_timeout",
     "group",
@@ -63,7 +67,6 @@ const WITHOUT_MEANING: [&str; 16] = [
     "spooldir",
     "syslog_facility",
     "syslog_ident",
-    "tls_verify_depth",
     "user",
 ];
 
@@ -122,7 +125,11 @@ impl MuninNodeConf {
             }
             "default_plugin_user" | "default_client_user" => self.user = Some(value.to_owned()),
             "default_plugin_group" | "default_client_group" => self.group = Some(value.to_owned()),
-            "tls_match" => return Err("is not supported; use tls_ca_certificate".to_owned()),
+            "tls_match" => self.tls_match = Some(value.to_owned()),
+            "tls_verify_depth" => {
+                let depth = value.parse().map_err(|_| format!("{value:?}: a number"))?;
+                self.tls_verify_depth = Some(depth);
+            }
             _ if WITHOUT_MEANING.contains(&key) => {}
             _ => return Err("is not known".to_owned()),
         }
@@ -220,7 +227,8 @@ mod tests {
             "host_name www.example\nhost 127.0.0.1\nhost ::1\nport 5000\ntimeout 20\n\
              cidr_allow 10.0.0.0/8\ncidr_deny 10.1.0.0/16\ndefault_plugin_user daemon\n\
              default_plugin_group adm\ntls enabled\ntls_certificate /c\ntls_private_key /k\n\
-             tls_ca_certificate /a\ntls_verify_certificate yes\n",
+             tls_ca_certificate /a\ntls_verify_certificate yes\ntls_match CN=m\n\
+             tls_verify_depth 2\n",
         );
         assert!(c.notes.is_empty(), "{:?}", c.notes);
         assert_eq!(c.listen, ["127.0.0.1:5000", "[::1]:5000"]);
@@ -228,14 +236,17 @@ mod tests {
         assert_eq!((c.user.as_deref(), c.group.as_deref()), (Some("daemon"), Some("adm")));
         assert_eq!(c.tls, Some(("/c".into(), "/k".into())));
         assert_eq!((c.tls_required, c.tls_ca), (true, Some("/a".into())));
+        assert_eq!((c.tls_match.as_deref(), c.tls_verify_depth), (Some("CN=m"), Some(2)));
         let off = MuninNodeConf::parse("f", "tls disabled\ntls_certificate /c\ntls_private_key /k");
         assert!(off.tls.is_none());
     }
 
     #[test]
     fn what_is_not_honoured_is_named() {
-        let c =
-            MuninNodeConf::parse("f", "\ncolour red\nport x\nallow (\nlonely\ntls_match a\nhost h");
+        let c = MuninNodeConf::parse(
+            "f",
+            "\ncolour red\nport x\nallow (\nlonely\ntls_verify_depth a\nhost h",
+        );
         let at: Vec<&str> = c.notes.iter().map(|n| n.split(' ').next().unwrap_or("")).collect();
         assert_eq!(at, ["f:2:", "f:3:", "f:4:", "f:5:", "f:6:", "f:7:"], "{:?}", c.notes);
     }

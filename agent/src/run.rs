@@ -156,7 +156,7 @@ pub async fn run_with(
 
 fn tls(config: &Config) -> Result<Option<TlsAcceptor>, String> {
     let Some((certificate, key)) = config.tls_files()? else { return Ok(None) };
-    node::acceptor(certificate, key, config.tls_ca.as_deref()).map(Some)
+    node::acceptor(certificate, key, &config.masters()).map(Some)
 }
 
 async fn wait_for_stop(mut shutdown: watch::Receiver<bool>) {

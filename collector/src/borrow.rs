@@ -9,6 +9,7 @@
 use crate::history::{
     Bucket, FieldRollup, History, NodeInfo, Now, ReadError, Rollup, Samples, ServiceInfo,
 };
+use crate::overlay::Overlay;
 use rookery_plugins::munin::parse;
 use rookery_plugins::{Draw, FieldSpec, FieldType, Kind, ServiceSpec, TimeMs, names};
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,6 +55,8 @@ pub struct Borrowed {
     said: BTreeSet<String>,
     /// Where they come from.
     pub loans: Vec<Loan>,
+    /// So often they are judged, ms; 0: never.
+    pub every_ms: u64,
 }
 
 /// Reads `plugin.field`, `host:plugin.field` or `group;host:plugin.field`, as seen from
@@ -167,7 +170,7 @@ impl Borrowed {
         for field in &mut spec.fields {
             field.extra.retain(|k, _| k != "sum" && k != "stack");
         }
-        Some(Borrowed { node: node.to_owned(), spec, said, loans })
+        Some(Borrowed { node: node.to_owned(), spec, said, loans, every_ms: 0 })
     }
 }
 
@@ -329,8 +332,16 @@ fn sum(parts: &[Rollup], n: usize) -> Vec<Bucket> {
     sums.into_iter().map(bucket).collect()
 }
 
-impl History for Borrow {
-    fn nodes(&self) -> Vec<NodeInfo> {
+impl Overlay for Borrow {
+    fn below(&self) -> &dyn History {
+        self.inner.as_ref()
+    }
+
+    fn covers(&self, node: &str) -> bool {
+        self.services.contains_key(node)
+    }
+
+    fn covered_nodes(&self) -> Vec<NodeInfo> {
         let mut nodes = self.inner.nodes();
         let n_real = nodes.len();
         for (name, services) in &self.services {
@@ -369,52 +380,7 @@ impl History for Borrow {
         nodes
     }
 
-    fn node(&self, name: &str) -> Option<NodeInfo> {
-        if !self.services.contains_key(name) {
-            return self.inner.node(name);
-        }
-        self.nodes().into_iter().find(|n| n.name == name)
-    }
-
-    fn specs(&self, node: &str) -> Result<Vec<(Arc<ServiceSpec>, bool)>, ReadError> {
-        if !self.services.contains_key(node) {
-            return self.inner.specs(node);
-        }
-        Ok(self.services(node)?.into_iter().map(|s| (s.spec, s.active)).collect())
-    }
-
-    fn spec(&self, node: &str, service: &str) -> Option<Arc<ServiceSpec>> {
-        if !self.services.contains_key(node) {
-            return self.inner.spec(node, service);
-        }
-        let all = self.specs(node).unwrap_or_default();
-        all.into_iter().map(|(spec, _)| spec).find(|s| s.name == service)
-    }
-
-    fn service(&self, node: &str, service: &str) -> Result<Option<ServiceInfo>, ReadError> {
-        if !self.services.contains_key(node) {
-            return self.inner.service(node, service);
-        }
-        Ok(self.services(node)?.into_iter().find(|s| s.spec.name == service))
-    }
-
-    fn rollups(
-        &self,
-        node: &str,
-        from_ms: TimeMs,
-        to_ms: TimeMs,
-        step_ms: i64,
-    ) -> Result<Vec<Rollup>, ReadError> {
-        if !self.services.contains_key(node) {
-            return self.inner.rollups(node, from_ms, to_ms, step_ms);
-        }
-        let rollup = |(spec, _): (Arc<ServiceSpec>, bool)| {
-            self.rollup(node, &spec.name, &[], from_ms, to_ms, step_ms)
-        };
-        self.specs(node)?.into_iter().map(rollup).collect()
-    }
-
-    fn services(&self, node: &str) -> Result<Vec<ServiceInfo>, ReadError> {
+    fn covered_services(&self, node: &str) -> Result<Vec<ServiceInfo>, ReadError> {
         let Some(own) = self.services.get(node) else { return self.inner.services(node) };
         let mut services = match self.inner.services(node) {
             Err(ReadError::NotFound(_)) => vec![],
@@ -431,7 +397,7 @@ impl History for Borrow {
         Ok(services)
     }
 
-    fn fields(&self, node: &str, service: &str) -> Result<Vec<FieldSpec>, ReadError> {
+    fn covered_fields(&self, node: &str, service: &str) -> Result<Vec<FieldSpec>, ReadError> {
         let Some(borrowed) = self.borrowed(node, service) else {
             return self.inner.fields(node, service);
         };
@@ -447,7 +413,7 @@ impl History for Borrow {
         Ok(fields)
     }
 
-    fn samples(
+    fn covered_samples(
         &self,
         node: &str,
         service: &str,
@@ -474,7 +440,7 @@ impl History for Borrow {
         Ok(Samples::default())
     }
 
-    fn rollup(
+    fn covered_rollup(
         &self,
         node: &str,
         service: &str,
@@ -526,11 +492,7 @@ impl History for Borrow {
         Ok(rollup)
     }
 
-    fn averages(&self, node: &str, service: &str) -> Vec<(String, i64)> {
-        self.inner.averages(node, service)
-    }
-
-    fn version(&self, node: &str) -> u64 {
+    fn covered_version(&self, node: &str) -> u64 {
         let lenders: BTreeSet<&String> = (self.services.get(node).into_iter())
             .flat_map(BTreeMap::values)
             .flat_map(|b| &b.loans)

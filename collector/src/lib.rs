@@ -30,6 +30,7 @@ pub mod metrics;
 pub mod munin;
 mod newest;
 pub mod offline;
+pub mod overlay;
 pub mod pack;
 mod packed_text;
 pub mod past;

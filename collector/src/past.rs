@@ -13,6 +13,7 @@ use crate::catalog::NodeEntry;
 use crate::history::{
     Averages, Bucket, FieldRollup, History, NodeInfo, Now, ReadError, Rollup, Samples, ServiceInfo,
 };
+use crate::overlay::Overlay;
 use crate::read::Reader;
 use crate::series::Heartbeat;
 use crate::store::Shared;
@@ -184,54 +185,24 @@ fn index_of(node: &NodeEntry) -> Index {
     index
 }
 
-impl History for Past {
-    fn nodes(&self) -> Vec<NodeInfo> {
+impl Overlay for Past {
+    fn below(&self) -> &dyn History {
+        &self.reader
+    }
+
+    fn covers(&self, node: &str) -> bool {
+        !self.index(node).is_empty()
+    }
+
+    fn covered_nodes(&self) -> Vec<NodeInfo> {
         self.reader.nodes().into_iter().map(|node| self.counted(node)).collect()
     }
 
-    fn node(&self, name: &str) -> Option<NodeInfo> {
+    fn covered_node(&self, name: &str) -> Option<NodeInfo> {
         self.reader.node(name).map(|node| self.counted(node))
     }
 
-    fn specs(&self, node: &str) -> Result<Vec<(Arc<ServiceSpec>, bool)>, ReadError> {
-        if self.index(node).is_empty() {
-            return self.reader.specs(node);
-        }
-        Ok(self.services(node)?.into_iter().map(|s| (s.spec, s.active)).collect())
-    }
-
-    fn spec(&self, node: &str, service: &str) -> Option<Arc<ServiceSpec>> {
-        if self.index(node).is_empty() {
-            return self.reader.spec(node, service);
-        }
-        let all = self.specs(node).unwrap_or_default();
-        all.into_iter().map(|(spec, _)| spec).find(|s| s.name == service)
-    }
-
-    fn service(&self, node: &str, service: &str) -> Result<Option<ServiceInfo>, ReadError> {
-        if self.index(node).is_empty() {
-            return self.reader.service(node, service);
-        }
-        Ok(self.services(node)?.into_iter().find(|s| s.spec.name == service))
-    }
-
-    fn rollups(
-        &self,
-        node: &str,
-        from_ms: TimeMs,
-        to_ms: TimeMs,
-        step_ms: i64,
-    ) -> Result<Vec<Rollup>, ReadError> {
-        if self.index(node).is_empty() {
-            return self.reader.rollups(node, from_ms, to_ms, step_ms);
-        }
-        let rollup = |(spec, _): (Arc<ServiceSpec>, bool)| {
-            self.rollup(node, &spec.name, &[], from_ms, to_ms, step_ms)
-        };
-        self.specs(node)?.into_iter().map(rollup).collect()
-    }
-
-    fn services(&self, node: &str) -> Result<Vec<ServiceInfo>, ReadError> {
+    fn covered_services(&self, node: &str) -> Result<Vec<ServiceInfo>, ReadError> {
         let mut services = self.reader.services(node)?;
         let index = self.index(node);
         if index.is_empty() {
@@ -249,7 +220,7 @@ impl History for Past {
         Ok(services)
     }
 
-    fn fields(&self, node: &str, service: &str) -> Result<Vec<FieldSpec>, ReadError> {
+    fn covered_fields(&self, node: &str, service: &str) -> Result<Vec<FieldSpec>, ReadError> {
         let index = self.index(node);
         let Some(shadows) = index.get(service) else { return self.reader.fields(node, service) };
         let mut fields = match self.is_live(node, service) {
@@ -264,7 +235,7 @@ impl History for Past {
         Ok(fields)
     }
 
-    fn samples(
+    fn covered_samples(
         &self,
         node: &str,
         service: &str,
@@ -282,7 +253,7 @@ impl History for Past {
         }
     }
 
-    fn rollup(
+    fn covered_rollup(
         &self,
         node: &str,
         service: &str,
@@ -329,11 +300,7 @@ impl History for Past {
         Ok(rollup)
     }
 
-    fn version(&self, node: &str) -> u64 {
-        self.reader.version(node)
-    }
-
-    fn averages(&self, node: &str, service: &str) -> Vec<(String, i64)> {
+    fn covered_averages(&self, node: &str, service: &str) -> Vec<(String, i64)> {
         let index = self.index(node);
         let shadows = index.get(service).map(Vec::as_slice).unwrap_or_default();
         shadows.iter().map(|s| (s.spec.name.clone(), s.step_ms)).collect()

@@ -65,6 +65,11 @@ impl Collector {
         let settings = StoreSettings::new(&config.data);
         let store = Store::open_locked(settings, lock, Box::new(watcher)).map_err(text)?;
         alerts.know(&store.shared().nodes.all());
+        watch::aggregates::forget_strangers(
+            &alerts,
+            &store.shared().nodes.all(),
+            &remotes.borrowed,
+        );
         let data = config.data.clone();
         let (remotes, borrowed) = (remotes.nodes, remotes.borrowed);
         let tidy = Tidy::new(store.shared().clone(), &retention);
@@ -143,9 +148,16 @@ impl Collector {
         };
         let always =
             watch::always::run(self.alerts.clone(), self.notifier.clone(), self.health.clone());
-        let always = tokio::spawn(always);
+        let borrowed = self.borrowed.clone();
+        let aggregates = watch::aggregates::run(
+            self.alerts.clone(),
+            self.store.shared().clone(),
+            self.history(),
+            borrowed,
+        );
+        let beside = [tokio::spawn(always), tokio::spawn(aggregates)];
         deliver::run(&self.data, postman, stop).await;
-        always.abort();
+        beside.iter().for_each(tokio::task::JoinHandle::abort);
     }
 
     /// Tells the alert machine what it wants to know of the past, until it is dropped;

@@ -15,7 +15,7 @@ mod tls;
 
 pub use allow::Access;
 pub use listen::{Listen, bind};
-pub use tls::acceptor;
+pub use tls::{Masters, acceptor};
 
 use crate::hold::Hold;
 use crate::plugin::{Context, Plugins};

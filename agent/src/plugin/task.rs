@@ -17,7 +17,7 @@ use crate::clock::now_ms;
 use crate::event::{Event, RowOut};
 use crate::report::{DURATION, SUCCESS, report_fields, report_specs};
 use crate::schedule::Grid;
-use rookery_plugins::munin::{Parsed, Reading, parse};
+use rookery_plugins::munin::{Extinfo, Parsed, Reading, parse};
 use rookery_plugins::names::clean_field;
 use rookery_plugins::{Cells, FieldKey, FieldSpec, Layout, ServiceSpec, TimeMs, Value};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -157,6 +157,7 @@ struct Task {
     /// Fields that `config` did not name although it was asked again.
     nameless: HashSet<(String, String)>,
     n_noise: usize,
+    extinfo: Extinfo,
 }
 
 /// Runs a plugin at its step; ends only by being aborted.
@@ -173,6 +174,7 @@ pub async fn run(context: Arc<Context>, plugin: Arc<Plugin>) {
         asked: None,
         nameless: HashSet::new(),
         n_noise: 0,
+        extinfo: Extinfo::default(),
     };
     let mut early = true;
     loop {
@@ -290,6 +292,7 @@ impl Task {
                 s
             })
             .collect();
+        self.extinfo.apply(&mut self.specs);
         self.describe();
     }
 
@@ -331,6 +334,10 @@ impl Task {
     fn take(&mut self, time_ms: TimeMs, parsed: Parsed, took: Duration) {
         self.noise(&parsed);
         let mut new = self.layout.is_none();
+        if self.extinfo.take(&parsed, Instant::now()) {
+            self.extinfo.apply(&mut self.specs);
+            new = true;
+        }
         for reading in &parsed.readings {
             if self.add_unknown_field(reading) {
                 new = true;

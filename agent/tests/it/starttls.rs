@@ -29,6 +29,14 @@ fn certificates(dir: &Path) {
         let signed = "-CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext";
         openssl(dir, &format!("x509 -req -in {name}.csr {signed} -out {name}.pem"));
     }
+    // One that an authority below `ca` has signed.
+    std::fs::write(dir.join("ca.ext"), "basicConstraints=CA:TRUE\n").expect("writes");
+    openssl(dir, &format!("{new} -subj /CN=mid -keyout mid.key -out mid.csr"));
+    let by_ca = "-CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ca.ext";
+    openssl(dir, &format!("x509 -req -in mid.csr {by_ca} -out mid.pem"));
+    openssl(dir, &format!("{new} -subj /CN=far -keyout far.key -out far.csr"));
+    let by_mid = "-CA mid.pem -CAkey mid.key -CAcreateserial -days 2 -extfile ext";
+    openssl(dir, &format!("x509 -req -in far.csr {by_mid} -out far.pem"));
 }
 
 async fn plain(port: u16) -> BufReader<TcpStream> {
@@ -47,15 +55,23 @@ async fn line<S: tokio::io::AsyncRead + Unpin>(socket: &mut BufReader<S>) -> Str
 
 /// `starttls`, the handshake, and a first command.
 async fn secure(port: u16, dir: &Path, with_certificate: bool) -> std::io::Result<Secure> {
+    let master = if with_certificate { &["master"][..] } else { &[] };
+    secure_as(port, dir, master).await
+}
+
+/// The same with the certificate of the first of these, and those that vouch for it.
+async fn secure_as(port: u16, dir: &Path, chain: &[&str]) -> std::io::Result<Secure> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(dir.join("ca.pem")).expect("PEM")).expect("a CA");
     let config = ClientConfig::builder().with_root_certificates(roots);
-    let config = if with_certificate {
-        let cert = CertificateDer::from_pem_file(dir.join("master.pem")).expect("PEM");
-        let key = PrivateKeyDer::from_pem_file(dir.join("master.key")).expect("PEM");
-        config.with_client_auth_cert(vec![cert], key).expect("fits")
-    } else {
-        config.with_no_client_auth()
+    let pem = |name: &&str| CertificateDer::from_pem_file(dir.join(format!("{name}.pem")));
+    let config = match chain.first() {
+        Some(name) => {
+            let key = PrivateKeyDer::from_pem_file(dir.join(format!("{name}.key"))).expect("PEM");
+            let chain = chain.iter().map(pem).collect::<Result<Vec<_>, _>>().expect("PEM");
+            config.with_client_auth_cert(chain, key).expect("fits")
+        }
+        None => config.with_no_client_auth(),
     };
     let mut socket = plain(port).await;
     socket.write_all(b"starttls\r\n").await?;
@@ -116,6 +132,32 @@ async fn masters_speak_within_tls() {
     assert!(secure(port, &dir, false).await.is_err(), "without a certificate");
     secure(port, &dir, true).await.expect("with one");
     agent.stop().await.expect("stops");
+
+    // Whose certificate it is, too.
+    for (matches, is_let_in) in [("/CN=node\n", false), ("/CN=master\n", true)] {
+        config.tls_match = Some(matches.to_owned());
+        let agent = Agent::start(config.clone(), &[]);
+        crate::support::until_true("it listens", || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+        })
+        .await;
+        assert_eq!(secure(port, &dir, true).await.is_ok(), is_let_in, "{matches}");
+        agent.stop().await.expect("stops");
+    }
+    config.tls_match = None;
+    // At most so many authorities between.
+    for (depth, is_let_in) in [(0, false), (1, true)] {
+        config.tls_verify_depth = Some(depth);
+        let agent = Agent::start(config.clone(), &[]);
+        crate::support::until_true("it listens", || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+        })
+        .await;
+        secure(port, &dir, true).await.expect("none between");
+        assert_eq!(secure_as(port, &dir, &["far", "mid"]).await.is_ok(), is_let_in, "{depth}");
+        agent.stop().await.expect("stops");
+    }
+    config.tls_verify_depth = None;
 
     config.tls_private_key = Some(dir.join("ext"));
     let e = config.check(&[]).expect_err("no key");

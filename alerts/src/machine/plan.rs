@@ -236,7 +236,8 @@ impl Machine {
             (field.kind, field.before) = (spec.kind, None);
         }
         spec.label_or_name().clone_into(&mut field.label);
-        field.extinfo = spec.extra.get("extinfo").cloned().unwrap_or_default();
+        field.extinfo =
+            spec.extra.get(rookery_plugins::munin::EXTINFO).cloned().unwrap_or_default();
         (field.min, field.max, field.cdef) = (spec.min, spec.max, cdef);
         (field.warning, field.critical) = (terms.warning, terms.critical);
         field.unknown_limit = terms.unknown_limit.unwrap_or(default);

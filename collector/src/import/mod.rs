@@ -8,6 +8,7 @@
 //! time is the end of its period, as in the RRD.
 
 pub mod datafile;
+pub mod machine;
 pub mod rrd;
 
 use crate::munin::conf;
@@ -24,6 +25,8 @@ const FRAME_BYTES: usize = 1 << 20;
 const DEPTH_MAX: usize = 16;
 /// The largest `datafile` that is read, bytes.
 const DATAFILE_BYTES_MAX: u64 = 1 << 30;
+/// So many rows at the end are looked at first for what is there already.
+const NEAR_ROWS: i64 = 50;
 /// The most notes that are kept.
 const NOTES_MAX: usize = 1000;
 
@@ -284,7 +287,15 @@ impl<'a> Part<'a> {
             let Some(oldest_s) = average.and_then(|a| column.rrd.oldest_s(a)) else { continue };
             let Some(source) = host.services.get(&column.service) else { continue };
             let shadow = past::service_name(&column.service, step_s);
-            let newest = known(&shadow, &column.field, Archive::time_ms(oldest_s))?;
+            // Who asks again and again has nearly all: its end is read first.
+            let end_s = average.map_or(oldest_s, |a| a.newest_s);
+            let near_s = oldest_s.max(end_s.saturating_sub(NEAR_ROWS * step_s));
+            let newest = match known(&shadow, &column.field, Archive::time_ms(near_s))? {
+                None if near_s > oldest_s => {
+                    known(&shadow, &column.field, Archive::time_ms(oldest_s))?
+                }
+                newest => newest,
+            };
             let after_s = newest.map_or(i64::MIN, |t| t / 1000);
             let spec = specs
                 .entry(column.service.as_str())

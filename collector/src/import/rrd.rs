@@ -1,27 +1,18 @@
-//! RRDtool's files, as they lie on disk (format 0003 and 0004 on 64-bit machines of
-//! this byte order; rrdtool's `rrd_format.h` says the same in C).
+//! RRDtool's files, as they lie on disk (versions 0001 to 0004, of the machines of
+//! [`Machine::ALL`]; rrdtool's `rrd_format.h` says the same in C).
 //!
 //! A file holds one ring of rows for each archive (RRA). A row's time is the end of
 //! the period that it stands for. The file's header gives everything else: nothing is
 //! taken on trust, a file that ends early or says impossible things is refused.
 
+use super::machine::Machine;
 use rookery_plugins::TimeMs;
 use thiserror::Error;
 
 /// Files longer than this are not read, bytes: Munin's largest usual one has 2.8 MB.
 pub const FILE_BYTES_MAX: u64 = 256 << 20;
-/// The sign of this machine's floats and alignment (`FLOAT_COOKIE`).
-const COOKIE: f64 = 8.642_135E130;
-/// The parts' sizes: head, data source, archive, the head of now, a source's and an
-/// archive's scratch.
-const HEAD: usize = 128;
-const DS: usize = 120;
-const RRA: usize = 120;
-const LIVE: usize = 16;
-const PDP: usize = 112;
-const CDP: usize = 80;
 /// More than this of sources or archives is not believed.
-const PARTS_MAX: u64 = 10_000;
+pub(super) const PARTS_MAX: i64 = 10_000;
 
 /// Times further from 1970 than this are not believed, s.
 const SECONDS_MAX: i64 = 1 << 40;
@@ -33,11 +24,14 @@ pub enum RrdError {
     #[error("not an RRD file")]
     Foreign,
     /// Of a version that is not known.
-    #[error("RRD version {0:?} is not known: rrdtool dump and rrdtool restore make it anew")]
+    #[error(
+        "RRD version {0:?} is not known: `rrdtool dump FILE FILE.xml` and `rrdtool restore \
+         FILE.xml NEW` make it anew"
+    )]
     Version(String),
     /// Written by another kind of machine.
     #[error(
-        "written on a machine of another kind: take `rrdtool dump` there, and \
+        "written on a machine of a kind that is not known: take `rrdtool dump` there, and \
          `rrdtool restore` here"
     )]
     Architecture,
@@ -78,6 +72,7 @@ pub struct Archive {
 #[derive(Clone, Debug)]
 pub struct Rrd {
     bytes: Vec<u8>,
+    machine: Machine,
     n_ds: usize,
     /// GAUGE, COUNTER, DERIVE or ABSOLUTE: what it was made from. What it holds are
     /// levels or, for all others, rates a second.
@@ -95,40 +90,47 @@ impl Rrd {
             return Err(RrdError::Foreign);
         }
         let version = text(&bytes, 4, 5)?;
-        if version != "0003" && version != "0004" {
-            return Err(RrdError::Version(version));
-        }
-        if float(&bytes, 16)? != COOKIE {
-            return Err(RrdError::Architecture);
-        }
-        let count = |at: usize| match int(&bytes, at)? {
-            n if n > 0 && n as u64 <= PARTS_MAX => Ok(n as usize),
-            _ => Err(RrdError::Damaged("its head")),
+        let number = match version.as_str() {
+            "0001" => 1,
+            "0002" => 2,
+            "0003" => 3,
+            "0004" => 4,
+            _ => return Err(RrdError::Version(version)),
         };
-        let (n_ds, n_rra) = (count(24)?, count(32)?);
-        let step_s = int(&bytes, 40)?;
+        let machine = Machine::of(&bytes)?;
+        let int = |at: usize| machine.int(&bytes, at);
+        let count = |i: usize| int(machine.counts() + i * machine.long());
+        // Within bounds, or it would be no known machine.
+        let (n_ds, n_rra) = (count(0)? as usize, count(1)? as usize);
+        let step_s = count(2)?;
         if step_s <= 0 {
             return Err(RrdError::Damaged("its step"));
         }
-        let kind = text(&bytes, HEAD + 20, 20)?;
-        let rras = HEAD + n_ds * DS;
-        let live = rras + n_rra * RRA;
-        let updated_s = int(&bytes, live)?;
+        let kind = text(&bytes, machine.head() + 20, 20)?;
+        let rras = machine.head() + n_ds * machine.source();
+        let live = rras + n_rra * machine.archive();
+        let updated_s = int(live)?;
         if !(0..=SECONDS_MAX).contains(&updated_s) {
             return Err(RrdError::Damaged("the time of its last value"));
         }
-        let rings = live + LIVE + n_ds * PDP + n_ds * n_rra * CDP;
-        let mut offset = rings + n_rra * 8;
+        let (of_source, of_archive) = machine.scratch();
+        let rings = live + machine.live(number) + n_ds * of_source + n_ds * n_rra * of_archive;
+        let mut offset = rings + n_rra * machine.long();
         let mut archives = Vec::with_capacity(n_rra);
         for i in 0..n_rra {
-            let at = rras + i * RRA;
-            let archive = archive(&bytes, at, (step_s, updated_s), rings + i * 8, offset)?;
+            let at = rras + i * machine.archive();
+            let ring = rings + i * machine.long();
+            let archive = archive(&bytes, machine, at, (step_s, updated_s), ring, offset)?;
             let rows = usize::try_from(archive.n_rows).ok();
             let end = rows.and_then(|n| n.checked_mul(8 * n_ds)?.checked_add(offset));
             offset = end.filter(|e| *e <= bytes.len()).ok_or(RrdError::Damaged("it ends early"))?;
             archives.push(archive);
         }
-        Ok(Rrd { bytes, n_ds, kind, updated_s, archives })
+        if machine.is_small() && offset != bytes.len() {
+            // Its times have eight bytes, or it is of a kind that only looks like this one.
+            return Err(RrdError::Architecture);
+        }
+        Ok(Rrd { bytes, machine, n_ds, kind, updated_s, archives })
     }
 
     /// The row whose period ends at this second; `None`: the archive has none (any
@@ -139,7 +141,7 @@ impl Rrd {
             return None;
         }
         let row = (archive.at - back).rem_euclid(archive.n_rows) as usize;
-        float(&self.bytes, archive.offset + row * self.n_ds * 8).ok()
+        self.machine.float(&self.bytes, archive.offset + row * self.n_ds * 8).ok()
     }
 
     /// The end of the oldest row that is known; `None`: none is.
@@ -158,6 +160,7 @@ impl Archive {
 
 fn archive(
     bytes: &[u8],
+    machine: Machine,
     at: usize,
     (step_s, updated_s): (i64, i64),
     ring: usize,
@@ -170,8 +173,9 @@ fn archive(
         _ => None,
     };
     let damaged = RrdError::Damaged("an archive's head");
-    let (n_rows, each) = (int(bytes, at + 24)?, int(bytes, at + 32)?);
-    let newest = int(bytes, ring)?;
+    let rows = at + machine.rows();
+    let (n_rows, each) = (machine.int(bytes, rows)?, machine.int(bytes, rows + machine.long())?);
+    let newest = machine.int(bytes, ring)?;
     let step_s = step_s.checked_mul(each).filter(|s| *s > 0 && each > 0);
     let Some(step_s) = step_s.filter(|_| n_rows > 0 && (0..n_rows).contains(&newest)) else {
         return Err(damaged);
@@ -184,19 +188,6 @@ fn archive(
     Ok(Archive { what, step_s, newest_s, n_rows, at: newest, offset })
 }
 
-fn part<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], RrdError> {
-    let part = bytes.get(at..).and_then(|b| b.first_chunk::<N>());
-    part.copied().ok_or(RrdError::Damaged("it ends early"))
-}
-
-fn int(bytes: &[u8], at: usize) -> Result<i64, RrdError> {
-    part(bytes, at).map(i64::from_le_bytes)
-}
-
-fn float(bytes: &[u8], at: usize) -> Result<f64, RrdError> {
-    part(bytes, at).map(f64::from_le_bytes)
-}
-
 /// A C string in a field of `n` bytes.
 fn text(bytes: &[u8], at: usize, n: usize) -> Result<String, RrdError> {
     let field = bytes.get(at..at + n).ok_or(RrdError::Damaged("it ends early"))?;
@@ -206,33 +197,61 @@ fn text(bytes: &[u8], at: usize, n: usize) -> Result<String, RrdError> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::super::machine::COOKIE;
     use super::*;
     use proptest::prelude::*;
 
     /// A file with one GAUGE and an archive of five minutes with these rows, of which
     /// `at` is the newest.
     pub(crate) fn file(rows: &[f64], at: i64, updated_s: i64) -> Vec<u8> {
-        let mut b = b"RRD\x000003\0".to_vec();
-        b.resize(16, 0);
-        b.extend(COOKIE.to_le_bytes());
+        file_of(Machine::AMD64, 3, rows, at, updated_s)
+    }
+
+    /// The same, of another machine and version.
+    fn file_of(m: Machine, version: u32, rows: &[f64], at: i64, updated_s: i64) -> Vec<u8> {
+        let mut b = format!("RRD\x00000{version}\0").into_bytes();
+        b.resize(m.cookie(), 0);
+        b.extend(m.float_bytes(COOKIE));
         for n in [1i64, 1, 300] {
-            b.extend(n.to_le_bytes());
+            b.extend(m.long_bytes(n));
         }
-        b.resize(HEAD, 0);
+        b.resize(m.head(), 0);
         b.extend(b"42");
-        b.resize(HEAD + 20, 0);
+        b.resize(m.head() + 20, 0);
         b.extend(b"GAUGE");
-        b.resize(HEAD + DS, 0);
+        let rra = m.head() + m.source();
+        b.resize(rra, 0);
         b.extend(b"AVERAGE");
-        b.resize(HEAD + DS + 24, 0);
-        b.extend((rows.len() as i64).to_le_bytes());
-        b.extend(1i64.to_le_bytes());
-        b.resize(HEAD + DS + RRA, 0);
-        b.extend(updated_s.to_le_bytes());
-        b.resize(HEAD + DS + RRA + LIVE + PDP + CDP, 0);
-        b.extend(at.to_le_bytes());
-        rows.iter().for_each(|v| b.extend(v.to_le_bytes()));
+        b.resize(rra + m.rows(), 0);
+        b.extend(m.long_bytes(rows.len() as i64));
+        b.extend(m.long_bytes(1));
+        b.resize(rra + m.archive(), 0);
+        b.extend(m.long_bytes(updated_s));
+        let (of_source, of_archive) = m.scratch();
+        b.resize(rra + m.archive() + m.live(version) + of_source + of_archive, 0);
+        b.extend(m.long_bytes(at));
+        rows.iter().for_each(|v| b.extend(m.float_bytes(*v)));
         b
+    }
+
+    #[test]
+    fn other_machines_and_versions_are_read() {
+        let rows = [3.0, 4.0, f64::NAN, 2.0];
+        for (version, machine) in (1..=4).flat_map(|v| Machine::ALL.map(|m| (v, m))) {
+            let bytes = file_of(machine, version, &rows, 1, 3077);
+            let rrd = Rrd::parse(bytes.clone()).expect("reads");
+            assert_eq!((rrd.machine, rrd.kind.as_str(), rrd.updated_s), (machine, "GAUGE", 3077));
+            let a = &rrd.archives[0];
+            assert_eq!((a.step_s, a.newest_s), (300, 3000));
+            assert_eq!((rrd.row(a, 3000), rrd.row(a, 2400)), (Some(4.0), Some(2.0)));
+            for n in 0..bytes.len() {
+                assert!(Rrd::parse(bytes[..n].to_vec()).is_err(), "{machine:?} cut at {n}");
+            }
+            if machine.is_small() {
+                let longer = [bytes, vec![0; 8]].concat();
+                assert_eq!(Rrd::parse(longer).err(), Some(RrdError::Architecture));
+            }
+        }
     }
 
     #[test]
@@ -258,7 +277,7 @@ pub(crate) mod tests {
             other[at..at + to.len()].copy_from_slice(to);
             Rrd::parse(other).map(|_| ())
         };
-        assert_eq!(change(4, b"0001"), Err(RrdError::Version("0001".to_owned())));
+        assert_eq!(change(4, b"0009"), Err(RrdError::Version("0009".to_owned())));
         assert_eq!(change(16, &[1]), Err(RrdError::Architecture));
         assert_eq!(change(24, &[0; 8]), Err(RrdError::Damaged("its head")));
         assert_eq!(change(40, &[0; 8]), Err(RrdError::Damaged("its step")));

@@ -19,8 +19,15 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 const HOSTS_MAX: usize = 10_000;
 
 /// What is said of TLS, for all, a group or a host.
-const TLS_KEYS: &[&str] =
-    &["tls", "tls_verify_certificate", "tls_ca_certificate", "tls_certificate", "tls_private_key"];
+const TLS_KEYS: &[&str] = &[
+    "tls",
+    "tls_verify_certificate",
+    "tls_ca_certificate",
+    "tls_certificate",
+    "tls_private_key",
+    "tls_verify_depth",
+    "tls_match",
+];
 
 /// What a section says.
 #[derive(Clone, Debug, Default)]
@@ -210,6 +217,10 @@ impl Reader {
                     self.note(place, &format!("tls {value}: disabled, auto or enabled"));
                     return;
                 }
+                if key == "tls_verify_depth" && value.parse::<usize>().is_err() {
+                    self.note(place, &format!("{key} {value}: a number is expected"));
+                    return;
+                }
                 self.section(place).settings.insert(key.to_owned(), value.to_owned());
             }
             "address" | "port" | "use_node_name" | "use_default_node" | "update" => {
@@ -241,10 +252,14 @@ impl Reader {
     /// Services that are made of others' fields, also those of hosts that are not polled.
     fn borrowed(&mut self) -> Vec<Borrowed> {
         let mut all = Vec::new();
-        for (path, section) in self.sections.iter().filter(|(p, _)| !p.is_empty()) {
-            let node = path.trim_end_matches(';');
+        let is_host = |p: &str| !p.is_empty() && !p.ends_with(';');
+        for (path, section) in self.sections.iter().filter(|(p, _)| is_host(p)) {
+            let node = path.as_str();
+            // What is said of a group is said of each of its hosts; the nearest comes last.
+            let groups = self.sections.iter().filter(|(p, _)| p.ends_with(';'));
+            let groups = groups.filter(|(p, _)| path.starts_with(p.as_str())).map(|(_, s)| s);
             let mut by_service: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-            for (service, line) in &section.overrides {
+            for (service, line) in groups.chain([section]).flat_map(|s| &s.overrides) {
                 by_service.entry(service).or_default().push(line.clone());
             }
             for (service, lines) in by_service {
@@ -316,6 +331,8 @@ impl Reader {
                 ca: file("tls_ca_certificate"),
                 certificate: file("tls_certificate"),
                 key: file("tls_private_key"),
+                depth: get("tls_verify_depth").and_then(|d| d.parse().ok()),
+                matches: get("tls_match"),
             };
             nodes.push(Remote {
                 node: path,
@@ -464,7 +481,7 @@ mod tests {
             palette graph_data_size graph_strategy html_strategy local_address max_processes \
             max_graph_jobs max_cgi_graph_jobs munin_cgi_graph_jobs timeout graph_period \
             timeout_fetch_all_nodes timeout_fetch_one_node update_rate tls_verify_depth \
-            tls_match rrdcached_socket max_size_x max_size_y dropdownlimit domain_order \
+            rrdcached_socket max_size_x max_size_y dropdownlimit domain_order \
             node_order group_order nsca nsca_server nsca_config graph_width graph_height \
             contact.a.max_messages contact.a.always_send contact.a.odd weird";
         for key in named.split_whitespace() {
@@ -492,6 +509,24 @@ mod tests {
         assert_eq!(found.contacts[0].name, "a");
         let munin = found.contacts[0].munin.as_ref().expect("munin's");
         assert!(!munin.routes.tells("a", "g;b", Some("load")));
+    }
+
+    #[test]
+    fn what_a_group_borrows_its_hosts_borrow() {
+        let text = "[web;]\nload.graph_order load best=a:load.load\n\
+            all.total.sum a:load.load b:load.load\nall.total.critical 5\n\
+            [web;a]\naddress a\n[web;in;b]\naddress b\nall.total.critical 7\n\
+            load.graph_order load\n[db;c]\naddress c\n";
+        let found = read_text(text).expect("reads");
+        let of = |b: &Borrowed| {
+            let critical = b.spec.field("total").and_then(|f| f.critical.clone());
+            format!("{} {} {}", b.node, b.spec.name, critical.unwrap_or_default())
+        };
+        let all: Vec<String> = found.borrowed.iter().map(of).collect();
+        // The nearer word on `load` lends nothing.
+        assert_eq!(all, ["web;a all 5", "web;a load ", "web;in;b all 7"]);
+        let nodes = &found.borrowed[2].loans[0].sources[0].nodes;
+        assert_eq!(nodes, &["web;in;a", "a"], "as seen from the host");
     }
 
     #[test]

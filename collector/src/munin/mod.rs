@@ -70,6 +70,11 @@ pub struct MuninConfig {
     pub tls_certificate: Option<PathBuf>,
     /// Its key, PEM.
     pub tls_private_key: Option<PathBuf>,
+    /// At most so many authorities between the node's certificate and one of
+    /// `tls_ca_certificate`.
+    pub tls_verify_depth: Option<usize>,
+    /// What the names in the node's certificate must match.
+    pub tls_match: Option<String>,
     /// A `munin.conf` instead of all of these but the times.
     pub conf: Option<PathBuf>,
 }
@@ -209,6 +214,9 @@ pub fn remotes(tables: &[MuninConfig]) -> Result<Remotes, String> {
             }
             all.nodes.append(&mut found.nodes);
             all.notes.append(&mut found.notes);
+            for borrowed in &mut found.borrowed {
+                borrowed.every_ms = interval_ms;
+            }
             all.borrowed.append(&mut found.borrowed);
             for contact in found.contacts.iter_mut().filter_map(|c| c.munin.as_mut()) {
                 contact.every_ms = interval_ms;
@@ -239,11 +247,13 @@ pub fn remotes(tables: &[MuninConfig]) -> Result<Remotes, String> {
                 ca: table.tls_ca_certificate.clone(),
                 certificate: table.tls_certificate.clone(),
                 key: table.tls_private_key.clone(),
+                depth: table.tls_verify_depth,
+                matches: table.tls_match.clone(),
             },
         });
     }
     for node in &all.nodes {
-        node.tls.connector().map_err(|e| format!("[[munin]] {}: {e}", node.node))?;
+        node.tls.secure().map_err(|e| format!("[[munin]] {}: {e}", node.node))?;
     }
     let mut names: Vec<&str> =
         all.nodes.iter().map(|n| n.node.as_str()).filter(|n| !n.is_empty()).collect();

@@ -8,8 +8,9 @@
 use super::Remote;
 use super::deliver::{Deliverer, Row, layout_of};
 use super::session::{Answer, Session};
+use super::tls::Secure;
 use crate::store::{Shared, now_ms};
-use rookery_plugins::munin::{Parsed, Reading, parse};
+use rookery_plugins::munin::{Extinfo, Parsed, Reading, parse};
 use rookery_plugins::names::{clean_field, clean_service, is_valid};
 use rookery_plugins::{Draw, FieldKey, FieldSpec, Layout, ServiceSpec, TimeMs, Value};
 use std::collections::{BTreeMap, HashMap};
@@ -18,7 +19,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
-use tokio_rustls::TlsConnector;
 
 /// How old a `config` may become.
 pub const CONFIG_EVERY: Duration = Duration::from_secs(600);
@@ -83,6 +83,7 @@ struct Plugin {
     index: HashMap<FieldKey, usize>,
     asked: Option<Instant>,
     is_dirty: bool,
+    extinfo: Extinfo,
     /// Why it gives nothing, if so.
     error: Option<String>,
 }
@@ -100,17 +101,15 @@ struct Node {
     spooled_s: Option<i64>,
     /// Named once: a limit was met.
     is_flooding: bool,
-    tls: Option<TlsConnector>,
+    tls: Result<Option<Secure>, String>,
 }
 
 impl Node {
     fn new(shared: Arc<Shared>, remote: Remote, boot: u64) -> Node {
         let name = remote.node.clone();
         // Its files were read at the start, when the configuration was checked.
-        let tls = remote.tls.connector().unwrap_or_else(|e| {
-            tracing::error!("munin-node {name}: {e}");
-            None
-        });
+        // If they have gone since, it is not polled: never in the clear instead.
+        let tls = remote.tls.secure();
         Node {
             tls,
             shared,
@@ -175,7 +174,8 @@ impl Node {
     async fn connect(&mut self) -> Result<Session, String> {
         let limit = Duration::from_millis(self.remote.timeout_ms);
         let session = {
-            let tls = self.tls.as_ref().map(|t| (t, self.remote.tls.wish));
+            let tls = self.tls.as_ref().map_err(Clone::clone)?;
+            let tls = tls.as_ref().map(|t| (t, self.remote.tls.wish));
             Session::open(&self.remote.address, tls, limit).await?
         };
         if self.name.is_empty() {
@@ -282,6 +282,9 @@ impl Node {
                     // It may have been described meanwhile.
                     plugin.asked = None;
                 }
+                if plugin.extinfo.take(&parsed, Instant::now()) {
+                    plugin.extinfo.apply(&mut plugin.specs);
+                }
                 Ok(Ok(parsed.readings))
             }
         }
@@ -311,6 +314,7 @@ impl Node {
             spec.source = format!("munin:{}", self.remote.address);
             spec.host_name = None;
         }
+        plugin.extinfo.apply(&mut specs);
         self.describe(plugin, specs);
         self.add_unknown(plugin, &parsed.readings);
         parsed

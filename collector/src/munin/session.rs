@@ -1,14 +1,13 @@
 //! One dialogue with a munin-node, as its client (Munin's network protocol, with
 //! the oddities of munin-node 2.0.73).
 
-use super::tls::Wish;
+use super::tls::{Secure, Wish};
 use super::{Address, ListAs};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 /// The longest line that is read, bytes.
@@ -21,6 +20,10 @@ pub const SPOOL_BYTES_MAX: usize = 64 << 20;
 const GREETING_LINES_MAX: usize = 50;
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(10);
+
+/// Why TLS is not spoken with a node that has none.
+const NO_CERTIFICATE: &str = "tls: the node has no certificate (tls_certificate there): it is \
+    spoken with by a tls_certificate here, and without tls_verify_certificate";
 
 /// Why a service has no values.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +53,25 @@ impl Session {
     /// Connects, and agrees on what both understand.
     pub async fn open(
         address: &Address,
-        tls: Option<(&TlsConnector, Wish)>,
+        tls: Option<(&Secure, Wish)>,
+        limit: Duration,
+    ) -> Result<Session, String> {
+        let opened = Session::connect(address, tls, limit).await;
+        let may_be_clear = tls.is_some_and(|(secure, wish)| {
+            wish == Wish::Auto && !secure.is_checked && secure.acceptor.is_none()
+        });
+        match opened {
+            // Neither has a certificate.
+            Err(e) if may_be_clear && e == NO_CERTIFICATE => {
+                Session::connect(address, None, limit).await
+            }
+            other => other,
+        }
+    }
+
+    async fn connect(
+        address: &Address,
+        tls: Option<(&Secure, Wish)>,
         limit: Duration,
     ) -> Result<Session, String> {
         let (stream, child): (Box<dyn Stream>, _) = match address {
@@ -83,7 +104,7 @@ impl Session {
     async fn agree(
         stream: Box<dyn Stream>,
         child: Option<tokio::process::Child>,
-        tls: Option<(&TlsConnector, Wish)>,
+        tls: Option<(&Secure, Wish)>,
         limit: Duration,
     ) -> Result<Session, String> {
         let stream = BufReader::new(stream);
@@ -100,8 +121,8 @@ impl Session {
         if session.name.is_empty() {
             return Err("no munin-node: it does not greet as one".to_owned());
         }
-        if let Some((connector, wish)) = tls {
-            session = session.start_tls(connector, wish).await?;
+        if let Some((secure, wish)) = tls {
+            session = session.start_tls(secure, wish).await?;
         }
         let answer = session.ask("cap multigraph dirtyconfig times").await?;
         let words = answer.split_whitespace();
@@ -110,28 +131,34 @@ impl Session {
     }
 
     /// From here on by TLS, if the node can.
-    async fn start_tls(mut self, connector: &TlsConnector, wish: Wish) -> Result<Session, String> {
+    async fn start_tls(mut self, secure: &Secure, wish: Wish) -> Result<Session, String> {
         let answer = self.ask("starttls").await?;
-        if !answer.starts_with("TLS OK") {
-            return match (wish, answer.starts_with("TLS")) {
-                // It has become the client already: nothing can be said in the clear.
-                (_, true) => Err("tls: the node has no certificate (tls_certificate)".to_owned()),
-                (Wish::Enabled, _) => Err("tls: the node does not offer it".to_owned()),
-                (_, false) => Ok(self),
-            };
-        }
+        let is_server = answer.starts_with("TLS OK");
+        let acceptor = match (wish, answer.starts_with("TLS")) {
+            (_, true) if is_server => None,
+            // It has become the client already: nothing can be said in the clear.
+            (_, true) => Some(secure.acceptor.as_ref().ok_or(NO_CERTIFICATE)?),
+            (Wish::Enabled, _) => return Err("tls: the node does not offer it".to_owned()),
+            (_, false) => return Ok(self),
+        };
         if !self.stream.buffer().is_empty() {
             return Err("tls: the node goes on in the clear".to_owned());
         }
         // Names are not checked, see there.
         let name = ServerName::try_from("munin-node").map_err(|e| format!("BUG: {e}"))?;
         let Session { stream, limit, name: node, _child, .. } = self;
-        let handshake = connector.connect(name, stream.into_inner());
+        let stream = stream.into_inner();
+        let handshake = async {
+            Ok::<Box<dyn Stream>, std::io::Error>(match acceptor {
+                None => Box::new(secure.connector.connect(name, stream).await?),
+                Some(acceptor) => Box::new(acceptor.accept(stream).await?),
+            })
+        };
         let stream = match timeout(limit, handshake).await {
             Err(_) => return Err("tls: no handshake in time".to_owned()),
             Ok(done) => done.map_err(|e| format!("tls: {e}"))?,
         };
-        let stream = BufReader::new(Box::new(stream) as Box<dyn Stream>);
+        let stream = BufReader::new(stream);
         Ok(Session { stream, limit, name: node, has_spool: false, _child })
     }
 

@@ -1,13 +1,14 @@
 //! TLS with a munin-node: `starttls` in the dialogue, then the client's part of TLS.
 //!
 //! As with Munin's master only the chain of certificates is checked
-//! (`tls_verify_certificate`), never the name in it. A node without a certificate of its
-//! own says `TLS MAYBE` and wants to be the client: that is not supported.
+//! (`tls_verify_certificate`, `tls_verify_depth`), never the name in it, unless by
+//! `tls_match`. A node without a certificate of its own says `TLS MAYBE` and wants to be
+//! the client: that is done where its certificate need not be checked, with our own.
 
+use rookery_plugins::munin::certificate_names;
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
@@ -18,8 +19,10 @@ use tokio_rustls::rustls::crypto::{
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig,
+    SignatureScheme,
 };
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// Whether a node is spoken with by TLS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -28,7 +31,7 @@ pub enum Wish {
     /// In the clear.
     #[default]
     Disabled,
-    /// By TLS where the node offers it.
+    /// By TLS where the node offers it, and one of both has a certificate.
     Auto,
     /// By TLS, or not at all.
     #[serde(alias = "paranoid")]
@@ -60,11 +63,27 @@ pub struct Tls {
     pub certificate: Option<PathBuf>,
     /// Its key, PEM.
     pub key: Option<PathBuf>,
+    /// With `verify`: at most so many authorities between the node's and one of `ca`.
+    pub depth: Option<usize>,
+    /// What the names in the node's certificate must match.
+    pub matches: Option<String>,
+}
+
+/// How TLS is spoken with a node.
+#[derive(Clone)]
+pub struct Secure {
+    /// As its client.
+    pub connector: TlsConnector,
+    /// As its server, which a node without a certificate wants; `None`: it is to be
+    /// checked, or there is none of our own.
+    pub acceptor: Option<TlsAcceptor>,
+    /// Its certificate is checked.
+    pub is_checked: bool,
 }
 
 impl Tls {
     /// Reads the files. The error names the key and the file.
-    pub fn connector(&self) -> Result<Option<TlsConnector>, String> {
+    pub fn secure(&self) -> Result<Option<Secure>, String> {
         if self.wish == Wish::Disabled {
             return Ok(None);
         }
@@ -88,12 +107,26 @@ impl Tls {
             }
             (_, false) => None,
         };
-        let verifier = Arc::new(Verifier { chain, provider: provider.clone() });
-        let builder = ClientConfig::builder_with_provider(provider)
+        let matches = match &self.matches {
+            Some(_) if !self.verify => {
+                return Err("tls_match: anyone can write a certificate that matches: set \
+                            tls_verify_certificate, too"
+                    .to_owned());
+            }
+            Some(text) => {
+                Some(regex_lite::Regex::new(text).map_err(|e| format!("tls_match: {e}"))?)
+            }
+            None => None,
+        };
+        let depth = self.depth.unwrap_or(usize::MAX);
+        let verifier = Verifier { chain, depth, matches, provider: provider.clone() };
+        let verifier = Arc::new(verifier);
+        let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(|e| format!("tls: {e}"))?
             .dangerous()
             .with_custom_certificate_verifier(verifier);
+        let mut acceptor = None;
         let config = match (&self.certificate, &self.key) {
             (Some(certificate), key) => {
                 let chain = certificates("tls_certificate", certificate)?;
@@ -101,13 +134,25 @@ impl Tls {
                 let file = key.as_ref().unwrap_or(certificate);
                 let key = PrivateKeyDer::from_pem_file(file)
                     .map_err(|e| format!("tls_private_key {}: {e}", file.display()))?;
-                builder
-                    .with_client_auth_cert(chain, key)
-                    .map_err(|e| format!("tls_certificate {}: {e}", certificate.display()))?
+                let wrong = |e| format!("tls_certificate {}: {e}", certificate.display());
+                if !self.verify {
+                    let server = ServerConfig::builder_with_provider(provider)
+                        .with_safe_default_protocol_versions()
+                        .map_err(|e| format!("tls: {e}"))?
+                        .with_no_client_auth()
+                        .with_single_cert(chain.clone(), key.clone_key())
+                        .map_err(wrong)?;
+                    acceptor = Some(TlsAcceptor::from(Arc::new(server)));
+                }
+                builder.with_client_auth_cert(chain, key).map_err(wrong)?
             }
             (None, _) => builder.with_no_client_auth(),
         };
-        Ok(Some(TlsConnector::from(Arc::new(config))))
+        Ok(Some(Secure {
+            connector: TlsConnector::from(Arc::new(config)),
+            acceptor,
+            is_checked: self.verify,
+        }))
     }
 }
 
@@ -123,7 +168,22 @@ fn certificates(key: &str, file: &PathBuf) -> Result<Vec<CertificateDer<'static>
 #[derive(Debug)]
 struct Verifier {
     chain: Option<(Arc<WebPkiServerVerifier>, Vec<CertificateDer<'static>>)>,
+    /// So many authorities that the node names are looked at.
+    depth: usize,
+    matches: Option<regex_lite::Regex>,
     provider: Arc<CryptoProvider>,
+}
+
+impl Verifier {
+    /// Whether the names in a certificate whose chain is right are those that are wanted.
+    fn is_wanted(&self, certificate: &CertificateDer<'_>) -> Result<ServerCertVerified, Error> {
+        let Some(wanted) = &self.matches else { return Ok(ServerCertVerified::assertion()) };
+        let names = certificate_names(certificate).unwrap_or_default();
+        match wanted.is_match(&names) {
+            true => Ok(ServerCertVerified::assertion()),
+            false => Err(Error::General(format!("tls_match: it is another's: {names:?}"))),
+        }
+    }
 }
 
 impl ServerCertVerifier for Verifier {
@@ -140,8 +200,10 @@ impl ServerCertVerifier for Verifier {
         };
         // A self-made one that is itself the authority.
         if trusted.iter().any(|c| c.as_ref() == end_entity.as_ref()) {
-            return Ok(ServerCertVerified::assertion());
+            return self.is_wanted(end_entity);
         }
+        // Each certifies the one before it: a longer way needs more of them.
+        let intermediates = &intermediates[..intermediates.len().min(self.depth)];
         match verifier.verify_server_cert(
             end_entity,
             intermediates,
@@ -152,7 +214,8 @@ impl ServerCertVerifier for Verifier {
             // The chain is right: the name comes last, and is of no account to Munin.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
+            )) => self.is_wanted(end_entity),
+            Ok(_) => self.is_wanted(end_entity),
             other => other,
         }
     }

@@ -6,6 +6,7 @@
 //! the [`digest`] of what was not urgent; and passive results ([`passive`]). What rules
 //! want to know of the past is read by [`learn`].
 
+pub mod aggregates;
 pub mod always;
 pub mod deliver;
 pub mod digest;

@@ -5,8 +5,12 @@
 //! another service. What is not understood is counted and skipped, never an
 //! error: one bad line must not cost the other values.
 
+mod certificate;
+mod extinfo;
 mod parse;
 mod render;
 
+pub use certificate::certificate_names;
+pub use extinfo::{EXTINFO, Extinfo};
 pub use parse::{Parsed, Reading, parse};
 pub use render::{render_config, render_timed_values, render_values};

@@ -35,6 +35,9 @@ pub struct Parsed {
     /// The values: of `fetch`, or of a `config` that carries them
     /// (Munin's dirtyconfig).
     pub readings: Vec<Reading>,
+    /// Service, field and what is said more of it (`field.extinfo`), of fields that this
+    /// output does not describe.
+    pub extinfo: Vec<(String, String, String)>,
     /// `multigraph` lines were seen.
     pub multigraph: bool,
     /// Lines that were not understood, and values that are not numbers.
@@ -165,6 +168,8 @@ impl Reader {
             if let Some((s, f)) = known {
                 let extra = &mut self.out.services[s].fields[f].extra;
                 extra.insert(attribute.to_owned(), rest.to_owned());
+            } else if self.out.extinfo.len() < FIELDS_MAX {
+                self.out.extinfo.push((self.current.clone(), field, rest.to_owned()));
             }
             return Some(());
         }

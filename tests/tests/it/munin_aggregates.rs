@@ -1,8 +1,9 @@
 //! Munin's aggregate graphs: loans, sums and stacks of munin.conf, drawn and exported.
 
 use crate::overlays::now_ms;
-use crate::support::{Site, get};
+use crate::support::{Site, get, wait_for};
 use serde_json::Value as Json;
+use std::time::Duration;
 
 const STEP_MS: i64 = 60_000;
 const N: i64 = 120;
@@ -130,5 +131,76 @@ fn sums_loans_and_stacks_are_drawn_and_exported() {
     }
     let page = get(&format!("{}/node/web%3Ball", site.url()));
     assert!(page.status == 200 && page.text().contains("Piled up"), "{}", page.status);
+    collector.stop();
+}
+
+/// A sum, a stack and a loan have limits of their own, and a rule's; their parts have none.
+#[test]
+fn sums_and_loans_are_judged() {
+    let site = Site::new();
+    let conf = site.path("munin.conf");
+    let text = "[web;all]\n update no\n\
+        total.graph_title Load of all\n total.graph_order sum\n\
+        total.sum.sum www1:load.load www2:load.load\n\
+        total.sum.warning 100\n total.sum.critical 1000\n\
+        calm.graph_order sum\n calm.sum.sum www1:load.load www2:load.load\n\
+        calm.sum.critical 5000\n\
+        pile.graph_order parts\n pile.parts.stack one=www1:load.load two=web;www2:load.load\n\
+        lost.graph_order sum\n lost.sum.sum www8:load.load\n lost.sum.critical 1\n\
+        [web;www1]\n update no\n load.graph_order load other=www2:load.load\n\
+        load.other.warning 10:800\n";
+    std::fs::write(&conf, text).expect("writes");
+    std::fs::create_dir_all(site.path("alerts.d")).expect("a folder");
+    let rule = "[[rule]]\nnode = \"web;all\"\nservice = \"pile\"\nfield = \"two\"\n\
+        critical = \"900\"\n";
+    std::fs::write(site.path("alerts.d/pile.toml"), rule).expect("writes");
+    let more = format!("[[munin]]\nconf = {conf:?}\ninterval = \"1s\"\n");
+    let collector = site.collector(&more);
+    let posted = |level: f64| {
+        let send = |node: &str, value: f64| {
+            let (t, one) = (now_ms(), "\"service\":\"load\",\"field\":\"load\"");
+            let sample = format!("{{{one},\"time_ms\":{t},\"value\":{value}}}");
+            let body = format!("{{\"node\":\"{node}\",\"samples\":[{sample}]}}");
+            assert_eq!(site.post(&body).expect("an answer").status, 200);
+        };
+        send("web;www1", level);
+        send("web;www2", level * 9.0);
+    };
+    let problems = || -> Vec<String> {
+        let all = get(&format!("{}/api/v1/problems", site.url())).json();
+        let all = all.as_array().expect("problems").iter();
+        let text = |p: &Json, key: &str| p[key].as_str().unwrap_or("-").to_owned();
+        let mut all: Vec<String> = all
+            .map(|p| format!("{}/{} {}", text(p, "node"), text(p, "service"), text(p, "state")))
+            .collect();
+        all.sort();
+        all
+    };
+    let within = |level: f64, want: &[&str]| {
+        wait_for("the problems", Duration::from_secs(60), || {
+            posted(level);
+            let found = problems();
+            (found == want).then_some(()).ok_or(found).map_err(|f| eprintln!("{f:?}")).ok()
+        });
+    };
+    within(
+        105.0,
+        &[
+            "web;all/lost UNKNOWN",
+            "web;all/pile CRITICAL",
+            "web;all/total CRITICAL",
+            "web;www1/load WARNING",
+        ],
+    );
+    let limits = get(&format!("{}/graph/web%3Ball/total.svg?from=-1h", site.url())).text();
+    assert!(limits.contains("Load of all"), "{limits}");
+    within(20.0, &["web;all/lost UNKNOWN", "web;all/total WARNING"]);
+    within(5.0, &["web;all/lost UNKNOWN"]);
+    collector.stop();
+    // What munin.conf has no more is forgotten with its problem.
+    let text = text.replace("lost.", "found.").replace("www8", "www1");
+    std::fs::write(&conf, text).expect("writes");
+    let collector = site.collector(&more);
+    within(0.1, &["web;www1/load WARNING"]);
     collector.stop();
 }

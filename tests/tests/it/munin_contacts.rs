@@ -1,7 +1,7 @@
 //! The contacts of a munin.conf: what Debian's munin-limits says of a node, the
 //! collector says too.
 
-use crate::support::{Site, run, wait_for};
+use crate::support::{Site, executable, get, run, wait_for};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -57,12 +57,15 @@ fn still_node(stream: TcpStream) -> std::io::Result<()> {
             Some("config") => {
                 write!(out, "graph_title {service}\nv.label v\nv.warning 5\nv.critical 10\n.\n")?
             }
-            Some("fetch") => writeln!(out, "v.value {value}\n.")?,
+            Some("fetch") => writeln!(out, "v.value {value}\nv.extinfo {EXTINFO}\n.")?,
             _ => return Ok(()),
         }
     }
     Ok(())
 }
+
+/// What it says more of its field.
+const EXTINFO: &str = "<b>hot & \"new\"";
 
 /// Answers by `talk`; the port.
 fn listen(talk: fn(TcpStream) -> std::io::Result<()>) -> u16 {
@@ -128,7 +131,9 @@ fn contacts_hear_what_munin_limits_says() {
     let theirs = folder(&site, "theirs");
     let file = site.path("theirs.conf");
     std::fs::write(&file, conf(&munin_dirs(&site), &theirs)).expect("writes");
-    ["update", "update", "limits"].iter().for_each(|part| debians(part, &file));
+    for part in ["update", "update", "limits"] {
+        debians(part, &file);
+    }
     let read = |dir: &Path, name: &str| std::fs::read_to_string(dir.join(name)).ok();
     let want = wait_for("munin-limits' commands", Duration::from_secs(20), || {
         let all = ["ops", "nagios", "short"].map(|name| read(&theirs, name));
@@ -164,6 +169,13 @@ fn runs(text: &str) -> Vec<Vec<String>> {
     runs.map(|run| run.lines().map(str::to_owned).collect()).collect()
 }
 
+/// How many messages each run got, in no order.
+fn lengths(runs: &[Vec<String>]) -> Vec<usize> {
+    let mut all: Vec<usize> = runs.iter().map(Vec::len).collect();
+    all.sort_unstable();
+    all
+}
+
 /// Whether these are a cycle: the same messages, in runs of the same lengths.
 fn is_same_cycle(got: &[Vec<String>], want: &[Vec<String>]) -> bool {
     let sorted = |runs: &[Vec<String>]| {
@@ -171,7 +183,6 @@ fn is_same_cycle(got: &[Vec<String>], want: &[Vec<String>]) -> bool {
         all.sort();
         all
     };
-    let lengths = |runs: &[Vec<String>]| runs.iter().map(Vec::len).collect::<Vec<_>>();
     sorted(got) == sorted(want) && lengths(got) == lengths(want)
 }
 
@@ -180,10 +191,13 @@ fn what_lasts_is_told_in_every_cycle_as_munin_limits_does() {
     let site = Site::new();
     let port = listen(still_node);
     let conf = |dirs: &str, told: &Path| {
-        let feed = told.join("feed");
+        // munin-limits does not wait for one before the next: each writes at one go.
+        let feed = told.join("feed.sh");
+        executable(&feed, "#!/bin/sh\ntext=$(cat)\nprintf '%s\\n=\\n' \"$text\" >> \"${0%.sh}\"\n");
         format!(
-            "{dirs}contact.feed.command (cat; echo =) >> {}\n\
-             contact.feed.text ${{var:graph_title}} ${{var:worst}}\n\
+            "{dirs}contact.feed.command {}\n\
+             contact.feed.text ${{var:graph_title}} ${{var:worst}}\
+             ${{loop<,>:cfields  ${{var:extinfo}}}}\n\
              contact.feed.always_send OK, critical\ncontact.feed.max_messages 2\n\
              [stores;db1.example.com]\naddress 127.0.0.1\nport {port}\nuse_node_name yes\n\
              rookery_success.contacts none\n",
@@ -193,18 +207,22 @@ fn what_lasts_is_told_in_every_cycle_as_munin_limits_does() {
     let theirs = folder(&site, "theirs");
     let file = site.path("theirs.conf");
     std::fs::write(&file, conf(&munin_dirs(&site), &theirs)).expect("writes");
-    ["update", "update", "limits"].iter().for_each(|part| debians(part, &file));
+    for part in ["update", "update", "limits"] {
+        debians(part, &file);
+    }
     let read = |dir: &Path| runs(&std::fs::read_to_string(dir.join("feed")).unwrap_or_default());
     let n_of = |runs: &[Vec<String>]| runs.iter().map(Vec::len).sum::<usize>();
     // All four are news at first.
     let news = wait_for("munin-limits' first run", Duration::from_secs(20), || {
         Some(read(&theirs)).filter(|runs| n_of(runs) == 4)
     });
-    ["update", "limits"].iter().for_each(|part| debians(part, &file));
+    for part in ["update", "limits"] {
+        debians(part, &file);
+    }
     let want = wait_for("munin-limits' second run", Duration::from_secs(20), || {
         Some(read(&theirs).split_off(news.len())).filter(|runs| n_of(runs) == 3)
     });
-    assert_eq!(want.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1], "{want:?}");
+    assert_eq!(lengths(&want), [1, 2], "{want:?}");
     let ours = folder(&site, "ours");
     let file = site.path("ours.conf");
     std::fs::write(&file, conf("", &ours)).expect("writes");
@@ -214,5 +232,8 @@ fn what_lasts_is_told_in_every_cycle_as_munin_limits_does() {
         let cycles = got.windows(2).filter(|two| is_same_cycle(two, &want)).count();
         (cycles >= 2).then_some(())
     });
+    assert!(want.concat().contains(&format!("burnt CRITICAL {EXTINFO}")), "{want:?}");
+    let page = get(&format!("{}/node/stores%3Bdb1.example.com/burnt", site.url())).text();
+    assert!(page.contains("&lt;b&gt;hot &amp; &quot;new&quot;"), "{page}");
     collector.stop();
 }

@@ -314,6 +314,18 @@ fn what_is_no_master_is_refused() {
     };
     create("g/h-gone-b-g.rrd");
     create("g/odd.rrd");
+    // Of version 1, whose time of the last value has no microseconds: head, one source and
+    // one archive before it. rrdtool reads it, too.
+    create("g/h-old-c-g.rrd");
+    let old = db.join("g/h-old-c-g.rrd");
+    let mut bytes = std::fs::read(&old).expect("reads");
+    bytes[4..8].copy_from_slice(b"0001");
+    let microseconds = 128 + 120 + 120 + 8;
+    bytes.drain(microseconds..microseconds + 8);
+    std::fs::write(&old, bytes).expect("writes");
+    let theirs = stdout(Command::new("rrdtool").arg("dump").arg(&old));
+    assert!(theirs.contains("<lastupdate>1790000700<"), "{theirs}");
+    assert!(theirs.contains("6.0000000000e+00"), "{theirs}");
     assert!(fails(&["--as", "x;y=z"]).contains("has no such host"));
     assert!(fails(&["--as", "x"]).contains("GROUP;HOST=NODE"));
     let mut command = Command::new(bin("rookery"));
@@ -321,14 +333,16 @@ fn what_is_no_master_is_refused() {
     let out = run(command.arg(site.path("data")).args(["--as", "g;h=h.example"]));
     let (said, notes) =
         (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
-    assert!(said.contains("g;h as h.example: 1 RRD files, 2 values"), "{said} {notes}");
+    assert!(said.contains("g;h as h.example: 2 RRD files, 4 values"), "{said} {notes}");
     for want in
         ["h-s-a-g.rrd: RRD version", "h-gone-b-g.rrd: not in the datafile", "odd.rrd: not named"]
     {
         assert!(notes.contains(want), "{want}: {notes}");
     }
-    let rows = site.export("h.example", "gone@300s");
-    let values: Vec<&str> = rows.iter().map(|(_, _, v)| v.as_str()).collect();
-    assert_eq!(values, ["5.0", "6.0"]);
+    for service in ["gone@300s", "old@300s"] {
+        let rows = site.export("h.example", service);
+        let values: Vec<&str> = rows.iter().map(|(_, _, v)| v.as_str()).collect();
+        assert_eq!(values, ["5.0", "6.0"], "{service}");
+    }
     collector.stop();
 }

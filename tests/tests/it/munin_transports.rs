@@ -90,11 +90,13 @@ fn munin_nodes_are_polled_by_tls() {
         host("stranger", &format!("tls_ca_certificate {other}")),
         host("unchecked", "tls_verify_certificate no"),
         host("clear", "tls disabled"),
+        host("named", "tls_match ^Subject Name: /CN=some\\.node\ntls_verify_depth 0"),
+        host("another", "tls_match /CN=another"),
     ];
     std::fs::write(&conf, text.concat()).expect("writes");
     let mut collector = site
         .collector(&format!("[[munin]]\nconf = {conf:?}\ninterval = \"2s\"\ntimeout = \"5s\"\n"));
-    for node in ["farm;trusted", "farm;unchecked"] {
+    for node in ["farm;trusted", "farm;unchecked", "farm;named"] {
         wait_for("values by TLS", LIMIT, || {
             if site.services(&node.replace(';', "%3B")).is_empty() {
                 return None;
@@ -103,11 +105,58 @@ fn munin_nodes_are_polled_by_tls() {
             all.iter().any(|(_, f, v)| f == "sci" && v == "1500.0").then_some(())
         });
     }
-    let line = collector.line("farm;stranger", LIMIT);
+    let line = collector.said_or_line("farm;stranger", LIMIT);
     assert!(line.contains("tls: ") && line.contains("UnknownIssuer"), "{line}");
-    assert!(
-        site.services("farm%3Bstranger").is_empty() && site.services("farm%3Bclear").is_empty()
+    let line = collector.said_or_line("farm;another", LIMIT);
+    assert!(line.contains("tls_match") && line.contains("/CN=some.node"), "{line}");
+    for node in ["farm%3Bstranger", "farm%3Bclear", "farm%3Banother"] {
+        assert!(site.services(node).is_empty(), "{node}");
+    }
+    collector.stop();
+}
+
+/// A node without a certificate, which Debian's is, wants to be TLS' client.
+#[test]
+fn a_munin_node_without_a_certificate_is_polled_by_tls() {
+    let site = Site::new();
+    let (key, pem, ca) = signed(site.dir.path());
+    let strict = site.path("strict");
+    std::fs::create_dir(&strict).expect("a folder");
+    let (_strict, strict_port) = munin_node_with(
+        &strict,
+        &format!("tls enabled\ntls_verify_certificate yes\ntls_ca_certificate {ca}\n"),
     );
+    let (_node, port) = munin_node_with(site.dir.path(), "");
+    let conf = site.path("munin.conf");
+    let host = |name: &str, port: u16, more: &str| {
+        format!("[farm;{name}]\naddress 127.0.0.1\nport {port}\nuse_node_name yes\n{more}\n")
+    };
+    let own = format!("tls_certificate {pem}\ntls_private_key {key}\n");
+    let check = format!("tls_verify_certificate yes\ntls_ca_certificate {ca}\n");
+    let text = [
+        "tls auto\n".to_owned(),
+        host("served", strict_port, &format!("tls enabled\n{own}")),
+        host("bare", port, ""),
+        host("checked", port, &format!("{own}{check}")),
+        host("alone", port, "tls enabled"),
+    ];
+    std::fs::write(&conf, text.concat()).expect("writes");
+    let mut collector = site
+        .collector(&format!("[[munin]]\nconf = {conf:?}\ninterval = \"2s\"\ntimeout = \"5s\"\n"));
+    for node in ["farm;served", "farm;bare"] {
+        wait_for("values", LIMIT, || {
+            if site.services(&node.replace(';', "%3B")).is_empty() {
+                return None;
+            }
+            let all = site.export(node, "known");
+            all.iter().any(|(_, f, v)| f == "sci" && v == "1500.0").then_some(())
+        });
+    }
+    for node in ["farm;checked", "farm;alone"] {
+        let line = collector.said_or_line(node, LIMIT);
+        assert!(line.contains("the node has no certificate"), "{line}");
+        assert!(site.services(&node.replace(';', "%3B")).is_empty(), "{node}");
+    }
     collector.stop();
 }
 
@@ -127,6 +176,7 @@ fn slips_in_tls_are_named() {
         ("tls = \"enabled\"\ntls_verify_certificate = true", "name tls_ca_certificate"),
         ("tls = \"auto\"\ntls_certificate = \"/no/such\"", "tls_certificate /no/such"),
         ("tls = \"maybe\"", "maybe"),
+        ("tls = \"enabled\"\ntls_match = \"x\"", "anyone can write a certificate"),
     ] {
         let e = fails(text);
         assert!(e.contains(want), "{want}: {e}");

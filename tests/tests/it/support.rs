@@ -75,7 +75,13 @@ impl Proc {
         line.unwrap_or_else(|| panic!("it ended without {text:?}: {:#?}", self.seen))
     }
 
-    /// The same; `None`: it has ended.
+    /// The same, if it was not said already.
+    pub fn said_or_line(&mut self, text: &str, limit: Duration) -> String {
+        let before = self.seen.iter().find(|line| line.contains(text)).cloned();
+        before.unwrap_or_else(|| self.line(text, limit))
+    }
+
+    /// As `line`; `None`: it has ended.
     pub fn line_or_end(&mut self, text: &str, limit: Duration) -> Option<String> {
         let end = Instant::now() + limit;
         loop {

@@ -8,6 +8,7 @@ use crate::pictures::mix::{field_text, mix_path};
 use crate::pictures::{is_muted, percents};
 use maud::{Markup, html};
 use rookery_collector::history::{FieldRollup, Rollup};
+use rookery_plugins::munin::EXTINFO;
 use rookery_plugins::{FieldSpec, FieldType, State as FieldState};
 
 /// A square in a field's colour, light or dark as the reader's system is; empty
@@ -155,6 +156,7 @@ impl Table<'_> {
                 }
             } @else { (label) }
             " " span.soft { (about(spec)) }
+            @if let Some(more) = spec.extra.get(EXTINFO) { div.soft { (more) } }
         }
     }
 
