@@ -47,12 +47,16 @@ pub async fn problems(State(app): State<App>, visitor: Visitor) -> Page {
 fn troubles(view: &View) -> Markup {
     let all = view.app.states.troubles();
     html! {
-        @for t in &all {
-            div class=(card_class(Level::Critical)) {
-                h3 { "Telling fails: " (t.what) " " (badge("CRITICAL")) }
-                div { (t.error) }
-                div.soft { "since " (view.local(t.since_ms)) ", " (ago(t.since_ms, view.now_ms))
-                    "; it is tried again" }
+        @if !all.is_empty() {
+            div.grid.troubles {
+                @for t in &all {
+                    div class=(card_class(Level::Critical)) {
+                        h3 { "Telling fails: " (t.what) " " (badge("CRITICAL")) }
+                        div { (t.error) }
+                        div.soft { "since " (view.local(t.since_ms)) ", "
+                            (ago(t.since_ms, view.now_ms)) }
+                    }
+                }
             }
         }
     }
