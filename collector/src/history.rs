@@ -374,6 +374,17 @@ pub struct Problem {
     pub incident: Option<String>,
 }
 
+/// A way of telling that fails.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Trouble {
+    /// Which: `contact ops mail`, `passive nagios1`.
+    pub what: String,
+    /// Since when, on the collector's clock, ms.
+    pub since_ms: TimeMs,
+    /// What was said last.
+    pub error: String,
+}
+
 /// What a reader can ask of the alert machine.
 pub trait States: Send + Sync {
     /// UP or DOWN, and since when.
@@ -398,4 +409,6 @@ pub trait States: Send + Sync {
     fn depends_on(&self, node: &str, group: &str, service: Option<&str>) -> Vec<Vec<String>>;
     /// The downtimes that are, or are to come.
     fn downtimes(&self) -> Vec<Downtime>;
+    /// The ways of telling that fail now, by name.
+    fn troubles(&self) -> Vec<Trouble>;
 }

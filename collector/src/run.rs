@@ -74,7 +74,7 @@ impl Collector {
         let (remotes, borrowed) = (remotes.nodes, remotes.borrowed);
         let tidy = Tidy::new(store.shared().clone(), &retention);
         let history = Arc::new(Reader::new(store.shared().clone()));
-        let health = Arc::new(Health::default());
+        let health = alerts.health();
         let reporter =
             Reporter::new(&config.passive, alerts.clone(), history, changes, health.clone())?;
         let reporter = Arc::new(reporter);

@@ -42,6 +42,13 @@ pub fn run(args: &Args) -> Result<(), String> {
             services["UNKNOWN"]
         ));
     }
+    let body = client.get("/api/v1/troubles")?;
+    let troubles: Json = serde_json::from_slice(&body).map_err(|e| format!("{}: {e}", args.url))?;
+    for t in troubles.as_array().map_or(&[][..], Vec::as_slice) {
+        let word = |key: &str| t[key].as_str().unwrap_or("?").to_owned();
+        let since = rookery_alerts::message::time(t["since_ms"].as_i64().unwrap_or(0));
+        say(format_args!("TELLING FAILS {} since {since}: {}", word("what"), word("error")));
+    }
     let metrics = client.get("/metrics")?;
     for line in String::from_utf8_lossy(&metrics).lines().filter(|l| !l.starts_with('#')) {
         if let Some((name, value)) = line.split_once(' ') {

@@ -40,6 +40,8 @@ mod full_disk;
 mod hush;
 #[path = "it/known_series.rs"]
 mod known_series;
+#[path = "it/looking_back.rs"]
+mod looking_back;
 #[path = "it/mixes.rs"]
 mod mixes;
 #[path = "it/munin_aggregates.rs"]

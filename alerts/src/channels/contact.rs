@@ -42,7 +42,7 @@ pub struct ContactConfig {
     /// A file that gets a line; empty: none.
     pub file: PathBuf,
     /// Whether the system's log gets a line.
-    pub syslog: bool,
+    pub syslog: Syslog,
     /// Another contact or group, told in its stead while one of its ways fails.
     pub fallback: String,
     /// The `[[period]]` in which it is told; empty: always.
@@ -54,6 +54,22 @@ pub struct ContactConfig {
     /// It is one of `munin.conf`.
     #[serde(skip)]
     pub munin: Option<MuninContact>,
+}
+
+/// `syslog = true`, or the socket on which a system's log listens.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Syslog {
+    /// Whether, on the usual one.
+    Is(bool),
+    /// Which, `/run/host/dev/log`.
+    At(PathBuf),
+}
+
+impl Default for Syslog {
+    fn default() -> Syslog {
+        Syslog::Is(false)
+    }
 }
 
 /// A `[[contact_group]]`: stands wherever a contact is named.

@@ -62,15 +62,15 @@ impl Irc {
 
 /// What has happened, in one line without colours and codes.
 fn plain(notice: &Notice, base_url: &str) -> String {
-    let mut text = match notice.kind {
-        NoticeKind::Acknowledgement => {
-            format!("{} ({})", message::subject(notice), message::line(&notice.text))
-        }
-        _ => format!("{}: {}", message::subject(notice), message::line(&notice.text)),
-    };
+    let mut subject = message::subject(notice);
     if notice.repeated {
-        text.push_str(" (told again: it is not sure that it was)");
+        // In front: what is too long is cut.
+        subject.push_str(" (told again: it is not sure that it was)");
     }
+    let text = match notice.kind {
+        NoticeKind::Acknowledgement => format!("{subject} ({})", message::line(&notice.text)),
+        _ => format!("{subject}: {}", message::line(&notice.text)),
+    };
     format!("{text} {}", message::link(notice, base_url)).trim_end().to_owned()
 }
 
@@ -109,15 +109,15 @@ pub(super) async fn to_file(path: &Path, notice: &Notice, base_url: &str) -> Res
 }
 
 /// Sends a line to the system's log (RFC 3164, as `logger` does).
-pub(super) async fn to_syslog(notice: &Notice, base_url: &str) -> Result<(), String> {
+pub(super) async fn to_syslog(path: &Path, notice: &Notice, base_url: &str) -> Result<(), String> {
     let send = async {
         let socket = UnixDatagram::unbound()?;
-        socket.connect(SYSLOG_SOCKET)?;
+        socket.connect(path)?;
         socket.send(syslog_line(notice, base_url).as_bytes()).await
     };
     match send.await {
         Ok(_) => Ok(()),
-        Err(e) => Err(format!("syslog {SYSLOG_SOCKET}: {e}")),
+        Err(e) => Err(format!("syslog {}: {e}", path.display())),
     }
 }
 

@@ -28,7 +28,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use command::{COMMAND_SECONDS_MAX, For, STDERR_BYTES_MAX, environment};
-pub use contact::{ContactConfig, GroupConfig, Verdict, WORDS, word};
+pub use contact::{ContactConfig, GroupConfig, Syslog, Verdict, WORDS, word};
 pub use line::{IRC_BYTES_MAX, IRC_SECONDS_MAX, SYSLOG_SOCKET};
 pub use mail::{MailConfig, PNG_BYTES_MAX};
 pub use munin::{MuninContact, Routes, severities};
@@ -101,7 +101,7 @@ enum Way {
     Webhook(webhook::Webhook),
     Irc(line::Irc),
     File(PathBuf),
-    Syslog,
+    Syslog(PathBuf),
     Munin(Arc<MuninContact>),
 }
 
@@ -184,6 +184,11 @@ impl Notifier {
         let digest_to = book.contacts(to.iter()).into_iter().map(str::to_owned).collect();
         let (schedule, base_url) = (Schedule::new(&digest)?, base_url.to_owned());
         Ok(Notifier { channels, tastes, book, fallbacks, schedule, digest_to, base_url })
+    }
+
+    /// Whether there is a channel of this name.
+    pub fn knows(&self, channel: &str) -> bool {
+        self.channels.iter().any(|c| c.name == channel)
     }
 
     /// Whether there is nobody to tell.
@@ -355,7 +360,9 @@ impl Notifier {
             Way::File(path) => {
                 line::to_file(path, notice, &self.base_url).await.map_err(|e| (false, e))
             }
-            Way::Syslog => line::to_syslog(notice, &self.base_url).await.map_err(|e| (false, e)),
+            Way::Syslog(socket) => {
+                line::to_syslog(socket, notice, &self.base_url).await.map_err(|e| (false, e))
+            }
         };
         match sent {
             Ok(()) => Ok(()),
@@ -422,8 +429,10 @@ fn ways(
     if !contact.file.as_os_str().is_empty() {
         ways.push(("file", Way::File(contact.file)));
     }
-    if contact.syslog {
-        ways.push(("syslog", Way::Syslog));
+    match contact.syslog {
+        Syslog::Is(false) => {}
+        Syslog::Is(true) => ways.push(("syslog", Way::Syslog(line::SYSLOG_SOCKET.into()))),
+        Syslog::At(socket) => ways.push(("syslog", Way::Syslog(socket))),
     }
     if let Some(munin) = contact.munin {
         ways.push(("command", Way::Munin(Arc::new(munin))));

@@ -4,6 +4,7 @@
 
 use crate::message;
 use crate::output::{Notice, NoticeKind, Status};
+use crate::passive::chain;
 use rookery_plugins::{HostState, State, TimeMs};
 use serde_json::{Map, Value as Json, json};
 use std::time::Duration;
@@ -50,7 +51,8 @@ impl Webhook {
         let place = format!("webhook {}", self.url.host_str().unwrap_or(""));
         let post = self.client.post(self.url.clone()).header("content-type", "application/json");
         let answer = post.body(body).send().await;
-        let answer = answer.map_err(|e| (false, format!("{place}: {}", e.without_url())))?;
+        let answer =
+            answer.map_err(|e| (false, format!("{place}: {}", chain(&e.without_url()))))?;
         let status = answer.status();
         if status.is_success() {
             return Ok(());

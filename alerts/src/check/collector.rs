@@ -3,6 +3,7 @@
 use super::Answer;
 use super::judge::{FieldReading, Reading};
 use crate::message::span;
+use crate::passive::chain;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rookery_plugins::perfdata::{Perf, clean_text, to_line};
 use rookery_plugins::{HostState, Range, State, TimeMs, Value};
@@ -229,18 +230,4 @@ pub(super) fn no_such_service(node: &str, service: &str, names: &[String]) -> St
         }
         None => format!("no service {service:?} on {node}; it has {}", known.join(", ")),
     }
-}
-
-/// An error with its causes: reqwest's own text hides "connection refused".
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let more = cause.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        source = cause.source();
-    }
-    text
 }

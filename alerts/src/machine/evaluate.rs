@@ -6,6 +6,9 @@ use crate::output::{NoticeKind, Output, Status, Transition, TransitionKind};
 use crate::rate;
 use rookery_plugins::{FieldType, Kind, Range, State, TimeMs, Value};
 
+/// A problem that began so many group windows ago is no short one.
+const CALM_WINDOWS: i64 = 10;
+
 impl Machine {
     /// Judges one row of `plan`'s layout. `kinds` and `bits` are the row's
     /// cells; `now_ms` is the collector's clock. What is to be said is
@@ -75,7 +78,7 @@ impl Machine {
         }
         service.settle_acknowledgement(from, time_ms);
         let turn = if is_newer { service.flaps(&self.settings) } else { None };
-        let due = if live { service.due(&self.settings, turn) } else { None };
+        let due = if live { service.due(&self.settings, turn, time_ms) } else { None };
         if due == Some(News::First) {
             self.wait_to_tell(Member::Service(idx), now_ms, out);
         }
@@ -198,9 +201,19 @@ impl Service {
         self.flap.push(changed, settings.flap_high, settings.flap_low)
     }
 
+    /// From when on its end is told, on the samples' time. A short problem is soon back,
+    /// and each time a new one would be two messages: so when it has been well for twice
+    /// as long as it was bad, or [`CALM_WINDOWS`] after that began.
+    pub(super) fn calm_ms(&self, settings: &Settings) -> TimeMs {
+        let window = i64::try_from(settings.group_window_ms).unwrap_or(i64::MAX);
+        let lasted = self.since_ms.saturating_sub(self.problem_ms);
+        let held = lasted.saturating_mul(3).min(window.saturating_mul(CALM_WINDOWS));
+        self.problem_ms.saturating_add(held)
+    }
+
     /// What people are still to be told. Comparing what is with what was told
     /// makes late, repeated and restarted evaluation harmless.
-    fn due(&self, settings: &Settings, turn: Option<Turn>) -> Option<News> {
+    fn due(&self, settings: &Settings, turn: Option<Turn>, time_ms: TimeMs) -> Option<News> {
         match turn {
             Some(Turn::Began) if self.acknowledged.is_none() => return Some(News::Flaps),
             // Steady again: people are told as what.
@@ -211,6 +224,7 @@ impl Service {
             _ => {}
         }
         match (self.state, self.notified) {
+            (State::Ok, Some(_)) if time_ms < self.calm_ms(settings) => None,
             (State::Ok, Some(_)) => Some(News::Over),
             (State::Ok, None) => None,
             (state, told) => {

@@ -147,7 +147,10 @@ impl Machine {
             .iter()
             .filter_map(|m| if let Member::Node(i) = m { Some(*i) } else { None })
             .collect();
-        let shares = |m: &Member| self.keys(*m).into_iter().any(|k| keys.contains(&k));
+        // What is well, and told as such soon, is no cause of anything new.
+        let shares = |m: &Member| {
+            rank(self.status(*m)) > 0 && self.keys(*m).into_iter().any(|k| keys.contains(&k))
+        };
         // A node that is DOWN takes its services' incident, not one that others share.
         let fits = |m: &Member| match m {
             Member::Node(_) => true,

@@ -34,6 +34,13 @@ impl Machine {
                 s.flap.percent()
             );
         }
+        if s.state == State::Ok && s.notified.is_some() {
+            let left = s.calm_ms(&self.settings).saturating_sub(now_ms).max(0);
+            return format!(
+                "it is OK after a short problem: that it is over is told in {}, if it stays so",
+                message::span(left)
+            );
+        }
         if s.state == State::Ok {
             return "it is OK: there is nothing to tell".to_owned();
         }

@@ -271,7 +271,7 @@ impl Target {
 }
 
 /// An error with its causes: reqwest's own text hides "connection refused".
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -86,8 +86,20 @@ pub async fn run(dir: &Path, postman: Postman, mut stop: watch::Receiver<bool>) 
     let grace = std::time::Instant::now() + Duration::from_millis(grace);
     let (reports, mut reported) = mpsc::unbounded_channel();
     let mut busy: BTreeSet<String> = BTreeSet::new();
+    // What was told and could not be written down: nothing else is told before it is,
+    // or it would be told again.
+    let mut unnoted: Vec<(Box<Due>, Result<(), ChannelError>)> = Vec::new();
     loop {
-        if !*stop.borrow() {
+        while let Some((item, outcome)) = unnoted.pop() {
+            if let Err(e) = note(&ledger, &notifier, &health, &item, &outcome) {
+                tracing::error!("what was told cannot be written down: {e}");
+                unnoted.push((item, outcome));
+                break;
+            }
+        }
+        if !unnoted.is_empty() && !*stop.borrow() {
+            // The disk fails: it is tried again with the next turn.
+        } else if !*stop.borrow() {
             let sources = Sources { alerts: &alerts, history: history.as_ref() };
             if std::time::Instant::now() < grace {
                 // Who has not reported since the start is not known well.
@@ -107,11 +119,7 @@ pub async fn run(dir: &Path, postman: Postman, mut stop: watch::Receiver<bool>) 
         tokio::select! {
             Some(report) = reported.recv() => match report {
                 Report::Free(channel) => drop(busy.remove(&channel)),
-                Report::Told(item, outcome) => {
-                    if let Err(e) = note(&ledger, &notifier, &health, &item, outcome) {
-                        tracing::error!("what was told cannot be written down: {e}");
-                    }
-                }
+                Report::Told(item, outcome) => unnoted.push((item, outcome)),
             },
             () = due.notified() => {}
             () = tokio::time::sleep(POLL) => {}
@@ -183,7 +191,7 @@ fn note(
     notifier: &Notifier,
     health: &Health,
     due: &Due,
-    outcome: Result<(), ChannelError>,
+    outcome: &Result<(), ChannelError>,
 ) -> Result<(), StoreError> {
     let now = now_ms();
     let error = match outcome {

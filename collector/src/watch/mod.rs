@@ -22,7 +22,7 @@ pub mod why;
 mod storms;
 
 use crate::catalog::{LayoutIndex, NodeEntry};
-use crate::history::{Problem, ServiceState, States};
+use crate::history::{Problem, ServiceState, States, Trouble};
 use crate::store::StoreError;
 use crate::writer::Observer;
 use ledger::Ledger;
@@ -33,6 +33,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot};
+use trouble::Health;
 
 /// How often the machine looks for silent nodes, ms.
 const TICK_MS: TimeMs = 1000;
@@ -50,11 +51,18 @@ struct Live {
     out: Vec<Output>,
     /// Who waits until it is.
     waiting: Vec<oneshot::Sender<Result<(), String>>>,
+    /// Which ways of telling work.
+    health: Arc<Health>,
 }
 
 impl Alerts {
     fn live(&self) -> MutexGuard<'_, Live> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which ways of telling work: for those who use them.
+    pub fn health(&self) -> Arc<Health> {
+        self.live().health.clone()
     }
 
     /// Makes the nodes' services known before their first rows.
@@ -92,7 +100,10 @@ pub fn open(
     let mut machine = Machine::new(rules.clone(), settings);
     machine.learn_from_history();
     machine.restore(&ledger.records()?);
-    let live = Live { machine, rules, out: Vec::new(), waiting: Vec::new() };
+    let health = Arc::new(Health::default());
+    // Targets of passive results are not known here: what fails of them says so again.
+    ledger.read_troubles(&health, |what| notifier.knows(what))?;
+    let live = Live { machine, rules, out: Vec::new(), waiting: Vec::new(), health };
     let alerts = Alerts(Arc::new(Mutex::new(live)));
     let watcher = Watcher {
         alerts: alerts.clone(),
@@ -301,6 +312,10 @@ impl States for Alerts {
 
     fn downtimes(&self) -> Vec<Downtime> {
         self.live().machine.downtimes().to_vec()
+    }
+
+    fn troubles(&self) -> Vec<Trouble> {
+        self.health().troubles()
     }
 
     fn problems(&self) -> Vec<Problem> {

@@ -2,10 +2,11 @@
 //!
 //! Who sends notes in [`Health`] what fails and what works; the postman makes of it
 //! notices of the node `rookery`, kept in the ledger's table `trouble` so that a restart
-//! tells nothing twice.
+//! tells nothing twice. What fails now is shown on `/problems` and by `rookery status`.
 
 use super::ledger::Ledger;
 use super::outbox::put;
+use crate::history::Trouble;
 use crate::store::StoreError;
 use rookery_alerts::message::{OWN_NODE, OWN_TITLE};
 use rookery_alerts::{Notice, NoticeKind, Notifier, Status};
@@ -45,6 +46,18 @@ impl Health {
         all.insert(what.to_owned(), Seen::Works);
     }
 
+    /// What fails now, told or not.
+    pub fn troubles(&self) -> Vec<Trouble> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fails = all.iter().filter_map(|(what, seen)| match seen {
+            Seen::Works => None,
+            Seen::Fails { since_ms, error, .. } => {
+                Some(Trouble { what: what.clone(), since_ms: *since_ms, error: error.clone() })
+            }
+        });
+        fails.collect()
+    }
+
     /// What is certain by now: that it works (said once), or since when it fails.
     fn certain(&self, now_ms: TimeMs) -> Vec<(String, Option<(TimeMs, String)>)> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -66,6 +79,29 @@ impl Health {
 }
 
 impl Ledger {
+    /// Notes what was told to fail before the restart, and forgets what there is no
+    /// more: `exists` says which ways there are.
+    pub fn read_troubles(
+        &self,
+        health: &Health,
+        exists: impl Fn(&str) -> bool,
+    ) -> Result<(), StoreError> {
+        let sql = "SELECT what, since_ms, text FROM trouble";
+        let read = || -> rusqlite::Result<Vec<(String, TimeMs, String)>> {
+            let mut stmt = self.conn.prepare(sql)?;
+            stmt.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?.collect()
+        };
+        for (what, since_ms, text) in read().map_err(|e| self.err(e))? {
+            if exists(&what) {
+                health.failed(&what, &text, false, since_ms);
+            } else {
+                let gone = "DELETE FROM trouble WHERE what = ?1";
+                self.conn.execute(gone, [&what]).map_err(|e| self.err(e))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Makes notices of what fails now and did not, and of what works again.
     pub fn write_troubles(
         &mut self,
@@ -175,8 +211,17 @@ mod tests {
         let recovery = ("contact b file".to_owned(), NoticeKind::Recovery);
         assert_eq!(write(3000 + TROUBLE_MS), [recovery.clone(), problem.clone()]);
         assert_eq!(write(4000 + TROUBLE_MS).len(), 2);
+        // A new start knows what was told, of ways that there are still.
+        let troubles = |exists: bool| {
+            let (ledger, health) = (Ledger::open(dir.path()).expect("opens"), Health::default());
+            ledger.read_troubles(&health, |_| exists).expect("reads");
+            health.troubles().into_iter().map(|t| (t.what, t.since_ms)).collect::<Vec<_>>()
+        };
+        assert_eq!(troubles(true), []);
         // What is refused for good is told at once.
         health.failed("contact a file", "no such user", true, 900_000);
         assert_eq!(write(900_000), [problem.clone(), recovery, problem]);
+        assert_eq!(troubles(true), [("contact a file".to_owned(), 900_000)]);
+        assert_eq!((troubles(false), troubles(true)), (vec![], vec![]));
     }
 }

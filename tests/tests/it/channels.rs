@@ -1,7 +1,7 @@
 //! Channels: a webhook, an irccat, a file; one that hangs keeps no other waiting,
 //! and one that fails is stood in for.
 
-use crate::support::{Site, bin, executable, free_port, run, stdout, wait_for};
+use crate::support::{Site, bin, executable, free_port, get, run, stdout, wait_for};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::Command;
@@ -104,6 +104,17 @@ fn each_way_has_its_own_pace_and_another_stands_in() {
         "OK -> CRITICAL (soft, 1.): level is 95",
     ] {
         assert!(why.contains(want), "{want}: {why}");
+    }
+    // Whoever looks sees which ways fail.
+    let troubles = get(&format!("{}/api/v1/troubles", site.url())).json();
+    assert_eq!(troubles.as_array().map(Vec::len), Some(1), "{troubles}");
+    assert_eq!(troubles[0]["what"], "contact dead webhook", "{troubles}");
+    let status = stdout(Command::new(bin("rookery")).args(["status", "--url", &site.url()]));
+    assert!(status.contains("TELLING FAILS contact dead webhook since 20"), "{status}");
+    let page = get(&format!("{}/problems", site.url())).text();
+    assert!(page.contains("Telling fails: contact dead webhook"), "{page}");
+    for text in [troubles.to_string(), status, page] {
+        assert!(!text.contains("secret"), "a URL's secret is shown: {text}");
     }
     let refused = run(Command::new(bin("rookery")).args(["why", "nobody", "--url", &site.url()]));
     let text = String::from_utf8_lossy(&refused.stderr).into_owned();

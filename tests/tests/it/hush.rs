@@ -1,6 +1,7 @@
 //! Acknowledgements and downtimes, from the command line, by script and by a
 //! page's form: who is told what, also after a kill.
 
+use crate::browser::Browser;
 use crate::support::{Site, bin, executable, get, http, run, stdout, wait_for};
 use std::io::{Read, Write};
 use std::process::Command;
@@ -241,5 +242,76 @@ fn a_page_s_forms_need_the_token_once() {
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert!(get(&format!("{}/problems", w.site.url())).text().contains("1 downtime"));
     agent.stop();
+    collector.stop();
+}
+
+#[test]
+fn a_page_s_forms_plan_once_flexibly_and_again_and_again() {
+    let w = Watched::new();
+    let collector = w.site.collector(&w.config);
+    let answer = w.site.post(r#"{"node":"n1","samples":[{"service":"s","field":"f","value":1}]}"#);
+    assert_eq!(answer.expect("an answer").status, 200);
+    let mut browser = Browser::start(900, 700);
+    browser.open(&format!("{}/login?back=%2Fnode%2Fn1", w.site.url()));
+    let submit = |browser: &mut Browser, form: &str, values: &[(&str, &str)], then: &str| {
+        let fields: String = values
+            .iter()
+            .map(|(name, value)| format!("form.elements[{name:?}].value = {value:?};"))
+            .collect();
+        browser.eval(&format!(
+            "(() => {{ const form = {form}; {fields} document.body.dataset.old = 1; \
+             form.requestSubmit(); }})()"
+        ));
+        // Another document, whatever its address.
+        browser.wait(&format!(
+            "document.readyState === 'complete' && !document.body.dataset.old && {then}"
+        ));
+    };
+    let login = "document.querySelector('form[action=\"/login\"]')";
+    submit(&mut browser, login, &[("token", "sesame")], "location.pathname === '/node/n1'");
+    browser.eval("document.querySelector('details.plan').open = true");
+    if let Some(dir) = std::env::var_os("ROOKERY_PICTURES") {
+        let shot = browser.call("Page.captureScreenshot", serde_json::json!({}));
+        std::fs::write(
+            std::path::Path::new(&dir).join("plan.base64"),
+            shot["data"].as_str().expect("a picture"),
+        )
+        .expect("writes");
+    }
+    let plan = |word: &str| {
+        format!(
+            "[...document.querySelectorAll('details.plan form')]\
+             .find((f) => f.querySelector('b').textContent === '{word}')"
+        )
+    };
+    let back = "location.pathname === '/node/n1'";
+    let again = [
+        ("author", "ann"),
+        ("comment", "backups"),
+        ("repeat", "02-29 02:00-02:01; 02-29 04:00-04:01"),
+        ("zone", "Europe/Berlin"),
+    ];
+    submit(&mut browser, &plan("Repeating"), &again, back);
+    let flexible = [("author", "bob"), ("flexible", "30m"), ("for", "3h")];
+    submit(&mut browser, &plan("Flexible"), &flexible, back);
+    submit(&mut browser, &plan("Once"), &[("author", "cay"), ("for", "5m")], back);
+    browser.open(&format!("{}/problems", w.site.url()));
+    let text = browser.eval("document.body.innerText").as_str().expect("text").to_owned();
+    for want in [
+        "3 downtimes",
+        "02-29 02:00-02:01; 02-29 04:00-04:01 (Europe/Berlin)",
+        "30 min from the first problem on",
+        "backups",
+    ] {
+        assert!(text.contains(want), "{want}: {text}");
+    }
+    let all = get(&format!("{}/api/v1/downtimes", w.site.url())).json();
+    let long = |d: &serde_json::Value| {
+        (d["to_ms"].as_i64().expect("to") - d["from_ms"].as_i64().expect("from")) / 60_000
+    };
+    let mut spans: Vec<i64> = all.as_array().expect("a list").iter().map(long).collect();
+    spans.sort_unstable();
+    assert_eq!(spans, [5, 180, 3652 * 24 * 60], "{all}");
+    drop(browser);
     collector.stop();
 }

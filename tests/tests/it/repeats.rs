@@ -1,12 +1,14 @@
 //! kill -9 between telling and noting it: mail, command and webhook tell it once more,
 //! as the same, and say that it is a repeat.
 //!
-//! (A line to IRC, a file or syslog is noted as soon as it is written: there is no
-//! moment to kill in that a test could wait for. What is noted is the same for all.)
+//! A line to IRC, a file or syslog is noted as soon as it is written: there the power
+//! goes at each change of the ledger in turn.
 
-use crate::support::{Site, executable, wait_for};
+use crate::faults::Layer;
+use crate::support::{Proc, Site, executable, http, wait_for};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
@@ -200,4 +202,139 @@ fn a_way_that_fails_is_told_by_the_others() {
     assert_eq!(all.matches("rookery/contact hook webhook").count(), 2, "{all}");
     agent.stop();
     collector.stop();
+}
+
+/// Where lines go: an irccat, a file, a system's log.
+struct Lines {
+    site: Site,
+    config: String,
+    chatted: Receiver<String>,
+    logged: Receiver<String>,
+}
+
+impl Lines {
+    fn new() -> Lines {
+        let site = Site::new();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+        let port = listener.local_addr().expect("an address").port();
+        let (tell, chatted) = channel();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let mut line = String::new();
+                // A killed one has said nothing.
+                if stream.read_to_string(&mut line).is_ok_and(|n| n > 0) && tell.send(line).is_err()
+                {
+                    return;
+                }
+            }
+        });
+        let log = UnixDatagram::bind(site.path("log")).expect("binds");
+        let (tell, logged) = channel();
+        std::thread::spawn(move || {
+            let mut line = [0; 8192];
+            while let Ok(n) = log.recv(&mut line) {
+                if tell.send(String::from_utf8_lossy(&line[..n]).into_owned()).is_err() {
+                    return;
+                }
+            }
+        });
+        let config = format!(
+            "[alerting]\ngroup_window_ms = 0\n[[contact]]\nname = \"ops\"\n\
+             irc = \"127.0.0.1:{port} #ops\"\nfile = {:?}\nsyslog = {:?}\n",
+            site.path("told"),
+            site.path("log")
+        );
+        Lines { site, config, chatted, logged }
+    }
+
+    fn post(&self, value: i64) -> Option<u16> {
+        let sample = format!(r#"{{"service":"s","field":"f","value":{value}}}"#);
+        self.site.post(&format!(r#"{{"node":"n1","samples":[{sample}]}}"#)).map(|a| a.status)
+    }
+
+    /// How many notices are written down, and how many of them wait to be told, as the
+    /// collector says; `None`: it does not answer.
+    fn outbox(&self) -> Option<(usize, usize)> {
+        let url = format!("{}/api/v1/why?node=n1&service=s", self.site.url());
+        let answer = http(|c| c.get(url))?;
+        let why: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
+        let all = why["notices"].as_array()?;
+        Some((all.len(), all.iter().filter(|n| n["sent_ms"].is_null()).count()))
+    }
+
+    /// What was told by each way.
+    fn told(&self) -> [Vec<String>; 3] {
+        let file = std::fs::read_to_string(self.site.path("told")).unwrap_or_default();
+        // Each has said its last by now; what is on its way through a thread comes.
+        let all = |from: &Receiver<String>| {
+            let first = from.recv_timeout(LIMIT).expect("it is told");
+            let mut all = vec![first];
+            while let Ok(next) = from.recv_timeout(Duration::from_millis(300)) {
+                all.push(next);
+            }
+            all
+        };
+        [all(&self.chatted), file.lines().map(str::to_owned).collect(), all(&self.logged)]
+    }
+}
+
+/// The power goes with the n-th change of the ledger after a problem began; whether it
+/// did. How often each way has told it.
+fn cut_at(n: u32) -> (bool, [usize; 3]) {
+    let lines = Lines::new();
+    let site = &lines.site;
+    std::fs::create_dir_all(site.path("alerts.d")).expect("a folder");
+    let rule = "[[rule]]\nservice = \"s\"\ncritical = \"~:90\"\nmax_check_attempts = 1\n";
+    std::fs::write(site.path("alerts.d/s.toml"), rule).expect("writes");
+    let layer = Layer::build(site);
+    let armed = site.path("armed");
+    let mut command = site.collector_command(&lines.config);
+    let plan = format!("mode=cut at={n} seed={n} only=state.sqlite");
+    layer.put_under(&mut command, &site.path("data"), &plan);
+    command.env("FAULTS_ARM", &armed);
+    let mut collector = Proc::start(&mut command);
+    collector.line("pages on", LIMIT);
+    assert_eq!(lines.post(5), Some(200));
+    std::fs::write(&armed, "").expect("writes");
+    // The power may go before the answer.
+    let _ = lines.post(95);
+    let is_cut = wait_for("the cut, or the end", LIMIT, || match collector.is_gone() {
+        true => Some(true),
+        false => (lines.outbox() == Some((3, 0))).then_some(false),
+    });
+    drop(collector);
+    let collector = site.collector(&lines.config);
+    // Who was killed before it was written down that there is a problem sees it now.
+    assert_eq!(lines.post(95), Some(200));
+    wait_for("all is told", LIMIT, || (lines.outbox() == Some((3, 0))).then_some(()));
+    let told = lines.told();
+    collector.stop();
+    for (way, all) in ["irc", "file", "syslog"].iter().zip(&told) {
+        assert!((1..=2).contains(&all.len()), "cut at {n}, {way}: {all:#?}");
+        assert!(!all[0].contains("told again") || all.len() == 1, "cut at {n}, {way}: {all:#?}");
+        for again in &all[1..] {
+            assert!(again.contains("(told again: it is not sure that it was)"), "{way}: {again}");
+        }
+    }
+    (is_cut, told.map(|all| all.len()))
+}
+
+#[test]
+fn a_line_is_told_at_most_once_more_whenever_the_power_goes() {
+    let mut twice = [false; 3];
+    // Who of the three is noted last is chance.
+    for _ in 0..4 {
+        for n in 1..200 {
+            let (is_cut, told) = cut_at(n);
+            (0..3).for_each(|i| twice[i] |= told[i] == 2);
+            if !is_cut {
+                assert!(n > 3, "nothing was cut");
+                break;
+            }
+        }
+        if twice == [true; 3] {
+            return;
+        }
+    }
+    panic!("there is a moment between telling and noting it: {twice:?}");
 }

@@ -22,6 +22,7 @@ pub fn routes() -> Router<App> {
         .route("/api/v1/nodes", get(catalog::nodes))
         .route("/api/v1/services", get(catalog::services))
         .route("/api/v1/problems", get(problems))
+        .route("/api/v1/troubles", get(troubles))
         .route("/api/v1/outliers", get(outliers))
         .route("/api/v1/samples", get(samples::samples))
         .route("/api/v1/events", get(events::list).post(events::add))
@@ -44,6 +45,10 @@ async fn problems(State(app): State<App>) -> Result<Response, WebError> {
     json(&problems)
 }
 
+async fn troubles(State(app): State<App>) -> Result<Response, WebError> {
+    json(&app.states.troubles())
+}
+
 async fn outliers(State(app): State<App>) -> Result<Response, WebError> {
     let found = app.blocking(|app| app.outliers(crate::app::now_ms())).await?;
     json(&*found)
@@ -51,8 +56,8 @@ async fn outliers(State(app): State<App>) -> Result<Response, WebError> {
 
 async fn nothing() -> WebError {
     WebError::not_found(
-        "no such call: there are nodes, services, samples, rollup, problems, why, \
-         downtimes, outliers, events and search",
+        "no such call: there are nodes, services, samples, rollup, problems, troubles, \
+         why, downtimes, outliers, events and search",
     )
 }
 

@@ -95,18 +95,48 @@ pub fn forms(view: &View, about: &About, state: &ServiceState) -> Markup {
                 button type="submit" { "Take the acknowledgement back" }
             }
         }
-        details {
+        (planning(view, &hidden))
+    }
+}
+
+/// Three forms: from now on, from the first problem on, and again and again.
+fn planning(view: &View, hidden: &Markup) -> Markup {
+    html! {
+        details.plan {
             summary { "Plan a downtime" }
             form.row method="post" action="/api/v1/downtime" {
                 (hidden)
+                b { "Once" }
+                label { "from now on, for " input.short name="for" value="2h" required; }
                 (who())
-                input name="for" placeholder="2h" value="2h" aria-label="How long, from now";
-                input name="flexible" placeholder="or, in that time, from the first problem on: 30m"
-                    aria-label="How long from the first problem on";
                 button type="submit" { "Begin it now" }
+            }
+            form.row method="post" action="/api/v1/downtime" {
+                (hidden)
+                b { "Flexible" }
+                label { "within the next " input.short name="for" value="8h" required; }
+                label { "from the first problem on, for "
+                    input.short name="flexible" placeholder="30m" required; }
+                (who())
+                button type="submit" { "Wait for it" }
+            }
+            form.row method="post" action="/api/v1/downtime" {
+                (hidden)
+                b { "Repeating" }
+                label { "at " input name="repeat" placeholder="sun 02:00-04:00; 12-24" required; }
+                label { "on the clock of " input name="zone" value=[own_zone(view)]
+                    placeholder="the collector"; }
+                label { "for " input.short name="for" placeholder="10 years"; }
+                (who())
+                button type="submit" { "Plan it" }
             }
         }
     }
+}
+
+/// The reader's zone by its name, where it has one.
+fn own_zone<'a>(view: &'a View) -> Option<&'a str> {
+    view.zone.iana_name().filter(|_| view.tz.is_some())
 }
 
 fn who() -> Markup {

@@ -11,6 +11,7 @@ use crate::app::App;
 use axum::extract::State;
 use maud::{Markup, html};
 use rookery_collector::history::Problem;
+use rookery_plugins::State as Level;
 
 /// Problems with a graph; further ones are rows of a table.
 const GRAPHS_MAX: usize = 40;
@@ -25,6 +26,7 @@ pub async fn problems(State(app): State<App>, visitor: Visitor) -> Page {
         Ok(page(view, "Problems", &[("Fleet", "/".to_owned())], html! {
             h1 { (count(problems.len(), "problem")) " now"
                 @if handled > 0 { ", " (handled) " handled" } }
+            (troubles(view))
             @if problems.is_empty() {
                 p { "Every node reports, and every field is within its limits. Limits come from "
                     "the plugins' own warning and critical, and from rules in "
@@ -39,6 +41,25 @@ pub async fn problems(State(app): State<App>, visitor: Visitor) -> Page {
         }))
     })
     .await
+}
+
+/// The ways of telling that fail: whoever looks here may be the only one who knows.
+fn troubles(view: &View) -> Markup {
+    let all = view.app.states.troubles();
+    html! {
+        @if !all.is_empty() {
+            div.grid.troubles {
+                @for t in &all {
+                    div class=(card_class(Level::Critical)) {
+                        h3 { "Telling fails: " (t.what) " " (badge("CRITICAL")) }
+                        div { (t.error) }
+                        div.soft { "since " (view.local(t.since_ms)) ", "
+                            (ago(t.since_ms, view.now_ms)) }
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// One card for each; with the forms to acknowledge it, or without.
