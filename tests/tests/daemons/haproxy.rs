@@ -51,7 +51,8 @@ fn a_known_load_and_queue_are_counted() {
     assert_eq!(lab.newest("haproxy_servers.dead", "d_up"), 0.0);
     assert_eq!(lab.newest("haproxy_connections", "Maxconn"), 200.0);
 
-    // One is served, eleven wait.
+    // One is served, eleven wait; the last of those before has gone by then.
+    lab.until("haproxy_frontends", "fe_scur", |v| v == 0.0);
     origin.hold();
     let clients = get_at_once(port, "/hold", 12);
     origin.until_held(1);
