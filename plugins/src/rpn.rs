@@ -25,7 +25,7 @@ enum Op {
     Exc,
     Pop,
     /// One of so many values; those that are unknown do not count.
-    Of(fn(&mut Vec<f64>) -> f64, usize),
+    Of(fn(&mut [f64]) -> f64, usize),
     /// So many values in another order.
     Order(fn(&mut [f64]), usize),
 }
@@ -167,7 +167,7 @@ fn several(word: &str, ops: &[Op], depth: usize) -> Option<Op> {
     })
 }
 
-fn median(values: &mut Vec<f64>) -> f64 {
+fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     let n = values.len();
     match n {
@@ -177,7 +177,7 @@ fn median(values: &mut Vec<f64>) -> f64 {
     }
 }
 
-fn deviation(values: &mut Vec<f64>) -> f64 {
+fn deviation(values: &mut [f64]) -> f64 {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt()
