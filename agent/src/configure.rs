@@ -80,6 +80,12 @@ pub async fn configure(config: &Config, options: &Options) -> Outcome {
             "{library}: there are no plugins; install munin-plugins-core, or say --library DIR"
         ));
     }
+    let mut devices = options.snmp.clone();
+    if let Some(devices) = &mut devices
+        && let Err(e) = devices.look_around().await
+    {
+        return failed(e);
+    }
     let context = Arc::new(crate::cli::context(config));
     let mut asking = Vec::new();
     for file in files.into_values() {
@@ -88,7 +94,7 @@ pub async fn configure(config: &Config, options: &Options) -> Outcome {
             continue;
         }
         candidate.installed = installed(&links, &options.library, &candidate.name);
-        let (context, snmp) = (Arc::clone(&context), options.snmp.clone());
+        let (context, snmp) = (Arc::clone(&context), devices.clone());
         asking.push(tokio::spawn(async move {
             match snmp {
                 Some(snmp) => candidate.ask_devices(&context, file, &snmp).await,

@@ -5,6 +5,7 @@
 use crate::snmp::{Device, Oid, oid};
 use regex_lite::Regex;
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 /// Munin's family of plugins that say what a device must have.
 pub const FAMILY: &str = "snmpauto";
@@ -20,6 +21,61 @@ pub struct Snmp {
     pub community: String,
     /// By version 1, not 2c.
     pub v1: bool,
+}
+
+/// The widest network that is asked: 4096 addresses.
+const NETWORK_BITS_MIN: u32 = 20;
+/// So many of its addresses are asked at the same time.
+const AT_ONCE: usize = 64;
+/// What every device has: how long it is up.
+const UPTIME: &str = "1.3.6.1.2.1.1.3.0";
+
+impl Snmp {
+    /// Puts the devices that answer in the place of networks (`10.0.0.0/24`). The error
+    /// names what is none.
+    pub async fn look_around(&mut self) -> Result<(), String> {
+        let uptime = oid(UPTIME).ok_or("BUG: no object")?;
+        let mut found = Vec::new();
+        for item in std::mem::take(&mut self.hosts) {
+            let Some((host, bits)) = item.split_once('/') else {
+                found.push(item);
+                continue;
+            };
+            let all = addresses(host, bits).await.map_err(|e| format!("--snmp {item}: {e}"))?;
+            for some in all.chunks(AT_ONCE) {
+                let asked = some.iter().map(|address| {
+                    let (host, port) = (address.to_string(), self.port);
+                    let (community, v1, uptime) = (self.community.clone(), self.v1, uptime.clone());
+                    tokio::spawn(async move {
+                        let mut device = Device::new(&host, port, &community, v1).await.ok()?;
+                        device.get(&uptime).await.is_ok().then_some(host)
+                    })
+                });
+                for answer in asked.collect::<Vec<_>>() {
+                    found.extend(answer.await.ok().flatten());
+                }
+            }
+        }
+        self.hosts = found;
+        Ok(())
+    }
+}
+
+/// All addresses of a network, its first and last too, as munin-node-configure has it.
+async fn addresses(host: &str, bits: &str) -> Result<Vec<Ipv4Addr>, String> {
+    let wrong = || format!("/{NETWORK_BITS_MIN} to /32 is expected after an address of IPv4");
+    let bits: u32 = bits.parse().map_err(|_| wrong())?;
+    if !(NETWORK_BITS_MIN..=32).contains(&bits) {
+        return Err(wrong());
+    }
+    let places = tokio::net::lookup_host((host, 0)).await.map_err(|e| e.to_string())?;
+    let mut places = places.filter_map(|place| match place.ip() {
+        std::net::IpAddr::V4(address) => Some(address),
+        std::net::IpAddr::V6(_) => None,
+    });
+    let rest = u32::MAX.checked_shr(bits).unwrap_or(0);
+    let first = u32::from(places.next().ok_or_else(wrong)?) & !rest;
+    Ok((first..=first | rest).map(Ipv4Addr::from).collect())
 }
 
 /// What a plugin needs of a device.
@@ -139,6 +195,20 @@ mod tests {
             assert_eq!(suggestion(plugin, name).as_deref(), Some(text));
         }
         assert_eq!(suggestion("snmp__if_", "snmp_x_load"), None);
+    }
+
+    #[tokio::test]
+    async fn networks_have_all_their_addresses() {
+        let of = |host: &'static str, bits: &'static str| addresses(host, bits);
+        let all = of("10.0.0.6", "30").await.expect("a network");
+        assert_eq!(all, [4, 5, 6, 7].map(|n| Ipv4Addr::new(10, 0, 0, n)));
+        assert_eq!(of("10.0.0.6", "32").await.expect("one"), [Ipv4Addr::new(10, 0, 0, 6)]);
+        assert_eq!(of("10.0.0.6", "20").await.expect("many").len(), 4096);
+        for (host, bits) in
+            [("10.0.0.6", "19"), ("10.0.0.6", "33"), ("10.0.0.6", "x"), ("::1", "24")]
+        {
+            assert!(of(host, bits).await.is_err(), "{host}/{bits}");
+        }
     }
 
     #[test]

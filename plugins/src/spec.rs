@@ -313,12 +313,18 @@ impl ServiceSpec {
         self.fields.iter().find(|f| f.name == name)
     }
 
-    /// 1024 where the service asks for it (`--base 1024`), else 1000.
+    /// 1024 where the service asks for it (`--base 1024`, `-b1024`), else 1000. As rrdtool
+    /// reads it: some of Munin's plugins say `1024k`.
     pub fn base(&self) -> u32 {
         let mut words = self.args.split([' ', '=']).filter(|w| !w.is_empty());
         while let Some(word) = words.next() {
-            if matches!(word, "--base" | "-b") {
-                return if words.next() == Some("1024") { 1024 } else { 1000 };
+            let base = match word {
+                "--base" | "-b" => words.next(),
+                _ => word.strip_prefix("-b"),
+            };
+            if let Some(base) = base {
+                let digits = base.trim_end_matches(|c: char| !c.is_ascii_digit());
+                return if digits == "1024" { 1024 } else { 1000 };
             }
         }
         1000
@@ -334,7 +340,8 @@ mod tests {
         let s = |args: &str| ServiceSpec::new("m", "m", "m").args(args).base();
         assert_eq!(s("--base 1024 -l 0"), 1024);
         assert_eq!(s("-l 0 --base=1024"), 1024);
-        assert_eq!(s("--base 1000"), 1000);
+        assert_eq!((s("--base 1024k -l 0"), s("-b1024")), (1024, 1024));
+        assert_eq!((s("--base 1000"), s("--base 10240"), s("-b")), (1000, 1000, 1000));
         assert_eq!(s(""), 1000);
     }
 

@@ -60,6 +60,8 @@ mod munin_master;
 mod munin_node;
 #[path = "it/munin_probes.rs"]
 mod munin_probes;
+#[path = "it/munin_rpn.rs"]
+mod munin_rpn;
 #[path = "it/munin_transports.rs"]
 mod munin_transports;
 #[path = "it/nagios.rs"]

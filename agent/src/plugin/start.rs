@@ -260,3 +260,106 @@ fn execute(plan: &Plan) -> c_int {
 fn errno() -> c_int {
     io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::path::Path;
+    use std::time::Duration;
+
+    fn job(program: &str, args: &[&str]) -> Job {
+        Job {
+            program: program.into(),
+            args: args.iter().map(|a| (*a).into()).collect(),
+            env: vec![("PATH".to_owned(), "/no/such:/usr/bin:/bin".into())],
+            ids: None,
+            limit: Duration::from_secs(60),
+        }
+    }
+
+    /// What it prints, and how it ends.
+    async fn run(job: &Job) -> (String, Option<i32>) {
+        let mut child = start(job).expect("starts");
+        let mut out = String::new();
+        let stdout = child.stdout.take().expect("a pipe");
+        File::from(stdout).read_to_string(&mut out).expect("reads");
+        (out, child.wait().await.expect("ends").code())
+    }
+
+    /// Written by another process: a child that is started meanwhile would have the file
+    /// open for a moment, and what is being written cannot be executed.
+    fn file(dir: &Path, name: &str, text: &str, mode: &str) -> String {
+        let path = dir.join(name).display().to_string();
+        let mut write = std::process::Command::new("sh");
+        write.args(["-c", "printf %s \"$1\" > \"$0\" && chmod $2 \"$0\"", &path, text, mode]);
+        assert!(write.status().expect("runs").success());
+        path
+    }
+
+    #[tokio::test]
+    async fn it_has_what_the_job_says_and_nothing_of_the_agent() {
+        let shell = "pwd; umask; echo $0 $1; echo ${HOME-none}; exit 7";
+        let (out, code) = run(&job("sh", &["-c", shell, "name", "a b"])).await;
+        assert_eq!(out, "/\n0002\nname a b\nnone\n");
+        assert_eq!(code, Some(7));
+        // The leader of a session; no signal is held back, or ignored but by the shell.
+        let shell = "cut -d' ' -f1,5,6 /proc/$$/stat; grep -E 'Sig(Blk|Ign)' /proc/self/status";
+        let (out, _) = run(&job("sh", &["-c", shell])).await;
+        let mut lines = out.lines();
+        let ids: Vec<&str> = lines.next().expect("ids").split(' ').collect();
+        assert!(ids[0] == ids[1] && ids[1] == ids[2], "{out}");
+        // Those of the C library itself (32 and 33) are whoever's started the test.
+        let low = |l: &str| l.get(l.len() - 8..).and_then(|l| u32::from_str_radix(l, 16).ok());
+        assert!(lines.all(|l| low(l).is_some_and(|l| l & 0x7fff_ffff == 0)), "{out}");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_started_says_why() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let error = |job: &Job| start(job).err().expect("fails");
+        assert_eq!(error(&job("/no/such", &[])).kind(), io::ErrorKind::NotFound);
+        assert_eq!(error(&job("no-such-program", &[])).kind(), io::ErrorKind::NotFound);
+        let closed = file(dir.path(), "closed", "#!/bin/sh\n", "600");
+        assert_eq!(error(&job(&closed, &[])).kind(), io::ErrorKind::PermissionDenied);
+        assert!(error(&job("/bin/echo", &["a\0b"])).to_string().contains("zero byte"));
+        let many: Vec<&str> = vec!["x"; ARGS_MAX];
+        assert_eq!(error(&job("/bin/echo", &many)).raw_os_error(), Some(libc::E2BIG));
+    }
+
+    #[tokio::test]
+    async fn a_script_without_a_first_line_is_the_shells() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let script = file(dir.path(), "script", "echo $1 from the shell\n", "755");
+        assert_eq!(run(&job(&script, &["hello"])).await.0, "hello from the shell\n");
+    }
+
+    #[tokio::test]
+    async fn another_user_has_its_ids_and_no_others() {
+        if !rustix::process::getuid().is_root() {
+            return;
+        }
+        let ids = Ids {
+            user: "nobody".to_owned(),
+            uid: rustix::fs::Uid::from_raw(65534),
+            gid: rustix::fs::Gid::from_raw(65534),
+            groups: vec![rustix::fs::Gid::from_raw(65534), rustix::fs::Gid::from_raw(4)],
+        };
+        let job = Job { ids: Some(ids), ..job("sh", &["-c", "id -u; id -g; id -G"]) };
+        assert_eq!(run(&job).await.0, "65534\n65534\n65534 4\n");
+        let dumpable = rustix::process::dumpable_behavior().expect("asks");
+        assert_eq!(dumpable, rustix::process::DumpableBehavior::NotDumpable);
+    }
+
+    #[tokio::test]
+    async fn who_is_dropped_is_killed_and_buried() {
+        let child = start(&job("sleep", &["1000"])).expect("starts");
+        let pid = child.pid;
+        drop(child);
+        let is_there = || Path::new(&format!("/proc/{}", pid.as_raw_nonzero())).exists();
+        // The next ones that are started bury it.
+        while is_there() {
+            run(&job("true", &[])).await;
+        }
+    }
+}

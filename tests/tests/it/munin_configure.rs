@@ -127,6 +127,9 @@ fn snmp_devices_are_asked_as_munin_node_configure_does() {
         assert!(got.contains("/snmp_127.0.0.1_if_1'") && got.contains("_uptime'"), "{got}");
         assert_eq!(sorted((got, errors)), sorted(munins(&links, &shell)), "{version}");
     }
+    // A network: those of its devices that answer.
+    let one = ours(&links, &["--shell", "--snmp", host, "--snmpport", &port]);
+    assert_eq!(ours(&links, &["--shell", "--snmp", "127.0.0.1/30", "--snmpport", &port]), one);
     let (done, _) = ours(&links, &["--apply", "--snmp", host, "--snmpport", &port]);
     assert!(done.contains("ln -s"), "{done}");
 

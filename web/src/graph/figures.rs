@@ -1,11 +1,11 @@
 //! The numbers that a picture's legend tells, for pages, tables and the API: so
 //! that all of them tell the same.
 
-use super::cdef::Cdef;
 use super::gaps;
 use super::values::{Figures, Source};
 use rookery_collector::history::{Bucket, FieldRollup, Rollup};
 use rookery_plugins::ServiceSpec;
+use rookery_plugins::rpn::Rpn;
 
 /// The legend's numbers of each field of the rollup, in its order, hidden ones
 /// too. Those of a picture of the same rollup are equal to the bit.
@@ -58,7 +58,7 @@ pub fn newest(spec: &ServiceSpec, now: &[Option<f64>]) -> Vec<Option<f64>> {
     let find = |name: &str| spec.fields.iter().position(|f| f.name == name);
     let of = |(i, f): (usize, &rookery_plugins::FieldSpec)| {
         let own = now.get(i).copied().flatten();
-        let cdef = f.cdef.as_deref().and_then(|text| Cdef::parse(text, find).ok());
+        let cdef = f.cdef.as_deref().and_then(|text| Rpn::parse(text, find).ok());
         match cdef {
             Some(cdef) => cdef.eval(&mut Vec::new(), |i| now.get(i).copied().flatten()),
             None => own,

@@ -6,7 +6,6 @@
 //! number as possibly infinite.
 
 mod brush;
-mod cdef;
 mod coarse;
 mod draw;
 mod figures;

@@ -1,10 +1,10 @@
 //! What lies over the data: lines at percentiles, and an earlier span's ghost.
 
-use super::cdef::Cdef;
 use super::series::{self, Drawing, Paint};
 use super::unit::Unit;
 use rookery_collector::history::{Bucket, Rollup};
 use rookery_plugins::FieldSpec;
+use rookery_plugins::rpn::Rpn;
 
 /// Dashes and the spaces between them, px.
 pub(crate) const GHOST_DASH: (f64, f64) = (4.0, 3.0);
@@ -58,7 +58,7 @@ pub(crate) type Ghost = (Option<usize>, Vec<(usize, f64)>);
 /// `None`: there is no value, or the `cdef` needs more than the field itself.
 pub fn percentiles(spec: &FieldSpec, values: &mut Vec<f64>, of: &[f64]) -> Option<Vec<f64>> {
     if let Some(text) = spec.cdef.as_deref() {
-        match Cdef::parse(text, |name| (name == spec.name).then_some(0)) {
+        match Rpn::parse(text, |name| (name == spec.name).then_some(0)) {
             Ok(cdef) => {
                 let mut stack = Vec::new();
                 for v in values.iter_mut() {

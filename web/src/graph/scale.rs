@@ -38,7 +38,12 @@ impl Args {
                 "-u" | "--upper-limit" => out.upper = number(words.next()),
                 "-r" | "--rigid" => out.rigid = true,
                 "-o" | "--logarithmic" => out.logarithmic = true,
-                _ => {}
+                // As getopt takes them: `-l0`, `-u100`.
+                _ => match (word.strip_prefix("-l"), word.strip_prefix("-u")) {
+                    (Some(end), _) => out.lower = number(Some(end)),
+                    (_, Some(end)) => out.upper = number(Some(end)),
+                    _ => {}
+                },
             }
         }
         out
@@ -300,6 +305,8 @@ mod tests {
         let args = Args::parse("--lower-limit -5.5 -u nan --logarithmic");
         assert_eq!(args, Args { lower: Some(-5.5), logarithmic: true, ..Args::default() });
         assert_eq!(Args::parse("-l"), Args::default());
+        let args = Args::parse("-l-5 -u1e3 --units=si");
+        assert_eq!(args, Args { lower: Some(-5.0), upper: Some(1e3), ..Args::default() });
     }
 
     #[test]

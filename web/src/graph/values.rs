@@ -1,9 +1,9 @@
 //! A field's values by buckets, after its cdef, and the legend's numbers.
 
-use super::cdef::Cdef;
 use super::gaps;
 use rookery_collector::history::{Bucket, Rollup};
 use rookery_plugins::FieldType;
+use rookery_plugins::rpn::Rpn;
 use tracing::debug;
 
 /// One bucket of one field after its cdef.
@@ -42,11 +42,11 @@ pub(crate) struct Source<'a> {
 
 impl Source<'_> {
     /// What the field's `cdef` says, if it is understood.
-    pub(crate) fn cdef(&self, field: usize) -> Option<Cdef> {
+    pub(crate) fn cdef(&self, field: usize) -> Option<Rpn> {
         let fields = &self.rollup.fields;
         let text = fields[field].spec.cdef.as_deref()?;
         let find = |name: &str| fields.iter().position(|f| f.spec.name == name);
-        match Cdef::parse(text, find) {
+        match Rpn::parse(text, find) {
             Ok(cdef) => Some(cdef),
             Err(why) => {
                 let service = &self.rollup.spec.name;
@@ -76,7 +76,7 @@ impl Source<'_> {
     }
 
     /// The field's value at each filled bucket.
-    pub(crate) fn values(&self, field: usize, cdef: Option<&Cdef>) -> Vec<Option<Value>> {
+    pub(crate) fn values(&self, field: usize, cdef: Option<&Rpn>) -> Vec<Option<Value>> {
         let fields = &self.rollup.fields;
         let bucket = |f: usize, b: usize| fields[f].buckets.get(b).filter(|b| b.count > 0);
         let Some(cdef) = cdef else {
@@ -132,7 +132,7 @@ impl Source<'_> {
     pub(crate) fn figures(
         &self,
         field: usize,
-        cdef: Option<&Cdef>,
+        cdef: Option<&Rpn>,
         known: &[Option<Value>],
     ) -> Figures {
         let fields = &self.rollup.fields;
@@ -219,7 +219,7 @@ mod tests {
         assert_eq!(values[0].map(|v| v.mean), Some(0.5));
         assert_eq!(values[1], None, "divided by zero");
         assert_eq!(s.figures(1, cdef.as_ref(), &values).cur, None);
-        assert_eq!(s.cdef(2), None);
+        assert!(s.cdef(2).is_none());
         assert_eq!(s.values(2, None)[0].map(|v| v.mean), Some(4.0), "drawn as it is");
     }
 
