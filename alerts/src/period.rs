@@ -24,7 +24,7 @@
 //! are read off the zone's clock: an hour that is skipped in spring is in no
 //! period, one that comes twice in autumn is twice in it.
 
-use jiff::civil::Date;
+use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use rookery_plugins::TimeMs;
@@ -72,6 +72,24 @@ pub struct Times {
     slots: Vec<Slot>,
 }
 
+fn zone(name: &str) -> Result<TimeZone, String> {
+    let unknown =
+        |_| format!("zone {name:?} is not known: write one as in /usr/share/zoneinfo, or UTC");
+    match name {
+        "" => Ok(TimeZone::system()),
+        name => TimeZone::get(name).map_err(unknown),
+    }
+}
+
+/// The time, UTC, ms, at which a zone's clock shows this (`2026-11-22T02:00`, as forms
+/// send it); the later of two, and what a clock that is put on skips is the time after.
+pub fn time_on_clock(text: &str, zone_name: &str) -> Result<TimeMs, String> {
+    let wrong = |_| format!("{text:?} is no time: write 2026-11-22T02:00");
+    let at: DateTime = text.trim().parse().map_err(wrong)?;
+    let at = zone(zone_name)?.to_ambiguous_zoned(at).later().map_err(wrong)?;
+    Ok(at.timestamp().as_millisecond())
+}
+
 /// A named period, ready to be asked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Period {
@@ -103,12 +121,7 @@ enum Days {
 impl TimesConfig {
     /// Reads it; the error names the entry and what was expected.
     pub fn compile(&self) -> Result<Times, String> {
-        let zone = match self.zone.as_str() {
-            "" => TimeZone::system(),
-            name => TimeZone::get(name).map_err(|_| {
-                format!("zone {name:?} is not known: write one as in /usr/share/zoneinfo, or UTC")
-            })?,
-        };
+        let zone = zone(&self.zone)?;
         if self.times.is_empty() {
             return Err("times: when? (\"mon-fri 08:00-18:00\")".to_owned());
         }
@@ -436,6 +449,24 @@ mod tests {
         ] {
             let e = periods(&text).expect_err(want);
             assert!(e.contains(want), "{e}");
+        }
+    }
+
+    #[test]
+    fn a_time_on_a_clock() {
+        let at = |text: &str, zone: &str| time_on_clock(text, zone);
+        let utc = at("2026-07-01T02:00", "UTC").expect("a time");
+        assert_eq!(at("2026-07-01 04:00", "Europe/Berlin"), Ok(utc));
+        // Skipped in spring, twice in autumn.
+        let (hour, skipped) = (3_600_000, at("2026-03-29T02:30", "Europe/Berlin"));
+        assert_eq!(skipped, at("2026-03-29T03:30", "Europe/Berlin"));
+        let twice = at("2026-10-25T02:30", "Europe/Berlin").expect("a time");
+        assert_eq!(at("2026-10-25T01:30", "Europe/Berlin"), Ok(twice - 2 * hour));
+        for (text, zone, want) in [
+            ("soon", "UTC", "\"soon\" is no time"),
+            ("2026-07-01T02:00", "Moon", "zone \"Moon\" is not known"),
+        ] {
+            assert!(at(text, zone).is_err_and(|e| e.contains(want)), "{text} {zone}");
         }
     }
 }

@@ -1,14 +1,16 @@
 //! `rookery alerts test`: what rules would have told over the stored history, so
 //! that a limit is tuned on last month before it wakes anyone.
 //!
-//! The same machine as the collector's, with its default patience, goes through the
-//! exact samples on their own time. Downtimes and acknowledgements are not replayed.
+//! The same machine as the collector's, with the patience of its `[alerting]`, goes
+//! through the exact samples on their own time. Downtimes and acknowledgements are not
+//! replayed.
 
 use crate::say;
 use clap::{Args as ClapArgs, Subcommand};
 use rookery_alerts::rules::Terms;
 use rookery_alerts::{Machine, Notice, Output, Plan, Rules, Settings, message};
 use rookery_collector::Store;
+use rookery_collector::config::Config;
 use rookery_collector::history::{History, ServiceInfo};
 use rookery_collector::past::{Past, period_s};
 use rookery_collector::read::Reader;
@@ -52,6 +54,10 @@ struct TestArgs {
     /// The history's folder; a collector may run
     #[arg(long, value_name = "DIR", default_value = "./rookery-data")]
     data: PathBuf,
+    /// The collector's configuration, for the patience of its [alerting]; without it the
+    /// defaults hold
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// From when: a date, RFC 3339, or -30d
     #[arg(long, value_name = "T", default_value = "-7d", allow_hyphen_values = true)]
     from: String,
@@ -69,6 +75,10 @@ pub fn run(args: &Args) -> Result<(), String> {
         files.push((file.display().to_string(), text));
     }
     let rules = Rules::load(&files)?;
+    let settings = match &args.config {
+        Some(file) => Config::load(file, true)?.alerting,
+        None => Settings::default(),
+    };
     let now = now_ms();
     let from = times::parse(&args.from, now).map_err(|e| format!("--from: {e}"))?;
     let to = times::parse(&args.to, now).map_err(|e| format!("--to: {e}"))?;
@@ -78,7 +88,7 @@ pub fn run(args: &Args) -> Result<(), String> {
     let shared = Store::look(&args.data).map_err(|e| e.to_string())?;
     let past = Past::new(shared.clone());
     let reader = Reader::new(shared);
-    let mut replay = Replay::new(&reader, &past, rules)?;
+    let mut replay = Replay::new(&reader, &past, rules, settings)?;
     replay.go(from, to)?;
     replay.sum_up();
     Ok(())
@@ -114,8 +124,13 @@ struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    fn new(reader: &'a Reader, past: &'a Past, rules: Rules) -> Result<Replay<'a>, String> {
-        let mut machine = Machine::new(rules.clone(), Settings::default());
+    fn new(
+        reader: &'a Reader,
+        past: &'a Past,
+        rules: Rules,
+        settings: Settings,
+    ) -> Result<Replay<'a>, String> {
+        let mut machine = Machine::new(rules.clone(), settings);
         machine.learn_from_history();
         let mut sources = Vec::new();
         for node in reader.nodes() {

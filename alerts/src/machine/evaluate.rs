@@ -4,7 +4,7 @@ use super::flap::Turn;
 use super::{Field, Machine, Member, Plan, Service, Settings};
 use crate::output::{NoticeKind, Output, Status, Transition, TransitionKind};
 use crate::rate;
-use rookery_plugins::{FieldType, Kind, Range, State, TimeMs, Value};
+use rookery_plugins::{FieldType, HostState, Kind, Range, State, TimeMs, Value};
 
 /// A problem that began so many group windows ago is no short one.
 const CALM_WINDOWS: i64 = 10;
@@ -79,6 +79,9 @@ impl Machine {
         service.settle_acknowledgement(from, time_ms);
         let turn = if is_newer { service.flaps(&self.settings) } else { None };
         let due = if live { service.due(&self.settings, turn, time_ms) } else { None };
+        if live && service.is_calming(&self.settings, time_ms) {
+            self.calming.insert(idx);
+        }
         if due == Some(News::First) {
             self.wait_to_tell(Member::Service(idx), now_ms, out);
         }
@@ -106,6 +109,22 @@ impl Machine {
         }
         if let Some(due) = due {
             self.tell_news(Member::Service(idx), due, time_ms, out);
+        }
+    }
+
+    /// Tells of ends that were held until they are sure, also where nothing more comes.
+    pub(super) fn end_calm(&mut self, now_ms: TimeMs, out: &mut Vec<Output>) {
+        for idx in std::mem::take(&mut self.calming) {
+            let s = &self.services[idx as usize];
+            let is_up = self.nodes[s.node as usize].state == HostState::Up;
+            if s.gone || s.state != State::Ok || s.notified.is_none() {
+                continue;
+            }
+            if !is_up || s.flap.active || now_ms < s.calm_ms(&self.settings) {
+                self.calming.insert(idx);
+                continue;
+            }
+            self.leave(Member::Service(idx), now_ms, self.service_text(idx), out);
         }
     }
 
@@ -209,6 +228,12 @@ impl Service {
         let lasted = self.since_ms.saturating_sub(self.problem_ms);
         let held = lasted.saturating_mul(3).min(window.saturating_mul(CALM_WINDOWS));
         self.problem_ms.saturating_add(held)
+    }
+
+    /// Whether it is well, which is told later.
+    fn is_calming(&self, settings: &Settings, time_ms: TimeMs) -> bool {
+        let is_known_bad = self.state == State::Ok && self.notified.is_some();
+        is_known_bad && !self.flap.active && time_ms < self.calm_ms(settings)
     }
 
     /// What people are still to be told. Comparing what is with what was told

@@ -28,6 +28,7 @@ impl Machine {
         }
         self.compare_peers(now_ms);
         self.keep_memories(now_ms, out);
+        self.end_calm(now_ms, out);
         self.tell_waiting(now_ms, out);
         self.remind(now_ms, out);
     }

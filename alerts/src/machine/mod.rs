@@ -91,6 +91,8 @@ pub struct Machine {
     tickets: u64,
     /// The open incidents, by id.
     threads: BTreeMap<String, Thread>,
+    /// Services that are well, of which that is told when it is sure.
+    calming: BTreeSet<u32>,
     /// Hard problems of which nobody was told yet, and since when they wait, on the
     /// collector's clock.
     waiting: BTreeMap<Member, TimeMs>,
@@ -285,6 +287,7 @@ impl Machine {
             wanting: BTreeSet::new(),
             tickets: 0,
             threads: BTreeMap::new(),
+            calming: BTreeSet::new(),
             waiting: BTreeMap::new(),
         }
     }

@@ -138,6 +138,9 @@ impl Machine {
         s.flap = Flap { bits: *flap_bits, active: *flapping };
         s.incident = incident.as_ref().map(|i| i.id.clone());
         s.acknowledged.clone_from(acknowledged);
+        if *state == State::Ok && notified.is_some() {
+            self.calming.insert(idx);
+        }
         let lead = (self.nodes[node as usize].name.clone(), Some(service.clone()));
         let told = Status::Service(notified.unwrap_or(*state));
         self.restore_member(Member::Service(idx), incident.as_ref(), lead, told);

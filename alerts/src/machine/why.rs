@@ -25,6 +25,27 @@ impl Machine {
         })
     }
 
+    /// Who is of an open incident, node and service, each with why people know of it;
+    /// `None`: none that is open is called so.
+    pub fn why_incident(
+        &self,
+        id: &str,
+        now_ms: TimeMs,
+    ) -> Option<Vec<(String, Option<String>, String)>> {
+        let Some(thread) = self.threads.get(id) else {
+            // One of a group has no members of its own.
+            return self.pools.values().any(|p| p.incident.id == id).then(Vec::new);
+        };
+        let mut members: Vec<Member> = thread.members.iter().copied().collect();
+        members.sort_by_cached_key(|m| self.order(*m));
+        let of = |m: Member| {
+            let (node, service) = self.names(m);
+            let why = self.why(node, service, now_ms).unwrap_or_default();
+            (node.to_owned(), service.map(str::to_owned), why)
+        };
+        Some(members.into_iter().map(of).collect())
+    }
+
     fn why_service(&self, idx: u32, node: usize, now_ms: TimeMs) -> String {
         let s: &Service = &self.services[idx as usize];
         if s.flap.active {

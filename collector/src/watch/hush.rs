@@ -15,7 +15,7 @@ use axum::http::{Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Form, Router};
-use rookery_alerts::period::TimesConfig;
+use rookery_alerts::period::{TimesConfig, time_on_clock};
 use rookery_alerts::{Acknowledgement, Downtime};
 use rookery_plugins::TimeMs;
 use rookery_plugins::config::parse_span_ms;
@@ -81,6 +81,9 @@ struct NewDowntime {
     comment: String,
     /// From when, ms; now, where it is left out.
     from_ms: Option<TimeMs>,
+    /// Or from when on the clock of `zone`, `2026-11-22T02:00`; empty: now.
+    #[serde(default)]
+    from: String,
     /// Until when, ms; or:
     to_ms: Option<TimeMs>,
     /// How long, `2h`, which is also what holds where both are left out.
@@ -102,7 +105,11 @@ struct NewDowntime {
 impl NewDowntime {
     /// From and to, ms.
     fn span(&self, now_ms: TimeMs) -> Result<(TimeMs, TimeMs), String> {
-        let from_ms = self.from_ms.unwrap_or(now_ms);
+        let from_ms = match (self.from_ms, self.from.trim()) {
+            (Some(from_ms), _) => from_ms,
+            (None, "") => now_ms,
+            (None, text) => time_on_clock(text, &self.zone).map_err(|e| format!("from: {e}"))?,
+        };
         let to_ms = match (self.to_ms, self.lasts.as_str()) {
             (Some(to_ms), _) => to_ms,
             (None, "") if !self.repeat.trim().is_empty() => from_ms.saturating_add(REPEAT_MS),

@@ -10,6 +10,7 @@ use crate::store::StoreError;
 use rookery_alerts::{Notice, StateRecord, Transition};
 use rookery_plugins::TimeMs;
 use rusqlite::{Connection, params};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 const SCHEMA: &str = "
@@ -121,22 +122,43 @@ impl Ledger {
                  ORDER BY id DESC LIMIT ?3",
             )?;
             let place = service.map_or_else(|| node.to_owned(), |s| format!("{node}/{s}"));
-            let mut notices = Vec::new();
-            let mut rows = stmt.query(params![node, service, n as i64, place])?;
-            while let Some(r) = rows.next()? {
-                let json: String = r.get(0)?;
-                let Ok(notice) = serde_json::from_str(&json) else { continue };
-                notices.push(Telling {
-                    notice,
-                    channel: r.get(1)?,
-                    created_ms: r.get(2)?,
-                    n_tries: r.get(3)?,
-                    sent_ms: r.get(4)?,
-                    next_ms: r.get(5)?,
-                    error: r.get(6)?,
-                    held: r.get(7)?,
-                });
+            let notices = tellings(stmt.query(params![node, service, n as i64, place])?)?;
+            Ok(Past { transitions, notices })
+        };
+        read().map_err(|e| self.err(e))
+    }
+
+    /// What was to be told of an incident, newest first, and how the states of those
+    /// whom that names changed from its beginning to its last notice; at most `n` of
+    /// each.
+    pub fn past_of(&self, incident: &str, n: usize) -> Result<Past, StoreError> {
+        let read = || -> rusqlite::Result<Past> {
+            let mut stmt = self.conn.prepare(
+                "SELECT json, channel, created_ms, n_tries, sent_ms, next_ms, error, held \
+                 FROM outbox WHERE json ->> 'incident' = ?1 ORDER BY id DESC LIMIT ?2",
+            )?;
+            let notices = tellings(stmt.query(params![incident, n as i64])?)?;
+            let mut places = BTreeSet::new();
+            for Telling { notice, .. } in &notices {
+                places.insert((notice.node.clone(), notice.service.clone()));
+                let with = notice.with.iter().map(|p| (p.node.clone(), p.service.clone()));
+                places.extend(with);
             }
+            let since = notices.iter().map(|t| t.notice.since_ms).min().unwrap_or(0);
+            let until = notices.iter().map(|t| t.notice.time_ms).max().unwrap_or(0);
+            let mut stmt = self.conn.prepare(
+                "SELECT json FROM transition WHERE node = ?1 AND service IS ?2 \
+                 AND time_ms BETWEEN ?3 AND ?4 ORDER BY id DESC LIMIT ?5",
+            )?;
+            let mut transitions: Vec<Transition> = Vec::new();
+            for (node, service) in places {
+                let found = params![node, service, since, until, n as i64];
+                let texts: Vec<String> =
+                    stmt.query_map(found, |r| r.get(0))?.collect::<Result<_, _>>()?;
+                transitions.extend(texts.iter().filter_map(|t| serde_json::from_str(t).ok()));
+            }
+            transitions.sort_by_key(|t| std::cmp::Reverse(t.time_ms));
+            transitions.truncate(n);
             Ok(Past { transitions, notices })
         };
         read().map_err(|e| self.err(e))
@@ -158,6 +180,25 @@ impl Ledger {
         };
         Ok(texts.iter().filter_map(parse).collect())
     }
+}
+
+fn tellings(mut rows: rusqlite::Rows<'_>) -> rusqlite::Result<Vec<Telling>> {
+    let mut notices = Vec::new();
+    while let Some(r) = rows.next()? {
+        let json: String = r.get(0)?;
+        let Ok(notice) = serde_json::from_str(&json) else { continue };
+        notices.push(Telling {
+            notice,
+            channel: r.get(1)?,
+            created_ms: r.get(2)?,
+            n_tries: r.get(3)?,
+            sent_ms: r.get(4)?,
+            next_ms: r.get(5)?,
+            error: r.get(6)?,
+            held: r.get(7)?,
+        });
+    }
+    Ok(notices)
 }
 
 #[cfg(test)]

@@ -142,7 +142,8 @@ for part in email.message_from_file(sys.stdin, policy=email.policy.default).walk
 fn start(site: &Site, port: u16) -> Proc {
     let (pager, second, night) = (site.path("pager"), site.path("second"), site.path("night"));
     site.collector(&format!(
-        "[alerting]\nstart_grace_ms = 4000\ngroup_window_ms = 0\n[mail]\nsmtp = \"127.0.0.1:{port}\"\nfrom = \"rookery@example.com\"\n\
+        "[alerting]\nstart_grace_ms = 4000\ngroup_window_ms = 3000\n\
+         [mail]\nsmtp = \"127.0.0.1:{port}\"\nfrom = \"rookery@example.com\"\n\
          to = [\"ops@example.com\"]\n[digest]\nat = \"00:00\"\nzone = \"UTC\"\n\
          [[contact]]\nname = \"daily\"\nmail = [\"daily@example.com\"]\ndigest = [\"warning\"]\n\
          [[contact]]\nname = \"late\"\nmail = [\"late@example.com\"]\nperiod = \"long ago\"\n\

@@ -295,10 +295,12 @@ fn a_page_s_forms_plan_once_flexibly_and_again_and_again() {
     let flexible = [("author", "bob"), ("flexible", "30m"), ("for", "3h")];
     submit(&mut browser, &plan("Flexible"), &flexible, back);
     submit(&mut browser, &plan("Once"), &[("author", "cay"), ("for", "5m")], back);
+    let later = [("author", "dan"), ("from", "2040-01-02T03:04"), ("zone", "UTC"), ("for", "7m")];
+    submit(&mut browser, &plan("Once"), &later, back);
     browser.open(&format!("{}/problems", w.site.url()));
     let text = browser.eval("document.body.innerText").as_str().expect("text").to_owned();
     for want in [
-        "3 downtimes",
+        "4 downtimes",
         "02-29 02:00-02:01; 02-29 04:00-04:01 (Europe/Berlin)",
         "30 min from the first problem on",
         "backups",
@@ -309,9 +311,11 @@ fn a_page_s_forms_plan_once_flexibly_and_again_and_again() {
     let long = |d: &serde_json::Value| {
         (d["to_ms"].as_i64().expect("to") - d["from_ms"].as_i64().expect("from")) / 60_000
     };
+    let planned = all.as_array().expect("a list").iter().find(|d| d["author"] == "dan");
+    assert_eq!(planned.expect("one")["from_ms"], 2_209_086_240_000_i64, "{all}");
     let mut spans: Vec<i64> = all.as_array().expect("a list").iter().map(long).collect();
     spans.sort_unstable();
-    assert_eq!(spans, [5, 180, 3652 * 24 * 60], "{all}");
+    assert_eq!(spans, [5, 7, 180, 3652 * 24 * 60], "{all}");
     drop(browser);
     collector.stop();
 }

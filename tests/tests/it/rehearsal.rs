@@ -52,6 +52,12 @@ fn rules_are_tried_on_the_stored_history() {
         let said = stdout(&mut test(&format!("[[rule]]\n{patient}\n")));
         assert!(said.starts_with("0 problems and 0 recoveries"), "{said}");
     }
+    // As patient as the collector is.
+    let patient = "[alerting]\nmax_check_attempts = 100\n";
+    std::fs::write(site.path("patient.toml"), patient).expect("writes");
+    let mut command = test("[[rule]]\ncritical = \"~:90\"\n");
+    let said = stdout(command.arg("--config").arg(site.path("patient.toml")));
+    assert!(said.starts_with("0 problems and 0 recoveries"), "{said}");
     let refused = run(&mut test("[[rule]]\ncritical = \">9\"\n"));
     let text = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && text.contains("new.toml:2: range"), "{text}");

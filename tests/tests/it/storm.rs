@@ -2,10 +2,11 @@
 //! killed while their message waits for the group window, the node dies, the
 //! collector is killed again, and all is well: one thread of three messages.
 
-use crate::support::{Site, executable, wait_for};
+use crate::support::{Site, bin, executable, get, stdout, wait_for};
+use std::process::Command;
 use std::time::Duration;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 const PLUGIN: &str = r#"#!/bin/sh
 if [ "$1" = config ]; then
@@ -68,6 +69,22 @@ fn one_node_is_one_thread_whoever_is_killed() {
     collector.kill9();
     let collector = site.collector(&config);
     wait_for("the page", LIMIT, || (!lines().is_empty()).then_some(()));
+    let problems = get(&format!("{}/api/v1/problems", site.url())).json();
+    let id = problems[0]["incident"].as_str().expect("an incident").to_owned();
+    let why = || {
+        let mut command = Command::new(bin("rookery"));
+        stdout(command.args(["why", &id, "--url", &site.url()]))
+    };
+    let open = why();
+    assert!(open.starts_with("Now: it is open\nn1/"), "{open}");
+    let told = ": people were told that it is CRITICAL, as one of 3 problems";
+    for name in ["disk", "mail", "sql"] {
+        assert!(open.contains(&format!("\nn1/{name}{told}")), "{name}: {open}");
+    }
+    for want in ["n1/sql OK -> CRITICAL (soft, 1.)", "PROBLEM CRITICAL by contact pager command: "]
+    {
+        assert!(open.contains(want), "{want}: {open}");
+    }
     agent.kill9();
     wait_for("DOWN", LIMIT, || (lines().len() >= 2).then_some(()));
     collector.kill9();
@@ -76,7 +93,10 @@ fn one_node_is_one_thread_whoever_is_killed() {
     let agent = site.agent("n1", "step = \"1s\"\nplugin_step = \"1s\"\n");
     wait_hard("OK");
     let all = wait_for("the end", LIMIT, || (lines().len() >= 3).then(lines));
-    println!("{all:#?}");
+    let over = why();
+    assert!(over.starts_with("Now: it is over\n"), "{over}");
+    assert!(over.contains("  RECOVERY OK by contact pager command: "), "{over}");
+    assert!(over.contains("  n1/sql OK -> CRITICAL"), "{over}");
     agent.stop();
     collector.stop();
     let all = if lines().len() > all.len() { lines() } else { all };

@@ -99,7 +99,7 @@ pub fn forms(view: &View, about: &About, state: &ServiceState) -> Markup {
     }
 }
 
-/// Three forms: from now on, from the first problem on, and again and again.
+/// Three forms: from now or a time on, from the first problem on, and again and again.
 fn planning(view: &View, hidden: &Markup) -> Markup {
     html! {
         details.plan {
@@ -107,9 +107,11 @@ fn planning(view: &View, hidden: &Markup) -> Markup {
             form.row method="post" action="/api/v1/downtime" {
                 (hidden)
                 b { "Once" }
-                label { "from now on, for " input.short name="for" value="2h" required; }
+                input type="hidden" name="zone" value=(own_zone(view).unwrap_or_default());
+                label { "from now, or from " input type="datetime-local" name="from"; }
+                label { "for " input.short name="for" value="2h" required; }
                 (who())
-                button type="submit" { "Begin it now" }
+                button type="submit" { "Plan it" }
             }
             form.row method="post" action="/api/v1/downtime" {
                 (hidden)
