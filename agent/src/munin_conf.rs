@@ -106,7 +106,14 @@ impl MuninNodeConf {
             }
             conf.listen = hosts.iter().map(|h| address(h, port)).collect();
         }
+        let mode = tls.mode.clone();
         tls.give(&mut conf);
+        if conf.tls.is_none() && matches!(mode.as_str(), "auto" | "enabled" | "paranoid") {
+            conf.notes.push(format!(
+                "{file}: tls {mode}: needs tls_certificate and tls_private_key; that the node is \
+                 TLS' client (TLS MAYBE) is not supported"
+            ));
+        }
         conf
     }
 
@@ -238,7 +245,9 @@ mod tests {
         assert_eq!((c.tls_required, c.tls_ca), (true, Some("/a".into())));
         assert_eq!((c.tls_match.as_deref(), c.tls_verify_depth), (Some("CN=m"), Some(2)));
         let off = MuninNodeConf::parse("f", "tls disabled\ntls_certificate /c\ntls_private_key /k");
-        assert!(off.tls.is_none());
+        assert!(off.tls.is_none() && off.notes.is_empty());
+        let bare = MuninNodeConf::parse("f", "tls auto");
+        assert!(bare.notes[0].starts_with("f: tls auto: needs tls_certificate"), "{bare:?}");
     }
 
     #[test]

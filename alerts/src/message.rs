@@ -250,6 +250,8 @@ pub(crate) mod tests {
                 value: Some(93.1),
                 state,
                 limit: Some("~:80".to_owned()),
+                warning: None,
+                critical: None,
                 extinfo: String::new(),
             }],
             text: "c is 93.10 (outside ~:80)\r\nBcc: x@y".to_owned(),

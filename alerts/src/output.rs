@@ -117,6 +117,12 @@ pub struct FieldValue {
     pub state: State,
     /// The range that it has left (or entered, with `@`), in Nagios' grammar.
     pub limit: Option<String>,
+    /// The warning range that holds, in Nagios' grammar.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+    /// The critical one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub critical: Option<String>,
     /// What the plugin says more of it (Munin's `extinfo`).
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub extinfo: String,

@@ -16,7 +16,10 @@ use rookery_agent::plugin::exec::Job;
 use rookery_daemons::DAEMONS;
 use rookery_plugins::probes::PROBES;
 use rookery_tests::cost::Cost;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::error::Error;
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
@@ -38,6 +41,9 @@ struct Args {
     /// How often each is asked
     #[arg(long, default_value_t = 5)]
     rounds: u32,
+    /// Only runs the executables of this file: for the benchmark itself
+    #[arg(long, hide = true)]
+    spawn: Option<PathBuf>,
 }
 
 /// A node that is asked.
@@ -56,6 +62,9 @@ impl Drop for Node {
 
 fn main() -> Res<()> {
     let args = Args::parse();
+    if let Some(file) = &args.spawn {
+        return spawn(file);
+    }
     let dir = tempfile::tempdir()?;
     std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     let munin = start(dir.path(), munin_node)?;
@@ -68,7 +77,7 @@ fn main() -> Res<()> {
     let own_before = Cost::of(agent.child.id())?.cpu_s();
     for _ in 0..args.rounds {
         for (v, verbs) in [&["config", "fetch"][..], &["fetch"][..]].into_iter().enumerate() {
-            sums[0][v] += alone(&jobs(dir.path(), &names, verbs)?)?;
+            sums[0][v] += alone(dir.path(), &jobs(dir.path(), &names, verbs)?)?;
             sums[1][v] += asked(&agent, &names, verbs)?;
             sums[2][v] += asked(&munin, &names, verbs)?;
         }
@@ -177,21 +186,53 @@ fn asked(node: &Node, names: &[String], verbs: &[&str]) -> Res<f64> {
 }
 
 /// The CPU of the executables by themselves, s: each as the agent would run it (its user,
-/// environment, folder), started by as little as can be.
-fn alone(jobs: &[Job]) -> Res<f64> {
-    let children = || Cost::of(std::process::id()).map(|c| c.children_s);
-    let before = children()?;
+/// environment, folder), by a spawner that is that user already and so need not fork.
+fn alone(dir: &Path, jobs: &[Job]) -> Res<f64> {
+    let mut by_user: BTreeMap<(u32, u32), Vec<&Job>> = BTreeMap::new();
     for job in jobs {
+        let ids = job.ids.as_ref().ok_or("run it as root")?;
+        by_user.entry((ids.uid.as_raw(), ids.gid.as_raw())).or_default().push(job);
+    }
+    let mut sum = 0.0;
+    for ((uid, gid), jobs) in by_user {
+        let file = dir.join(format!("jobs-{uid}-{gid}"));
+        let text = |s: &OsStr| s.to_string_lossy().into_owned();
+        let bare: Vec<Bare> = jobs
+            .into_iter()
+            .map(|job| Bare {
+                program: text(job.program.as_os_str()),
+                args: job.args.iter().map(|a| text(a)).collect(),
+                env: job.env.iter().map(|(k, v)| (k.clone(), text(v))).collect(),
+            })
+            .collect();
+        std::fs::write(&file, serde_json::to_vec(&bare)?)?;
+        let mut spawner = Command::new(std::env::current_exe()?);
+        spawner.args(["--binary", "-", "--spawn"]).arg(&file).uid(uid).gid(gid).current_dir("/");
+        let out = spawner.stderr(Stdio::inherit()).output()?;
+        sum += String::from_utf8_lossy(&out.stdout).trim().parse::<f64>()?;
+    }
+    Ok(sum)
+}
+
+/// What a spawner runs.
+#[derive(Serialize, Deserialize)]
+struct Bare {
+    program: String,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+}
+
+/// Runs them one after the other, and prints what CPU they took, s.
+fn spawn(file: &Path) -> Res<()> {
+    let jobs: Vec<Bare> = serde_json::from_slice(&std::fs::read(file)?)?;
+    for job in &jobs {
         let mut command = Command::new(&job.program);
-        command.args(&job.args).env_clear().current_dir("/");
-        command.envs(job.env.iter().map(|(key, value)| (key, value)));
-        if let Some(ids) = &job.ids {
-            command.uid(ids.uid.as_raw()).gid(ids.gid.as_raw());
-        }
+        command.args(&job.args).env_clear().envs(job.env.iter().map(|(k, v)| (k, v)));
         // Some fail on some hosts; they cost all the same.
         command.stdin(Stdio::null()).output()?;
     }
-    Ok(children()? - before)
+    println!("{}", Cost::of(std::process::id())?.children_s);
+    Ok(())
 }
 
 /// How the agent runs them, with state files of their own.

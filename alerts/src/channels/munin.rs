@@ -284,13 +284,15 @@ impl MuninContact {
         vars.insert("fofields", recovered);
         vars.values_mut().for_each(|v| *v = message::line(v));
         let fields = notice.values.iter().map(|v| {
-            let limits = range(v.limit.as_ref());
+            let limits = |of: &Option<String>, state| {
+                range(of.as_ref().or(v.limit.as_ref().filter(|_| v.state == state)))
+            };
             let value = v.value.map_or_else(|| "unknown".to_owned(), |v| format!("{v:.2}"));
             let own: BTreeMap<&'static str, String> = [
                 ("label", message::line(&v.label)),
                 ("value", value),
-                ("crange", limits.clone()),
-                ("wrange", limits),
+                ("crange", limits(&v.critical, State::Critical)),
+                ("wrange", limits(&v.warning, State::Warning)),
                 ("state", v.state.to_string().to_lowercase()),
                 ("extinfo", message::line(&v.extinfo)),
             ]
@@ -335,7 +337,8 @@ mod tests {
     fn value(field: &str, value: Option<f64>, state: State, limit: &str) -> FieldValue {
         let limit = (!limit.is_empty()).then(|| limit.to_owned());
         let (label, extinfo) = (format!("{field} label"), String::new());
-        FieldValue { field: field.to_owned(), label, value, state, limit, extinfo }
+        let field = field.to_owned();
+        FieldValue { field, label, value, state, limit, warning: None, critical: None, extinfo }
     }
 
     fn notice() -> Notice {

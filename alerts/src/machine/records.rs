@@ -234,6 +234,8 @@ impl Machine {
                 value: f.value,
                 state: f.state,
                 limit: f.crossed().map(|r| r.to_string()),
+                warning: f.warning.map(|r| r.to_string()),
+                critical: f.critical.map(|r| r.to_string()),
                 extinfo: f.extinfo.clone(),
             })
             .collect();

@@ -11,6 +11,7 @@ use super::tls::{Tls, Wish};
 use super::{Address, ListAs, PORT, Remote, Remotes, address};
 use crate::borrow::Borrowed;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 /// The longest file that is read, bytes.
@@ -186,7 +187,7 @@ impl Reader {
             "ssh_command" | "ssh_options" => {
                 self.ssh.insert(key.to_owned(), value.to_owned());
             }
-            key if TLS_KEYS.contains(&key) => return false,
+            key if TLS_KEYS.contains(&key) || key == "local_address" => return false,
             key if key.starts_with("tls") => {
                 self.note(place, &format!("{key}: not honoured: see tls_ca_certificate"));
             }
@@ -223,7 +224,11 @@ impl Reader {
                 }
                 self.section(place).settings.insert(key.to_owned(), value.to_owned());
             }
-            "address" | "port" | "use_node_name" | "use_default_node" | "update" => {
+            "local_address" if value.parse::<IpAddr>().is_err() => {
+                self.note(place, &format!("{key} {value}: an address is expected"));
+            }
+            "address" | "port" | "local_address" | "use_node_name" | "use_default_node"
+            | "update" => {
                 self.section(place).settings.insert(key.to_owned(), value.to_owned());
             }
             "node_order" | "group_order" | "domain_order" => {
@@ -341,6 +346,7 @@ impl Reader {
                 interval_ms,
                 timeout_ms,
                 overrides,
+                local: get("local_address").and_then(|a| a.parse().ok()),
                 tls,
             });
             if nodes.len() > HOSTS_MAX {
@@ -489,7 +495,7 @@ mod tests {
             let want = format!("munin.conf:1: {key}");
             assert!(found.notes.iter().any(|n| n.starts_with(&want)), "{key}: {:?}", found.notes);
         }
-        for key in "local_address node_order group_order odd".split_whitespace() {
+        for key in "local_address node_order group_order odd tls_verify_depth".split_whitespace() {
             let found = read_text(&format!("[a;b]\naddress x\n{key} y\n")).expect("reads");
             let want = format!("munin.conf:3: {key}");
             assert!(found.notes.iter().any(|n| n.starts_with(&want)), "{key}: {:?}", found.notes);

@@ -21,6 +21,7 @@ use crate::borrow::Borrowed;
 use rookery_alerts::ContactConfig;
 use rookery_plugins::config::parse_span_ms;
 use serde::Deserialize;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use tls::{Tls, Wish};
 
@@ -60,6 +61,8 @@ pub struct MuninConfig {
     pub interval: String,
     /// How long one answer may take; `65s`.
     pub timeout: String,
+    /// The address of this host that it is asked from; else as the routes have it.
+    pub local_address: Option<IpAddr>,
     /// `disabled`, `auto` or `enabled`.
     pub tls: Wish,
     /// The node's certificate must come from an authority of `tls_ca_certificate`.
@@ -115,6 +118,8 @@ pub struct Remote {
     /// What is said of its services over what they say themselves: service, then
     /// `attribute value` or `field.attribute value`.
     pub overrides: Vec<(String, String)>,
+    /// The address of this host that it is asked from.
+    pub local: Option<IpAddr>,
     /// Whether by TLS.
     pub tls: Tls,
 }
@@ -241,6 +246,7 @@ pub fn remotes(tables: &[MuninConfig]) -> Result<Remotes, String> {
             interval_ms,
             timeout_ms,
             overrides: Vec::new(),
+            local: table.local_address,
             tls: Tls {
                 wish: table.tls,
                 verify: table.tls_verify_certificate,

@@ -176,7 +176,7 @@ impl Node {
         let session = {
             let tls = self.tls.as_ref().map_err(Clone::clone)?;
             let tls = tls.as_ref().map(|t| (t, self.remote.tls.wish));
-            Session::open(&self.remote.address, tls, limit).await?
+            Session::open((&self.remote.address, self.remote.local), tls, limit).await?
         };
         if self.name.is_empty() {
             if !is_valid(&session.name) {

@@ -3,9 +3,10 @@
 
 use super::tls::{Secure, Wish};
 use super::{Address, ListAs};
+use std::net::IpAddr;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::Command;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -49,34 +50,52 @@ pub struct Session {
     _child: Option<tokio::process::Child>,
 }
 
+/// Connects, from an address of this host if one is said: to the first of the place's
+/// addresses, of the same kind, that answers.
+async fn dial(place: &str, local: Option<IpAddr>) -> std::io::Result<TcpStream> {
+    let Some(local) = local else { return TcpStream::connect(place).await };
+    let places = tokio::net::lookup_host(place).await?.filter(|p| p.is_ipv4() == local.is_ipv4());
+    let mut last = std::io::Error::other(format!("{place}: no address of {local}'s kind"));
+    for to in places {
+        let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        let bound = socket.bind((local, 0).into());
+        bound.map_err(|e| std::io::Error::new(e.kind(), format!("local_address {local}: {e}")))?;
+        match socket.connect(to).await {
+            Ok(stream) => return Ok(stream),
+            Err(e) => last = e,
+        }
+    }
+    Err(last)
+}
+
 impl Session {
     /// Connects, and agrees on what both understand.
     pub async fn open(
-        address: &Address,
+        (address, local): (&Address, Option<IpAddr>),
         tls: Option<(&Secure, Wish)>,
         limit: Duration,
     ) -> Result<Session, String> {
-        let opened = Session::connect(address, tls, limit).await;
+        let opened = Session::connect((address, local), tls, limit).await;
         let may_be_clear = tls.is_some_and(|(secure, wish)| {
             wish == Wish::Auto && !secure.is_checked && secure.acceptor.is_none()
         });
         match opened {
             // Neither has a certificate.
             Err(e) if may_be_clear && e == NO_CERTIFICATE => {
-                Session::connect(address, None, limit).await
+                Session::connect((address, local), None, limit).await
             }
             other => other,
         }
     }
 
     async fn connect(
-        address: &Address,
+        (address, local): (&Address, Option<IpAddr>),
         tls: Option<(&Secure, Wish)>,
         limit: Duration,
     ) -> Result<Session, String> {
         let (stream, child): (Box<dyn Stream>, _) = match address {
             Address::Tcp(place) => {
-                let connect = timeout(CONNECT.min(limit), TcpStream::connect(place)).await;
+                let connect = timeout(CONNECT.min(limit), dial(place, local)).await;
                 let stream = connect
                     .map_err(|_| "no connection in time".to_owned())?
                     .map_err(|e| e.to_string())?;

@@ -3,7 +3,7 @@
 
 use crate::munin_master::munin_node_with;
 use crate::support::{Proc, Site, bin, executable, free_port, run, wait_for};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -157,6 +157,38 @@ fn a_munin_node_without_a_certificate_is_polled_by_tls() {
         assert!(line.contains("the node has no certificate"), "{line}");
         assert!(site.services(&node.replace(';', "%3B")).is_empty(), "{node}");
     }
+    collector.stop();
+}
+
+/// A node is asked from the address that is said, of a host, a group or all.
+#[test]
+fn nodes_are_polled_from_a_local_address() {
+    let site = Site::new();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let conf = site.path("munin.conf");
+    let text = format!(
+        "local_address 127.0.0.7\n[farm;]\nport {port}\nuse_node_name yes\n\
+         [farm;all]\naddress 127.0.0.1\n[farm;own]\naddress localhost\n\
+         local_address 127.0.0.8\n[farm;foreign]\naddress 127.0.0.1\n\
+         local_address 192.0.2.1\n"
+    );
+    std::fs::write(&conf, text).expect("writes");
+    let mut collector = site.collector(&format!("[[munin]]\nconf = {conf:?}\ninterval = \"1s\"\n"));
+    let (came, comes) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            // The test may be over.
+            let _ = came.send(stream.peer_addr().expect("an address").ip().to_string());
+        }
+    });
+    let mut seen = std::collections::BTreeSet::new();
+    while seen.len() < 2 {
+        seen.insert(comes.recv_timeout(LIMIT).expect("a master"));
+    }
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["127.0.0.7", "127.0.0.8"]);
+    let line = collector.said_or_line("local_address 192.0.2.1", LIMIT);
+    assert!(line.contains("farm;foreign"), "{line}");
     collector.stop();
 }
 
