@@ -48,19 +48,22 @@ impl Machine {
         if s.gone || s.is_late || s.step_ms <= 0 || s.arrived_ms == NEVER {
             return false;
         }
-        let is_judged = |f: &u32| self.fields[*f as usize].active;
-        // A rule says itself how long nothing may come.
-        if s.fields.iter().any(|f| self.fields[*f as usize].absent_ms.is_some()) {
+        // Fast path: it is fresh.
+        let limit = self.late_after(s.step_ms);
+        if now_ms.saturating_sub(s.arrived_ms.max(node.recovered_ms)) <= limit {
             return false;
         }
-        let limit = self.late_after(s.step_ms);
+        // A rule says itself how long nothing may come.
+        let field = |f: &u32| &self.fields[*f as usize];
+        if s.fields.iter().any(|f| field(f).absent_ms.is_some()) {
+            return false;
+        }
         // While an agent brings along what it measured before, all is old.
         let newest = node.slots.iter().map(|slot| slot.last_time_ms).max().unwrap_or(NEVER);
         let is_there = node.state == HostState::Up && !node.gone && !node.skewed;
         is_there
             && now_ms.saturating_sub(newest) < limit / 2
-            && now_ms.saturating_sub(s.arrived_ms.max(node.recovered_ms)) > limit
-            && s.fields.iter().any(is_judged)
+            && s.fields.iter().any(|f| field(f).active)
     }
 
     /// How old a service's newest row may be, ms.
