@@ -34,6 +34,8 @@ mod faults;
 mod faults_care;
 #[path = "it/formats.rs"]
 mod formats;
+#[path = "it/fresh.rs"]
+mod fresh;
 #[path = "it/full_disk.rs"]
 mod full_disk;
 #[path = "it/hush.rs"]

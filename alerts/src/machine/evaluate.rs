@@ -32,13 +32,19 @@ impl Machine {
             columns = rest;
             // A service without any judged field is only here to become OK.
             let mut judged = mine.is_empty();
+            let mut has_come = false;
             for (column, field) in mine {
                 let cell = (kinds.get(*column as usize), bits.get(*column as usize));
                 let (Some(kind), Some(bits)) = cell else { continue };
                 let Some(kind) = Kind::from_u8(*kind) else { continue };
                 if let Some(value) = Value::from_bits(kind, *bits) {
+                    has_come = true;
                     judged |= self.fields[*field as usize].judge(time_ms, value);
                 }
+            }
+            if has_come {
+                let s = &mut self.services[*service as usize];
+                (s.arrived_ms, s.is_late) = (now_ms, false);
             }
             if !plan.formulas.is_empty() {
                 judged |= self.judge_formulas(plan, *service, time_ms, live);
@@ -70,8 +76,9 @@ impl Machine {
         let before = service.mark();
         let from = service.state;
         let is_newer = time_ms > service.last_ms;
-        let is_sure = state == State::Critical
-            && service.fields.iter().any(|f| self.fields[*f as usize].is_absent);
+        let is_sure = state == State::Unknown && service.is_late
+            || state == State::Critical
+                && service.fields.iter().any(|f| self.fields[*f as usize].is_absent);
         service.step(state, time_ms, is_sure);
         if before.hard_state != State::Ok && service.hard_state == State::Ok {
             service.recovered_ms = now_ms;

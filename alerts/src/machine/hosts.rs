@@ -24,6 +24,7 @@ impl Machine {
                 self.judge_silence(i, started, now_ms, out);
             }
             self.judge_absence(started, now_ms, out);
+            self.judge_freshness(now_ms, out);
             self.judge_pools(now_ms, out);
         }
         self.compare_peers(now_ms);

@@ -15,6 +15,7 @@
 mod evaluate;
 mod flap;
 mod formula;
+mod fresh;
 mod gather;
 mod hosts;
 mod hush;
@@ -91,6 +92,8 @@ pub struct Machine {
     tickets: u64,
     /// The open incidents, by id.
     threads: BTreeMap<String, Thread>,
+    /// The service whose freshness was looked at last.
+    fresh_at: usize,
     /// Services that are well, of which that is told when it is sure.
     calming: BTreeSet<u32>,
     /// Hard problems of which nobody was told yet, and since when they wait, on the
@@ -200,6 +203,10 @@ struct Service {
     acknowledged: Option<Acknowledgement>,
     /// How often it is expected, ms; 0 when not known.
     step_ms: i64,
+    /// When its newest row came, on the collector's clock, …
+    arrived_ms: TimeMs,
+    /// … which is too long ago.
+    is_late: bool,
     /// When people are told; `None`: always.
     period: Option<Arc<Period>>,
     /// By which of the rules' dependencies it depends.
@@ -287,6 +294,7 @@ impl Machine {
             wanting: BTreeSet::new(),
             tickets: 0,
             threads: BTreeMap::new(),
+            fresh_at: 0,
             calming: BTreeSet::new(),
             waiting: BTreeMap::new(),
         }
@@ -371,6 +379,8 @@ impl Machine {
             incident: None,
             acknowledged: None,
             step_ms: 0,
+            arrived_ms: NEVER,
+            is_late: false,
             period: None,
             depends: Vec::new(),
             recovered_ms: NEVER,

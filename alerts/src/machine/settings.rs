@@ -39,6 +39,9 @@ pub struct Settings {
     pub stale_after_steps: u32,
     /// …and older than this.
     pub stale_after_ms: u64,
+    /// A service with limits of which nothing came for so long, and for three of its
+    /// steps, is UNKNOWN, while its node reports; 0: never.
+    pub fresh_after_ms: u64,
     /// A row whose time is further ahead of now than this is not judged.
     pub future_ms: u64,
 }
@@ -58,6 +61,7 @@ impl Default for Settings {
             start_grace_ms: 60_000,
             stale_after_steps: 3,
             stale_after_ms: 30_000,
+            fresh_after_ms: 600_000,
             future_ms: 300_000,
         }
     }

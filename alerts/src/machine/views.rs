@@ -237,6 +237,9 @@ impl Machine {
 
     fn state_text(&self, idx: u32) -> String {
         let s = &self.services[idx as usize];
+        if s.is_late && s.state == State::Unknown {
+            return format!("nothing came for more than {}", span(self.late_after(s.step_ms)));
+        }
         if !s.said.is_empty() {
             return s.said.clone();
         }

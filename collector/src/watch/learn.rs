@@ -170,3 +170,129 @@ fn answer(alerts: &Alerts, history: &dyn History, wants: Vec<Want>) -> usize {
     }
     n_steps
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{FieldRollup, NodeInfo, Samples, ServiceInfo};
+    use rookery_alerts::{Machine, Rules, Settings};
+    use rookery_plugins::{Cells, FieldKey, FieldSpec, Layout, ServiceSpec};
+
+    const HOUR_MS: i64 = 3_600_000;
+    /// 2026-11-20 12:20:00 UTC.
+    const NOW_MS: TimeMs = 1_795_177_200_000;
+
+    /// A history that begins then, of one value; averages of six hours before it.
+    struct Fake {
+        from_ms: TimeMs,
+        breaks: bool,
+    }
+
+    impl History for Fake {
+        fn nodes(&self) -> Vec<NodeInfo> {
+            vec![]
+        }
+        fn services(&self, _: &str) -> Result<Vec<ServiceInfo>, ReadError> {
+            Ok(vec![])
+        }
+        fn fields(&self, _: &str, _: &str) -> Result<Vec<FieldSpec>, ReadError> {
+            Ok(vec![])
+        }
+        fn samples(
+            &self,
+            _: &str,
+            _: &str,
+            _: &str,
+            _: TimeMs,
+            _: TimeMs,
+        ) -> Result<Samples, ReadError> {
+            Ok(Samples::default())
+        }
+        fn rollup(
+            &self,
+            _: &str,
+            _: &str,
+            fields: &[&str],
+            from_ms: TimeMs,
+            to_ms: TimeMs,
+            step_ms: i64,
+        ) -> Result<Rollup, ReadError> {
+            if self.breaks {
+                return Err(ReadError::Storage("a bad sector".to_owned()));
+            }
+            let n = (to_ms - from_ms + step_ms - 1) / step_ms;
+            let bucket = |_: i64| {
+                let mut bucket = Bucket::default();
+                bucket.push_same(5.0, 7);
+                bucket
+            };
+            let roll = |name: &&str| FieldRollup {
+                spec: FieldSpec::gauge(name, name),
+                buckets: (0..n).map(bucket).collect(),
+                total: Bucket::default(),
+                increase: None,
+            };
+            let coarse = Averages { from_ms: 0, to_ms: self.from_ms, step_ms: 6 * HOUR_MS };
+            let spec = Arc::new(ServiceSpec::new("s", "S", "t"));
+            let fields = fields.iter().map(roll).collect();
+            Ok(Rollup { from_ms, step_ms, spec, fields, averages: vec![coarse] })
+        }
+        fn version(&self, _: &str) -> u64 {
+            0
+        }
+    }
+
+    fn want() -> Want {
+        let rule = "[[rule]]\nservice=\"s\"\nvalue=\"past(x)\"\nas=\"v\"\nwarning=\"-3:3\"\n";
+        let rules = Rules::load(&[("r.toml".to_owned(), rule.to_owned())]).expect("rules");
+        let mut machine = Machine::new(rules, Settings::default());
+        machine.learn_from_history();
+        let spec = ServiceSpec::new("s", "S", "t").fields(vec![FieldSpec::gauge("x", "")]);
+        let layout = Layout::new(vec![FieldKey::new("s", "x")]);
+        let plan = machine.plan("n", "", &|_| Some(&spec), &layout);
+        let mut cells = Cells::new();
+        cells.push(5i64);
+        machine.observe(&plan, NOW_MS, cells.kinds(), cells.bits(), NOW_MS, &mut vec![]);
+        machine.wants(1).pop().expect("one")
+    }
+
+    #[test]
+    fn it_is_told_by_hours_of_the_clock_and_not_of_averages_that_are_too_coarse() {
+        let first = NOW_MS - 30 * 24 * HOUR_MS - 20 * 60_000;
+        let (mut steps, mut is_over) = (Vec::new(), false);
+        let history = Fake { from_ms: first, breaks: false };
+        let n = teach(&history, want(), &mut |_, lesson| {
+            match lesson {
+                Lesson::Steps(more) => steps.extend(more),
+                Lesson::Over => is_over = true,
+                Lesson::Lost => panic!("lost"),
+            }
+            true
+        });
+        assert_eq!((n.expect("reads"), is_over), (steps.len(), true));
+        assert_eq!((steps.len(), steps[0].from_ms), (30 * 24 + 1, first));
+        assert!(steps.iter().all(|s| s.from_ms % HOUR_MS == 0 && s.n == 7));
+        assert!(steps.windows(2).all(|w| w[0].to_ms == w[1].from_ms));
+        assert_eq!(steps.last().map(|s| s.to_ms), Some(NOW_MS), "the hour that is, so far");
+    }
+
+    #[test]
+    fn who_is_not_wanted_any_more_stops_and_what_cannot_be_read_is_said() {
+        let history = Fake { from_ms: 0, breaks: false };
+        let mut n_told = 0;
+        let mut tell = |_: &Want, _| {
+            n_told += 1;
+            false
+        };
+        teach(&history, want(), &mut tell).expect("reads");
+        assert_eq!(n_told, 1);
+        let mut said = Vec::new();
+        let broken = Fake { from_ms: 0, breaks: true };
+        let told = teach(&broken, want(), &mut |_, lesson| {
+            said.push(lesson);
+            true
+        });
+        assert!(told.is_err_and(|e| e.to_string().contains("a bad sector")));
+        assert_eq!(said, [Lesson::Lost]);
+    }
+}
