@@ -16,13 +16,13 @@ use rookery_agent::plugin::exec::Job;
 use rookery_daemons::DAEMONS;
 use rookery_plugins::probes::PROBES;
 use rookery_tests::cost::Cost;
+use rustix::fs::{Gid, Uid};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -188,14 +188,15 @@ fn asked(node: &Node, names: &[String], verbs: &[&str]) -> Res<f64> {
 /// The CPU of the executables by themselves, s: each as the agent would run it (its user,
 /// environment, folder), by a spawner that is that user already and so need not fork.
 fn alone(dir: &Path, jobs: &[Job]) -> Res<f64> {
-    let mut by_user: BTreeMap<(u32, u32), Vec<&Job>> = BTreeMap::new();
+    let mut by_user: BTreeMap<(u32, Vec<u32>), Vec<&Job>> = BTreeMap::new();
     for job in jobs {
         let ids = job.ids.as_ref().ok_or("run it as root")?;
-        by_user.entry((ids.uid.as_raw(), ids.gid.as_raw())).or_default().push(job);
+        let groups = ids.groups.iter().map(|g| g.as_raw()).collect();
+        by_user.entry((ids.uid.as_raw(), groups)).or_default().push(job);
     }
     let mut sum = 0.0;
-    for ((uid, gid), jobs) in by_user {
-        let file = dir.join(format!("jobs-{uid}-{gid}"));
+    for ((uid, groups), jobs) in by_user {
+        let file = dir.join("jobs");
         let text = |s: &OsStr| s.to_string_lossy().into_owned();
         let bare: Vec<Bare> = jobs
             .into_iter()
@@ -205,9 +206,9 @@ fn alone(dir: &Path, jobs: &[Job]) -> Res<f64> {
                 env: job.env.iter().map(|(k, v)| (k.clone(), text(v))).collect(),
             })
             .collect();
-        std::fs::write(&file, serde_json::to_vec(&bare)?)?;
+        std::fs::write(&file, serde_json::to_vec(&(uid, groups, bare))?)?;
         let mut spawner = Command::new(std::env::current_exe()?);
-        spawner.args(["--binary", "-", "--spawn"]).arg(&file).uid(uid).gid(gid).current_dir("/");
+        spawner.args(["--binary", "-", "--spawn"]).arg(&file).current_dir("/");
         let out = spawner.stderr(Stdio::inherit()).output()?;
         sum += String::from_utf8_lossy(&out.stdout).trim().parse::<f64>()?;
     }
@@ -224,7 +225,16 @@ struct Bare {
 
 /// Runs them one after the other, and prints what CPU they took, s.
 fn spawn(file: &Path) -> Res<()> {
-    let jobs: Vec<Bare> = serde_json::from_slice(&std::fs::read(file)?)?;
+    let (uid, groups, jobs): (u32, Vec<u32>, Vec<Bare>) =
+        serde_json::from_slice(&std::fs::read(file)?)?;
+    // There is no other thread.
+    let groups: Vec<Gid> = groups.into_iter().map(Gid::from_raw).collect();
+    let (uid, gid) = (Uid::from_raw(uid), *groups.first().ok_or("no group")?);
+    rustix::thread::set_thread_groups(&groups)?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+    // It reads its own /proc.
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable)?;
     for job in &jobs {
         let mut command = Command::new(&job.program);
         command.args(&job.args).env_clear().envs(job.env.iter().map(|(k, v)| (k, v)));
