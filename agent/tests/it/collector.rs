@@ -152,7 +152,7 @@ impl Collector {
                 news.await;
             }
         };
-        if tokio::time::timeout(Duration::from_secs(20), wait).await.is_err() {
+        if tokio::time::timeout(Duration::from_secs(60), wait).await.is_err() {
             self.with(|k| {
                 panic!(
                     "waited in vain: {what}; {} posts, {} conflicts, {} samples, {:?}",

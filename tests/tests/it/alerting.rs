@@ -24,7 +24,7 @@ pub fn smtp(dir: &Path) -> (Proc, u16) {
             .args(["-c", "aiosmtpd.handlers.Mailbox"])
             .arg(dir),
     );
-    wait_for("the SMTP server", Duration::from_secs(20), || {
+    wait_for("the SMTP server", Duration::from_secs(60), || {
         std::net::TcpStream::connect(("127.0.0.1", port)).ok()
     });
     (proc, port)
@@ -96,7 +96,7 @@ fn one_mail_one_recovery_and_nagios_codes_in_order() {
     let text = wait_code(&site, 1);
     assert!(text.contains("WARNING") && text.contains("'level'=85"), "{text}");
     wait_hard(&site, "WARNING");
-    wait_for("the first mail", Duration::from_secs(20), || {
+    wait_for("the first mail", Duration::from_secs(60), || {
         (mails(&box_dir).len() == 1).then_some(())
     });
     set("95");
@@ -113,7 +113,7 @@ fn one_mail_one_recovery_and_nagios_codes_in_order() {
     set("50");
     wait_code(&site, 0);
     wait_hard(&site, "OK");
-    let all = wait_for("the recovery mail", Duration::from_secs(20), || {
+    let all = wait_for("the recovery mail", Duration::from_secs(60), || {
         let all = mails(&box_dir);
         (all.len() >= 2).then_some(all)
     });
@@ -149,7 +149,7 @@ fn a_silent_node_is_down_once() {
          down_after_ms = 4000\nstart_grace_ms = 1000\n"
     ));
     let agent = site.agent("n1", "step = \"1s\"\n");
-    wait_for("services", Duration::from_secs(20), || {
+    wait_for("services", Duration::from_secs(60), || {
         (site.services("n1").len() > 10).then_some(())
     });
     let check = || {
@@ -159,10 +159,10 @@ fn a_silent_node_is_down_once() {
     assert_eq!(check(), 0);
     agent.kill9();
     wait_for("DOWN", Duration::from_secs(30), || (check() == 2).then_some(()));
-    wait_for("the mail", Duration::from_secs(20), || (!mails(&box_dir).is_empty()).then_some(()));
+    wait_for("the mail", Duration::from_secs(60), || (!mails(&box_dir).is_empty()).then_some(()));
     let agent = site.agent("n1", "step = \"1s\"\n");
     wait_for("UP", Duration::from_secs(30), || (check() == 0).then_some(()));
-    wait_for("the recovery", Duration::from_secs(20), || {
+    wait_for("the recovery", Duration::from_secs(60), || {
         (mails(&box_dir).len() >= 2).then_some(())
     });
     agent.stop();

@@ -70,7 +70,7 @@ fn several_agents_reach_a_collector_in_another_namespace() {
     std::fs::write(&file, text).expect("writes");
     let mut collector =
         Proc::start(net.command(1, "rookery").arg("collector").arg("--config").arg(&file));
-    collector.line("pages on", Duration::from_secs(20));
+    collector.line("pages on", Duration::from_secs(60));
     let mut agents = Vec::new();
     for i in 2..=4 {
         let file = site.path(&format!("agent{i}.toml"));

@@ -99,7 +99,7 @@ fn the_plain_sqlite3_reads_what_export_prints() {
     };
     assert_eq!((count("f"), count("x")), (7, 0));
     ship(&site, &["8"], FIRST_MS + 20_000);
-    wait_for("the new sample", Duration::from_secs(10), || (count("f") == 8).then_some(()));
+    wait_for("the new sample", Duration::from_secs(60), || (count("f") == 8).then_some(()));
     drop(stdin);
     assert!(python.wait().expect("ends").success());
     collector.stop();

@@ -209,7 +209,7 @@ fn survive(plan: &str, file: &str) {
     layer.put_under(&mut command, &site.path("data"), plan);
     command.env("FAULTS_ARM", site.path("arm"));
     let mut collector = Proc::start(&mut command);
-    collector.line("pages on", Duration::from_secs(20));
+    collector.line("pages on", Duration::from_secs(60));
     std::fs::write(site.path("arm"), "").expect("writes");
     let url = format!("{}/api/v1/services?node=curl", site.url());
     let (posters, seen, _) = load(&site, &mut collector, senders, Duration::from_secs(6), || {
@@ -222,7 +222,7 @@ fn survive(plan: &str, file: &str) {
     let mut refused: Vec<String> = seen.into_iter().flat_map(|s| s.refused).collect();
     let began = Instant::now();
     for poster in &mut senders {
-        wait_for("a batch to be taken again", Duration::from_secs(20), || {
+        wait_for("a batch to be taken again", Duration::from_secs(60), || {
             let answer = poster.post(&site.url())?;
             assert_eq!(get(&url).status, 200, "{plan}: readers are served");
             refused.extend((answer.status != 200).then(|| answer.text()));
@@ -233,7 +233,7 @@ fn survive(plan: &str, file: &str) {
         let url = format!("{}/api/v1/seal", site.url());
         http(|c| c.post(&url).bearer_auth("sesame")).filter(|a| a.status == 200)
     };
-    wait_for("a sealing that goes well again", Duration::from_secs(20), seal);
+    wait_for("a sealing that goes well again", Duration::from_secs(60), seal);
     let said = collector.said();
     println!("{plan}: {} refused, over after {:?}", refused.len(), began.elapsed());
     for text in &refused {
@@ -273,7 +273,7 @@ fn ingest_is_answered_while_nothing_can_be_sealed() {
     let plan = "mode=eio at=1 for=1000000 only=/periods/";
     layer.put_under(&mut command, &site.path("data"), plan);
     let mut collector = Proc::start(&mut command);
-    collector.line("pages on", Duration::from_secs(20));
+    collector.line("pages on", Duration::from_secs(60));
     let (mut senders, seen, _) =
         load(&site, &mut collector, posters(), Duration::from_secs(8), || false);
     let months = std::fs::read_dir(site.path("data/periods")).expect("a folder").flatten();

@@ -270,7 +270,7 @@ fn months_that_cannot_be_read_are_told_and_the_rest_is_served() {
     let said = collector.said();
     let told = said.lines().filter(|l| l.contains("ERROR") && l.contains("2023-11"));
     assert!((1..4).contains(&told.count()), "{said}");
-    wait_for("batches to be taken", Duration::from_secs(20), || {
+    wait_for("batches to be taken", Duration::from_secs(60), || {
         let answers = senders.iter_mut().map(|s| s.post(&site.url()).map(|a| a.status));
         answers.collect::<Option<Vec<_>>>().filter(|all| all.iter().all(|s| *s == 200))
     });

@@ -104,7 +104,7 @@ fn nothing_is_acknowledged_on_a_full_disk_and_it_goes_on() {
 
     small.grow();
     let next = 2000;
-    wait_for("room again", Duration::from_secs(20), || post(&site, next).ok());
+    wait_for("room again", Duration::from_secs(60), || post(&site, next).ok());
     taken.push(next);
     check(&site, &taken, &refused);
     // What was refused is sent again, as agents do.

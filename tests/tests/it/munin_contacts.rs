@@ -137,7 +137,7 @@ fn contacts_hear_what_munin_limits_says() {
         debians(part, &file);
     }
     let read = |dir: &Path, name: &str| std::fs::read_to_string(dir.join(name)).ok();
-    let want = wait_for("munin-limits' commands", Duration::from_secs(20), || {
+    let want = wait_for("munin-limits' commands", Duration::from_secs(60), || {
         let all = ["ops", "nagios", "short"].map(|name| read(&theirs, name));
         all.iter().all(|t| t.as_ref().is_some_and(|t| t.ends_with('\n'))).then_some(all)
     });
@@ -215,13 +215,13 @@ fn what_lasts_is_told_in_every_cycle_as_munin_limits_does() {
     let read = |dir: &Path| runs(&std::fs::read_to_string(dir.join("feed")).unwrap_or_default());
     let n_of = |runs: &[Vec<String>]| runs.iter().map(Vec::len).sum::<usize>();
     // All four are news at first.
-    let news = wait_for("munin-limits' first run", Duration::from_secs(20), || {
+    let news = wait_for("munin-limits' first run", Duration::from_secs(60), || {
         Some(read(&theirs)).filter(|runs| n_of(runs) == 4)
     });
     for part in ["update", "limits"] {
         debians(part, &file);
     }
-    let want = wait_for("munin-limits' second run", Duration::from_secs(20), || {
+    let want = wait_for("munin-limits' second run", Duration::from_secs(60), || {
         Some(read(&theirs).split_off(news.len())).filter(|runs| n_of(runs) == 3)
     });
     assert_eq!(lengths(&want), [1, 2], "{want:?}");

@@ -98,7 +98,7 @@ impl Lab {
         );
         std::fs::write(&file, text).expect("writes");
         let mut proc = Proc::start(Command::new(bin("rookery-agent")).arg("--config").arg(file));
-        proc.line("watching", Duration::from_secs(20));
+        proc.line("watching", Duration::from_secs(60));
         proc
     }
 
@@ -241,7 +241,7 @@ fn debians_master_fetches_what_is_held() {
         line.split_once(": ").map(|(t, v)| (t.to_owned(), v.to_owned())).expect("TIME: VALUE")
     };
     let first = updated();
-    wait_for("later readings", Duration::from_secs(20), || {
+    wait_for("later readings", Duration::from_secs(60), || {
         lab.ask(&format!("spoolfetch {}", first.0)).contains("multigraph cpu\n").then_some(())
     });
     // The agent's own word for that time.
@@ -275,7 +275,7 @@ fn munin_node_conf_is_taken_over() {
     );
     std::fs::write(&toml, text).expect("writes");
     let mut agent = Proc::start(Command::new(bin("rookery-agent")).arg("--config").arg(toml));
-    agent.line("watching", Duration::from_secs(20));
+    agent.line("watching", Duration::from_secs(60));
     let list = lab.ask("list live.example");
     assert!(list.contains(" dirty ") && !list.contains("steady"), "{list}");
     assert!(lab.ask("version").starts_with("munins node on live.example"));

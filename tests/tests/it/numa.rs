@@ -49,7 +49,7 @@ fn a_spill_is_seen_on_the_graph() {
         (all.last()?.1 > 60.0).then_some(all)
     });
     assert!(all[0].1 < 2.0, "{all:?}");
-    wait_for("some more", Duration::from_secs(10), || {
+    wait_for("some more", Duration::from_secs(60), || {
         (imbalance(&site).iter().filter(|(_, v)| *v > 60.0).count() >= 4).then_some(())
     });
     let rollup = get(&format!(

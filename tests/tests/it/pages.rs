@@ -34,10 +34,10 @@ fn all_pages_answer_and_escape() {
     let empty = get(&format!("{}/", site.url()));
     assert!(empty.text().contains("No node has reported yet"), "{}", empty.text());
     let agent = site.agent("n1", "step = \"1s\"\nplugin_step = \"1s\"\n");
-    wait_for("the evil plugin", Duration::from_secs(20), || {
+    wait_for("the evil plugin", Duration::from_secs(60), || {
         site.services("n1").iter().any(|s| s["service"] == "evil").then_some(())
     });
-    wait_for("its value", Duration::from_secs(20), || {
+    wait_for("its value", Duration::from_secs(60), || {
         (site.export("n1", "evil").len() > 2).then_some(())
     });
     let mut todo: Vec<String> = vec!["/".to_owned()];

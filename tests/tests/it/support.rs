@@ -133,7 +133,7 @@ impl Proc {
     /// Ends it as Ctrl-C does; it must end well.
     pub fn stop(mut self) -> String {
         self.signal(Signal::INT);
-        let status = self.ended(Duration::from_secs(15));
+        let status = self.ended(Duration::from_secs(60));
         std::thread::sleep(Duration::from_millis(20));
         let said = self.said();
         assert!(status.success(), "{status}: {said}");
@@ -234,7 +234,7 @@ impl Site {
     /// Starts the collector, with more configuration, and waits until it serves.
     pub fn collector(&self, more: &str) -> Proc {
         let mut proc = Proc::start(&mut self.collector_command(more));
-        proc.line("pages on", Duration::from_secs(20));
+        proc.line("pages on", Duration::from_secs(60));
         proc
     }
 

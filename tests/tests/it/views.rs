@@ -278,7 +278,7 @@ fn pictures_and_assets_are_kept_as_long_as_they_hold() {
         line.unwrap_or_else(|| panic!("no etag: {head}")).trim().to_owned()
     };
     let graph = "/graph/db%3Bdb1/disk.svg?from=-1h&to=now";
-    let limit = std::time::Duration::from_secs(20);
+    let limit = std::time::Duration::from_secs(60);
     // A picture that ends now is another one every eighth of a pixel: here some
     // 0.5 s, in which two questions may or may not fall.
     let first = crate::support::wait_for("the same picture twice", limit, || {

@@ -126,7 +126,7 @@ fn hover_tells_what_export_has() {
             "performance.getEntriesByType('resource').some((e) => e.name.includes('/rollup'))",
         );
         let tip = "document.querySelector('.zoom .tip').textContent";
-        crate::support::wait_for("numbers", std::time::Duration::from_secs(20), || {
+        crate::support::wait_for("numbers", std::time::Duration::from_secs(60), || {
             mouse(&mut browser, "mouseMoved", x + 0.5, top + height / 3.0, 0);
             mouse(&mut browser, "mouseMoved", x, top + height / 3.0, 0);
             let text = browser.eval(tip);
