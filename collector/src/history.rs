@@ -5,7 +5,7 @@
 //! nothing of files, chunks or the head, so that another engine can take the
 //! store's place.
 
-use rookery_alerts::{Acknowledgement, Downtime};
+pub use rookery_alerts::{Acknowledgement, Downtime};
 use rookery_plugins::{FieldSpec, FieldType, HostState, Kind, ServiceSpec, State, TimeMs, Value};
 use serde::Serialize;
 use std::sync::Arc;

@@ -126,13 +126,17 @@ impl Collector {
         self.store.shared()
     }
 
-    /// The routes that write, and `/metrics`.
+    /// The routes of acknowledgements and downtimes, for scripts and for forms.
+    pub fn desk(&self) -> Router {
+        watch::hush::router(self.alerts.clone(), self.auth())
+    }
+
+    /// The other routes that write, and `/metrics`.
     pub fn router(&self) -> Router {
         let auth = self.auth();
         ingest::router(self.store.shared().clone(), auth.clone())
             .merge(watch::why::router(self.alerts.clone(), self.data.clone()))
-            .merge(self.tidy.clone().router(auth.clone()))
-            .merge(watch::hush::router(self.alerts.clone(), auth))
+            .merge(self.tidy.clone().router(auth))
             .merge(metrics::router(self.store.shared().clone()))
     }
 

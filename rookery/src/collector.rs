@@ -109,7 +109,9 @@ impl Server {
     pub async fn run(self, stop: watch::Receiver<bool>) -> Result<(), String> {
         let c = &self.collector;
         let app = App::new(c.history(), c.states(), c.events(), c.auth());
-        let router: Router = rookery_web::router(app.clone()).merge(self.collector.router());
+        let router: Router = rookery_web::router(app.clone())
+            .merge(rookery_web::for_people(self.collector.desk()))
+            .merge(self.collector.router());
         let postman = tokio::spawn({
             let (collector, stop) = (self.collector.clone(), stop.clone());
             async move { collector.tell(illustrate(app), stop).await }

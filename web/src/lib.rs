@@ -21,3 +21,4 @@ pub(crate) mod testing;
 pub mod times;
 
 pub use app::{App, router};
+pub use pages::for_people;

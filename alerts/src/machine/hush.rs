@@ -97,7 +97,7 @@ impl Downtime {
     }
 
     /// Whether it is of a node, or of a service of it.
-    fn is_of(&self, node: &str, group: &str, service: Option<&str>) -> bool {
+    pub fn is_of(&self, node: &str, group: &str, service: Option<&str>) -> bool {
         let is = |pattern: &Option<String>, name: &str| {
             pattern.as_deref().is_none_or(|p| glob::matches(p, name))
         };

@@ -218,6 +218,11 @@ fn a_page_s_forms_need_the_token_once() {
     let (status, head) = w.form("/api/v1/acknowledge", &cookie, ack);
     assert!(status == 303 && head.contains("location: /problems"), "{head}");
     w.expect(2, "ACKNOWLEDGEMENT CRITICAL bob is on it");
+    // A person is told by a page what was wrong.
+    let slip = "node=n1&author=bob&comment=&for=%3Cb%3Esoon&back=%2Fproblems";
+    let (status, page) = w.form("/api/v1/downtime", &cookie, slip);
+    assert!(status == 400 && page.contains("<h1>That was not understood</h1>"), "{page}");
+    assert!(page.contains("for: ") && page.contains("&lt;b&gt;soon"), "{page}");
     // Scripts get JSON, and a reason.
     let url = format!("{}/api/v1/downtime", w.site.url());
     let post = |token: &str, body: &'static str| {
@@ -241,6 +246,13 @@ fn a_page_s_forms_need_the_token_once() {
     let answer = post("sesame", r#"{"author":"a","group":"*","service":"level"}"#);
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert!(get(&format!("{}/problems", w.site.url())).text().contains("1 downtime"));
+    // It is of this service, and not of the node that has it, nor of its others.
+    let has_one =
+        |path: &str| get(&format!("{}{path}", w.site.url())).text().contains("downtime of");
+    assert!(has_one("/node/n1/level") && !has_one("/node/n1"));
+    let answer = post("sesame", r#"{"author":"a","node":"n*"}"#);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(has_one("/node/n1/level") && has_one("/node/n1"));
     agent.stop();
     collector.stop();
 }

@@ -16,7 +16,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 use rookery_collector::auth::{COOKIE, own_path};
-use rookery_collector::history::ServiceState;
+use rookery_collector::history::{Downtime, ServiceState};
 use rookery_plugins::State as Level;
 use serde::Deserialize;
 
@@ -153,11 +153,25 @@ fn who() -> Markup {
 pub fn downtimes(view: &View) -> Markup {
     let all = view.app.states.downtimes();
     html! {
+        @if !all.is_empty() { h2 { (count(all.len(), "downtime")) } }
+        (table(view, &all))
+    }
+}
+
+/// Those of a thing alone, also while nothing is wrong with it.
+pub fn downtimes_of(view: &View, about: &About) -> Markup {
+    let group = view.app.history.node(about.node).map(|n| n.group).unwrap_or_default();
+    let mut all = view.app.states.downtimes();
+    all.retain(|d| d.is_of(about.node, &group, about.service));
+    table(view, &all)
+}
+
+fn table(view: &View, all: &[Downtime]) -> Markup {
+    html! {
         @if !all.is_empty() {
-            h2 { (count(all.len(), "downtime")) }
             div.scroll { table {
-                thead { tr { th { "of" } th { "from" } th { "until" } th { "by" } th { "why" } th {} } }
-                tbody { @for d in &all { tr {
+                thead { tr { th { "downtime of" } th { "from" } th { "until" } th { "by" } th { "why" } th {} } }
+                tbody { @for d in all { tr {
                     td {
                         @if let Some(service) = &d.service { "services " (service) " of " }
                         "nodes " (d.node.as_deref().unwrap_or("*"))

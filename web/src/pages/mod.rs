@@ -28,7 +28,10 @@ mod words;
 use crate::app::App;
 use crate::error::WebError;
 use axum::Router;
+use axum::body::to_bytes;
+use axum::extract::Request;
 use axum::http::{StatusCode, Uri, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 pub(crate) use compare::matches as fits;
@@ -98,6 +101,33 @@ impl IntoResponse for PageError {
         );
         (status, page).into_response()
     }
+}
+
+/// Most of an error that is shown, bytes.
+const FAULT_BYTES_MAX: usize = 16 * 1024;
+
+/// These routes, whose forms are filled in by people: what is wrong with one of those
+/// is told by a page. Scripts that send JSON get JSON.
+pub fn for_people(router: Router) -> Router {
+    router.layer(from_fn(async |request: Request, next: Next| {
+        let kind = request.headers().get(header::CONTENT_TYPE).map_or(&b""[..], |v| v.as_bytes());
+        let is_form = kind.starts_with(b"application/x-www-form-urlencoded");
+        let response = next.run(request).await;
+        let status = response.status();
+        match is_form && (status.is_client_error() || status.is_server_error()) {
+            true => as_page(response).await,
+            false => response,
+        }
+    }))
+}
+
+async fn as_page(response: Response) -> Response {
+    let status = response.status();
+    let body = to_bytes(response.into_body(), FAULT_BYTES_MAX).await.unwrap_or_default();
+    let error = serde_json::from_slice::<serde_json::Value>(&body).ok();
+    let text = error.as_ref().and_then(|e| e["error"].as_str()).map(str::to_owned);
+    let text = text.unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
+    PageError(WebError { status, text }).into_response()
 }
 
 /// A page as an answer.

@@ -58,6 +58,7 @@ fn one_node(view: &View, name: &str) -> Result<Html, WebError> {
             }
             (hush::handling(view, &host))
             (hush::forms(view, &About { node: name, service: None }, &host))
+            (hush::downtimes_of(view, &About { node: name, service: None }))
             (super::outliers::known(view, |node| node == name))
             nav.jump aria-label="Categories" {
                 @for category in categories.keys() {

@@ -173,6 +173,7 @@ fn one_service(
             }
             (hush::handling(view, &state))
             (hush::forms(view, &About { node, service: Some(service) }, &state))
+            (hush::downtimes_of(view, &About { node, service: Some(service) }))
             @if !info.active { p { span.badge.UNKNOWN { "no longer reported" } } }
             @if !info.spec.info.is_empty() { p.info { (info.spec.info) } }
             @if let Some(about) = field.and_then(|f| info.spec.field(f)).map(|f| &f.info) {
