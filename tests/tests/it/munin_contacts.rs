@@ -110,7 +110,8 @@ fn contacts(dir: &str) -> String {
          contact.nagios.command cat >> {dir}/nagios\n\
          contact.short.command cat >> {dir}/short\n\
          contact.short.text ${{var:worst}} ${{var:numcfields}}/${{var:numwfields}}\
-         ${{if:!ufields  known}}${{loop<+>:cfields  ${{var:label}}>${{var:crange}}<${{var:wrange}}}}\
+         ${{if:!ufields  known}}\
+         ${{loop<+>:cfields  ${{var:label}}>${{var:crange}}<${{var:wrange}}}}\
          ${{loop<+>:wfields  ${{var:crange}}<${{var:wrange}}}}${{loop<+>:ofields \
          ${{var:crange}}<${{var:wrange}}}}\\t!\n\
          contact.nobody.command cat >> {dir}/nobody\n\
