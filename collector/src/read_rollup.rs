@@ -13,7 +13,7 @@ use crate::read::{Gather, read_block, read_head};
 use crate::rollup::{self, Grid, Roll};
 use crate::store::{Shared, StoreError};
 use rayon::prelude::*;
-use rookery_plugins::{FieldKey, FieldSpec, TimeMs};
+use rookery_plugins::{FieldKey, FieldSpec, FieldType, TimeMs};
 use rusqlite::Connection;
 use std::sync::Arc;
 
@@ -150,8 +150,10 @@ impl RollPart<'_> {
         let mut late = self.gather();
         let (from, to) = self.grid.reads();
         let periods = shared.periods.between(from, to);
-        // The newest value of the span is told exactly.
-        self.newest_ms = self.newest(shared, &periods)?.filter(|_| head_from == TimeMs::MAX);
+        // The newest value of the span is told exactly; of levels every summary does so.
+        if head_from == TimeMs::MAX && self.fields.iter().any(|f| f.kind != FieldType::Gauge) {
+            self.newest_ms = self.newest(shared, &periods)?;
+        }
         for period in periods {
             let read = period.with_reader(|conn| {
                 let sealed = Sealed { shared, period: &period, conn };

@@ -73,9 +73,11 @@ impl Form {
     /// What a sum of whole numbers stands for.
     pub fn double_of_sum(self, total: i128) -> f64 {
         let d = usize::from(self.decimals());
+        // Fast path: of 64 bits the processor makes a double itself, and the same one.
+        let total = i64::try_from(total).map_or_else(|_| total as f64, |total| total as f64);
         match self {
-            Form::Times(_) => total as f64 * NEG_POW[d],
-            _ => total as f64 / POW[d],
+            Form::Times(_) => total * NEG_POW[d],
+            _ => total / POW[d],
         }
     }
 

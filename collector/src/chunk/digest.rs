@@ -182,7 +182,7 @@ impl Digest {
             self.next = (self.cols.start, 0);
         }
         let mut cursor = Cursor::new(&self.body[self.next.1..]);
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(self.rows.len());
         let mut read = |out| {
             let runs = self.rows.iter().cloned();
             summary_code::read(&mut cursor, runs, self.step_ms, out)

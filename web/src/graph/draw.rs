@@ -138,6 +138,11 @@ impl<'a> Picture<'a> {
         theme.palette().field(&self.rollup.fields[series.field].spec, index)
     }
 
+    /// The colour of what is not drawn on.
+    pub(crate) fn ground(&self) -> RGBColor {
+        self.palette.ground
+    }
+
     pub(crate) fn drawing(&self) -> &Drawing {
         &self.drawing
     }
@@ -146,7 +151,10 @@ impl<'a> Picture<'a> {
     pub(crate) fn paint<B: DrawingBackend>(&self, backend: &mut B, pixels: Pixels) -> Done {
         let mut brush = Brush::new(backend, pixels);
         let l = &self.layout;
-        brush.rect((0.0, 0.0), (l.width, l.height), self.palette.ground)?;
+        // A bitmap is made of its ground.
+        if pixels == Pixels::Half {
+            brush.rect((0.0, 0.0), (l.width, l.height), self.palette.ground)?;
+        }
         self.grid(&mut brush)?;
         self.gaps(&mut brush)?;
         for (i, series) in self.drawing.series.iter().enumerate() {

@@ -55,7 +55,8 @@ pub fn png(request: &GraphRequest<'_>) -> Result<Vec<u8>, GraphError> {
     }
     let picture = Picture::new(request);
     let size = (picture.layout.width as u32, picture.layout.height as u32);
-    let mut pixels = vec![0u8; size.0 as usize * size.1 as usize * 3];
+    let ground = picture.ground();
+    let mut pixels = [ground.0, ground.1, ground.2].repeat(size.0 as usize * size.1 as usize);
     {
         let mut backend = BitMapBackend::with_buffer(&mut pixels, size);
         picture.paint(&mut backend, Pixels::Whole).map_err(|e| refused(request, e))?;

@@ -201,11 +201,15 @@ fn extent(drawing: &Drawing) -> Option<(f64, f64)> {
         }
     };
     for series in &drawing.series {
+        let is_fill = series.paint == Paint::Fill;
         for p in series.runs.iter().flatten() {
-            add(p.edge);
+            // The edge is between its band's ends.
             add(p.high);
-            add(p.low);
-            if series.paint == Paint::Fill {
+            if p.low != p.high {
+                add(p.low);
+                add(p.edge);
+            }
+            if is_fill {
                 add(p.base);
             }
         }
