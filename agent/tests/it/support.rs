@@ -132,8 +132,19 @@ impl Home {
 
 /// A port of the loopback that nobody has now.
 pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
-    listener.local_addr().expect("address").port()
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Below what the kernel gives to outgoing connections, which would take it before it
+    // is bound; each once, and from another place in each process.
+    let start = std::process::id().wrapping_mul(37);
+    for _ in 0..18_000 {
+        let n = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 18_000;
+        let port = 12_000 + n as u16;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port is free");
 }
 
 fn open_to_all(path: &Path) {

@@ -21,8 +21,19 @@ pub fn bin(name: &str) -> PathBuf {
 
 /// A port of loopback that nobody has.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
-    listener.local_addr().expect("bound").port()
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Below what the kernel gives to outgoing connections, which would take it before it
+    // is bound; each once, and from another place in each process.
+    let start = std::process::id().wrapping_mul(37);
+    for _ in 0..18_000 {
+        let n = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 18_000;
+        let port = 12_000 + n as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port is free");
 }
 
 /// Asks until there is an answer; panics with `what` after `limit`.
