@@ -12,7 +12,7 @@ use crate::disk;
 use crate::store::StoreError;
 use rookery_plugins::{LayoutId, TimeMs};
 use rusqlite::blob::Blob;
-use rusqlite::{Connection, params};
+use rusqlite::{CachedStatement, Connection, params};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -252,13 +252,11 @@ impl Period {
         node: i64,
         layout: LayoutId,
     ) -> Result<Vec<BlockRow>, StoreError> {
-        let mut rows = self.blocks_between(conn, node, layout, (TimeMs::MIN, TimeMs::MAX))?;
-        rows.sort_by_key(|b| (b.t_from, b.id));
-        Ok(rows)
+        self.blocks_between(conn, node, layout, (TimeMs::MIN, TimeMs::MAX))
     }
 
-    /// The blocks of a layout of a node that touch `[from, to)`, in the order in
-    /// which they were sealed.
+    /// The blocks of a layout of a node that touch `[from, to)`, by the time of their
+    /// first row, then in the order in which they were sealed.
     pub fn blocks_between(
         &self,
         conn: &Connection,
@@ -268,39 +266,30 @@ impl Period {
     ) -> Result<Vec<BlockRow>, StoreError> {
         let sql = format!(
             "SELECT {COLUMNS_OF_ROW} FROM block \
-             WHERE node = ?1 AND layout = ?2 AND t_from < ?3 AND t_to >= ?4 ORDER BY id"
+             WHERE node = ?1 AND layout = ?2 AND t_from < ?3 AND t_to >= ?4"
         );
         let run = || -> rusqlite::Result<Vec<BlockRow>> {
             let mut stmt = conn.prepare_cached(&sql)?;
-            stmt.query_map(params![node, layout.0 as i64, span.1, span.0], block_row)?.collect()
+            let args = params![node, layout.0 as i64, span.1, span.0];
+            let rows: rusqlite::Result<Vec<BlockRow>> = stmt.query_map(args, block_row)?.collect();
+            let mut rows = rows?;
+            // As the index has them, nearly; SQLite would take a B-tree for it.
+            rows.sort_by_key(|b| (b.t_from, b.id));
+            Ok(rows)
         };
         run().map_err(|e| StoreError::db(&self.path, e))
     }
 
-    /// The digests of a block that speak of any of these columns; none: the block
-    /// has none, or its file is older than digests are.
-    pub fn digests(
-        &self,
-        conn: &Connection,
-        id: i64,
-        cols: &Range<usize>,
-    ) -> Result<Vec<Digest>, StoreError> {
-        let err = |e| StoreError::db(&self.path, e);
+    /// Reads digests of its blocks, one after the other.
+    pub fn digests<'c>(&'c self, conn: &'c Connection) -> Result<Digests<'c>, StoreError> {
         let sql = "SELECT data FROM digest WHERE block = ?1 AND col_from < ?3 AND col_to > ?2";
-        let mut stmt = match conn.prepare_cached(sql) {
-            Ok(stmt) => stmt,
-            Err(_) if !has_digests(conn).map_err(err)? => return Ok(vec![]),
+        let err = |e| StoreError::db(&self.path, e);
+        let stmt = match conn.prepare_cached(sql) {
+            Ok(stmt) => Some(stmt),
+            Err(_) if !has_digests(conn).map_err(err)? => None,
             Err(e) => return Err(err(e)),
         };
-        let args = params![id, cols.start as i64, cols.end as i64];
-        let mut rows = stmt.query(args).map_err(err)?;
-        let mut found = Vec::new();
-        while let Some(row) = rows.next().map_err(err)? {
-            let bytes = row.get_ref(0).and_then(|v| Ok(v.as_blob()?)).map_err(err)?;
-            let digest = Digest::open(bytes);
-            found.push(digest.map_err(|e| StoreError::chunk(&self.path, id, e))?);
-        }
-        Ok(found)
+        Ok(Digests { period: self, stmt, digest: Digest::default() })
     }
 
     /// Opens a block's data where it lies.
@@ -327,6 +316,35 @@ impl ReadAt for BlobReader<'_> {
 
     fn read_at(&self, offset: usize, buf: &mut [u8]) -> Result<(), ChunkError> {
         self.0.borrow_mut().read_at_exact(buf, offset).map_err(|e| ChunkError::Io(e.to_string()))
+    }
+}
+
+/// The digests of a month's blocks; none where its file is older than digests are.
+pub struct Digests<'c> {
+    period: &'c Period,
+    stmt: Option<CachedStatement<'c>>,
+    digest: Digest,
+}
+
+impl Digests<'_> {
+    /// Shows `f` the digests of a block that speak of any of these columns.
+    pub fn each(
+        &mut self,
+        id: i64,
+        cols: &Range<usize>,
+        mut f: impl FnMut(&mut Digest),
+    ) -> Result<(), StoreError> {
+        let Some(stmt) = &mut self.stmt else { return Ok(()) };
+        let err = |e| StoreError::db(&self.period.path, e);
+        let args = params![id, cols.start as i64, cols.end as i64];
+        let mut rows = stmt.query(args).map_err(err)?;
+        while let Some(row) = rows.next().map_err(err)? {
+            let bytes = row.get_ref(0).and_then(|v| Ok(v.as_blob()?)).map_err(err)?;
+            let read = self.digest.read(bytes);
+            read.map_err(|e| StoreError::chunk(&self.period.path, id, e))?;
+            f(&mut self.digest);
+        }
+        Ok(())
     }
 }
 

@@ -89,7 +89,10 @@ impl Reader {
             for period in self.0.periods.between(span.0, span.1) {
                 let read = period.with_reader(|conn| {
                     let id = index.layout.id();
-                    for row in period.blocks_between(conn, node.id, id, span)? {
+                    let mut blocks = period.blocks_between(conn, node.id, id, span)?;
+                    // Of equal times the sample that was sealed first holds.
+                    blocks.sort_by_key(|b| b.id);
+                    for row in blocks {
                         let to = &mut gathered;
                         let read = read_block(&period, conn, &row, &cols, span, to, &mut buf);
                         self.0.pass_damage(read)?;

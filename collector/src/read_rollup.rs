@@ -8,9 +8,9 @@
 use crate::catalog::{LayoutIndex, NodeEntry};
 use crate::chunk::{ColumnBuf, DIGEST_MS};
 use crate::history::{FieldRollup, ReadError};
-use crate::period::{BlockRow, Period};
+use crate::period::{BlockRow, Digests, Period};
 use crate::read::{Gather, read_block, read_head};
-use crate::rollup::{self, Grid, Roll};
+use crate::rollup::{self, Grid, Placed, Roll};
 use crate::store::{Shared, StoreError};
 use rayon::prelude::*;
 use rookery_plugins::{FieldKey, FieldSpec, FieldType, TimeMs};
@@ -183,6 +183,14 @@ impl RollPart<'_> {
             blocks.extend(rows.into_iter().map(|b| (b, i)));
         }
         blocks.sort_by_key(|(b, _)| (b.t_from, b.id));
+        let mut digests = None;
+        if self.grid.step_ms >= DIGEST_MS {
+            // Without them the blocks tell.
+            digests = match period.digests(conn) {
+                Err(e) if e.is_of_a_piece() => None,
+                other => Some((other?, Vec::new())),
+            };
+        }
         let mut buf = ColumnBuf::default();
         for cluster in overlapping(&blocks) {
             let t_to = cluster.iter().map(|(b, _)| b.t_to).max();
@@ -193,7 +201,8 @@ impl RollPart<'_> {
                 let cols = &self.group.layouts[*layout].1;
                 let held = |c: &Option<usize>| c.filter(|c| row.holds(*c));
                 let cols = cols.iter().map(held).collect();
-                shared.pass_damage(self.roll_block(sealed, row, cols, rolls, &mut buf))?;
+                let from = (sealed, &mut digests);
+                shared.pass_damage(self.roll_block(from, row, cols, rolls, &mut buf))?;
                 continue;
             }
             let mut merged = self.gather();
@@ -216,7 +225,7 @@ impl RollPart<'_> {
     /// A block that overlaps no other one.
     fn roll_block(
         &self,
-        sealed: &Sealed<'_>,
+        (sealed, digests): (&Sealed<'_>, &mut Option<(Digests<'_>, Vec<Placed>)>),
         row: &BlockRow,
         mut cols: Vec<Option<usize>>,
         rolls: &mut [Roll<'_>],
@@ -227,15 +236,16 @@ impl RollPart<'_> {
         let held = || cols.iter().flatten();
         let err = |e| StoreError::chunk(period.path(), row.id, e);
         if let (Some(first), Some(last)) = (held().min(), held().max())
-            && self.grid.step_ms >= DIGEST_MS
+            && let Some((digests, runs)) = digests
         {
+            let told = digests.each(row.id, &(*first..*last + 1), |digest| {
+                rollup::digest(digest, &mut cols, rolls, is_newest, runs);
+            });
             // What they do not tell, damaged ones too, the block tells.
-            let digests = match period.digests(conn, row.id, &(*first..*last + 1)) {
-                Err(e) if e.is_of_a_piece() => vec![],
-                other => other?,
-            };
-            for mut digest in digests {
-                rollup::digest(&mut digest, &mut cols, rolls, is_newest);
+            if let Err(e) = told
+                && !e.is_of_a_piece()
+            {
+                return Err(e);
             }
         }
         if cols.iter().all(Option::is_none) {

@@ -102,16 +102,17 @@ fn digest_damage<R: ReadAt>(
     let n_wanted = if digest_runs(times).is_empty() { 0 } else { cols.len() };
     let damage = |error| vec![Damage { cols: cols.clone(), error }];
     let whole = Section::Summaries(cols.clone());
-    let digests = match period.digests(conn, id, &cols) {
-        Err(StoreError::Chunk { source, .. }) => return Ok(damage(source)),
-        other => other?,
-    };
-    let mut n_found = 0;
-    for mut digest in digests {
+    let (mut n_found, mut error) = (0, None);
+    let read = period.digests(conn)?.each(id, &cols, |digest| {
         n_found += digest.cols.len();
-        if let Err(e) = digest.verify() {
-            return Ok(damage(e));
-        }
+        error = error.take().or(digest.verify().err());
+    });
+    match read {
+        Err(StoreError::Chunk { source, .. }) => error = error.or(Some(source)),
+        other => other?,
+    }
+    if let Some(e) = error {
+        return Ok(damage(e));
     }
     let is_whole = n_found == n_wanted;
     Ok(if is_whole { vec![] } else { damage(ChunkError::Malformed(whole, "digests are missing")) })

@@ -73,6 +73,20 @@ impl Grid {
     fn bucket(&self, time_ms: TimeMs) -> usize {
         ((time_ms - self.from_ms) / self.step_ms) as usize
     }
+
+    fn place(&self, times: RunTimes) -> Placed {
+        let is_inside = times.first_ms >= self.from_ms && times.last_ms < self.to_ms;
+        let bucket = is_inside.then(|| self.bucket(times.first_ms));
+        let bucket = bucket.filter(|b| *b == self.bucket(times.last_ms));
+        Placed { times, bucket }
+    }
+}
+
+/// A run of rows that have a summary.
+pub struct Placed {
+    times: RunTimes,
+    /// The one that all of it is in.
+    bucket: Option<usize>,
 }
 
 /// One field's rollup in the making; fed in order of time.
@@ -204,7 +218,7 @@ impl<'a> Roll<'a> {
     }
 
     /// Takes the samples of `s` as a whole; `false`: they must be decoded.
-    fn summary(&mut self, s: &Summary, run: &RunTimes) -> bool {
+    fn summary(&mut self, s: &Summary, run: &Placed) -> bool {
         let is_enough = self.is_enough(s, run);
         if is_enough {
             self.take(s, run);
@@ -213,13 +227,12 @@ impl<'a> Roll<'a> {
     }
 
     /// Whether the summary tells all that is asked of its samples.
-    fn is_enough(&self, s: &Summary, run: &RunTimes) -> bool {
+    fn is_enough(&self, s: &Summary, run: &Placed) -> bool {
         let (Some((_, first)), Some((_, last))) = (s.first, s.last) else { return true };
-        let grid = &self.grid;
-        let is_inside = run.first_ms >= grid.from_ms && run.last_ms < grid.to_ms;
-        if !is_inside || grid.bucket(run.first_ms) != grid.bucket(run.last_ms) {
+        if run.bucket.is_none() {
             return false;
         }
+        let run = &run.times;
         if self.field.kind == FieldType::Gauge {
             let is_number = first.as_f64().is_some() && last.as_f64().is_some();
             return is_number && self.in_range(s.min, s.max);
@@ -235,7 +248,7 @@ impl<'a> Roll<'a> {
     }
 
     /// Takes a summary that [`Self::is_enough`].
-    fn take(&mut self, s: &Summary, run: &RunTimes) {
+    fn take(&mut self, s: &Summary, Placed { times: run, bucket }: &Placed) {
         let (Some((_, first)), Some((_, last))) = (s.first, s.last) else {
             // Nothing is known in it; what was read ends a counter's run.
             if s.unknown > 0 {
@@ -243,7 +256,7 @@ impl<'a> Roll<'a> {
             }
             return;
         };
-        let bucket = self.grid.bucket(run.first_ms);
+        let Some(bucket) = *bucket else { return };
         if self.field.kind == FieldType::Gauge {
             let ends = (first.as_f64().unwrap_or(f64::NAN), last.as_f64().unwrap_or(f64::NAN));
             self.out.buckets[bucket].merge(s.count as u64, (s.min, s.max), s.sum, ends);
@@ -262,13 +275,17 @@ impl<'a> Roll<'a> {
 
 /// Feeds the fields whose columns stand in this digest of a block that overlaps
 /// no other one. A column that it does for is taken from `cols`; the others need
-/// the block.
+/// the block. `runs`: memory to be used again.
 pub fn digest(
     digest: &mut Digest,
     cols: &mut [Option<usize>],
     rolls: &mut [Roll<'_>],
     is_newest: bool,
+    runs: &mut Vec<Placed>,
 ) {
+    let Some(grid) = rolls.first().map(|r| r.grid) else { return };
+    runs.clear();
+    runs.extend(digest.times.iter().map(|times| grid.place(*times)));
     for (col, roll) in cols.iter_mut().zip(rolls) {
         let Some(c) = col.filter(|c| digest.cols.contains(c)) else { continue };
         // A counter's summary does not tell its newest rate.
@@ -276,9 +293,9 @@ pub fn digest(
             continue;
         }
         let Ok(summaries) = digest.summaries(c) else { continue };
-        let runs = || summaries.iter().zip(&digest.times);
-        if runs().all(|(s, run)| roll.is_enough(s, run)) {
-            runs().for_each(|(s, run)| roll.take(s, run));
+        let each = || summaries.iter().zip(&*runs);
+        if each().all(|(s, run)| roll.is_enough(s, run)) {
+            each().for_each(|(s, run)| roll.take(s, run));
             *col = None;
         }
     }
@@ -299,8 +316,9 @@ pub fn block<R: ReadAt>(
     // Where buckets are shorter than runs, no run is in one bucket.
     let span = times[times.len() - 1] - times[0];
     let exactly = span / times.len().div_ceil(SUMMARY_ROWS) as i64 > grid.step_ms;
-    let runs: Vec<RunTimes> =
-        if exactly { vec![] } else { times.chunks(SUMMARY_ROWS).map(RunTimes::of).collect() };
+    let place = |times| grid.place(RunTimes::of(times));
+    let runs: Vec<Placed> =
+        if exactly { vec![] } else { times.chunks(SUMMARY_ROWS).map(place).collect() };
     let mut damage = Ok(());
     let mut drawn = Vec::new();
     for (col, roll) in cols.iter().zip(rolls) {
@@ -379,7 +397,7 @@ fn column<R: ReadAt>(
     block: &mut Block<R>,
     col: usize,
     roll: &mut Roll<'_>,
-    runs: &[RunTimes],
+    runs: &[Placed],
     clock: &Clock,
     (buf, drawn): (&mut ColumnBuf, &mut Vec<f64>),
 ) -> Result<(), ChunkError> {
@@ -395,7 +413,8 @@ fn column<R: ReadAt>(
     };
     let mut decoded = false;
     for (s, run) in summaries.iter().zip(runs) {
-        if run.last_ms < reads.0 || run.first_ms >= reads.1 || roll.summary(s, run) {
+        let is_outside = run.times.last_ms < reads.0 || run.times.first_ms >= reads.1;
+        if is_outside || roll.summary(s, run) {
             continue;
         }
         if !decoded {

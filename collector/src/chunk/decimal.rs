@@ -70,11 +70,20 @@ impl Form {
         }
     }
 
-    /// What a sum of whole numbers stands for.
-    pub fn double_of_sum(self, total: i128) -> f64 {
+    /// What the sum of `count` whole numbers stands for that exceed `min` by `over`
+    /// altogether.
+    pub fn double_of_sum(self, min: i64, count: usize, over: u64) -> f64 {
         let d = usize::from(self.decimals());
         // Fast path: of 64 bits the processor makes a double itself, and the same one.
-        let total = i64::try_from(total).map_or_else(|_| total as f64, |total| total as f64);
+        let short = || {
+            let all_min = min.checked_mul(i64::try_from(count).ok()?)?;
+            all_min.checked_add_unsigned(over)
+        };
+        #[cold]
+        fn long(min: i64, count: usize, over: u64) -> f64 {
+            (i128::from(min) * count as i128 + i128::from(over)) as f64
+        }
+        let total = short().map_or_else(|| long(min, count, over), |total| total as f64);
         match self {
             Form::Times(_) => total * NEG_POW[d],
             _ => total / POW[d],

@@ -146,8 +146,8 @@ impl DigestCoder {
     }
 }
 
-/// A digest, read.
-#[derive(Clone, Debug, PartialEq)]
+/// A digest, read; it can be read anew from another's bytes, without new memory.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Digest {
     /// Its columns.
     pub cols: Range<usize>,
@@ -158,23 +158,64 @@ pub struct Digest {
     body: Vec<u8>,
     /// The column that was not read yet, and where its summaries begin.
     next: (usize, usize),
+    /// Of the column that was asked for last.
+    summaries: Vec<Summary>,
 }
 
 impl Digest {
     /// Checks and reads all but the summaries.
     pub fn open(bytes: &[u8]) -> Result<Digest, ChunkError> {
-        let unknown = Section::Summaries(0..0);
+        let mut digest = Digest::default();
+        digest.read(bytes)?;
+        Ok(digest)
+    }
+
+    /// As [`Self::open`], in place of what it was; after an error it holds nothing.
+    pub fn read(&mut self, bytes: &[u8]) -> Result<(), ChunkError> {
+        let unknown = || Section::Summaries(0..0);
+        self.cols = 0..0;
         let (crc, rest) = bytes
             .split_first_chunk::<CRC_BYTES>()
-            .ok_or_else(|| ChunkError::Truncated(unknown.clone()))?;
+            .ok_or_else(|| ChunkError::Truncated(unknown()))?;
         if crc32fast::hash(rest) != u32::from_le_bytes(*crc) {
-            return Err(ChunkError::Checksum(unknown));
+            return Err(ChunkError::Checksum(unknown()));
         }
-        parse(rest).map_err(|why| ChunkError::Malformed(unknown, why))
+        self.parse(rest).map_err(|why| ChunkError::Malformed(unknown(), why))
+    }
+
+    fn parse(&mut self, bytes: &[u8]) -> Result<(), Flaw> {
+        let mut cursor = Cursor::new(bytes);
+        let first = cursor.size(COLS_MAX)?;
+        let cols = first..first + cursor.size(COLS_MAX)?;
+        self.step_ms = cursor.signed()? as u64;
+        let n_runs = cursor.size(ROWS_MAX)?;
+        self.rows.clear();
+        self.times.clear();
+        let mut from = 0;
+        for _ in 0..n_runs {
+            let n = cursor.size(ROWS_MAX)?;
+            if n == 0 {
+                return Err("a run without rows");
+            }
+            self.rows.push(from..from + n);
+            from += n;
+            let first_ms = cursor.signed()?;
+            let last_ms = first_ms.wrapping_add(cursor.varint()? as i64);
+            let (mut shortest_ms, mut longest_ms) = (i64::from(i32::MAX), 0);
+            if n > 1 {
+                (shortest_ms, longest_ms) = (cursor.varint()? as i64, cursor.varint()? as i64);
+            }
+            self.times.push(RunTimes { first_ms, last_ms, shortest_ms, longest_ms });
+        }
+        self.body.clear();
+        self.body.extend_from_slice(&bytes[cursor.position()..]);
+        self.next = (cols.start, 0);
+        self.cols = cols;
+        Ok(())
     }
 
     /// A column's summaries, one a run. Quick for columns asked for in order.
-    pub fn summaries(&mut self, col: usize) -> Result<Vec<Summary>, ChunkError> {
+    pub fn summaries(&mut self, col: usize) -> Result<&[Summary], ChunkError> {
         if !self.cols.contains(&col) {
             return Err(ChunkError::NoColumn { col, cols: self.cols.clone() });
         }
@@ -182,48 +223,20 @@ impl Digest {
             self.next = (self.cols.start, 0);
         }
         let mut cursor = Cursor::new(&self.body[self.next.1..]);
-        let mut out = Vec::with_capacity(self.rows.len());
         let mut read = |out| {
             let runs = self.rows.iter().cloned();
             summary_code::read(&mut cursor, runs, self.step_ms, out)
         };
+        self.summaries.clear();
         let before = (self.next.0..col).try_for_each(|_| read(None));
         let malformed = |why| ChunkError::Malformed(Section::Summaries(self.cols.clone()), why);
-        before.and_then(|()| read(Some(&mut out))).map_err(malformed)?;
+        before.and_then(|()| read(Some(&mut self.summaries))).map_err(malformed)?;
         self.next = (col + 1, self.next.1 + cursor.position());
-        Ok(out)
+        Ok(&self.summaries)
     }
 
     /// Decodes all summaries.
     pub fn verify(&mut self) -> Result<(), ChunkError> {
         self.cols.clone().try_for_each(|col| self.summaries(col).map(drop))
     }
-}
-
-fn parse(bytes: &[u8]) -> Result<Digest, Flaw> {
-    let mut cursor = Cursor::new(bytes);
-    let first = cursor.size(COLS_MAX)?;
-    let cols = first..first + cursor.size(COLS_MAX)?;
-    let step_ms = cursor.signed()? as u64;
-    let n_runs = cursor.size(ROWS_MAX)?;
-    let (mut rows, mut times) = (Vec::new(), Vec::new());
-    let mut from = 0;
-    for _ in 0..n_runs {
-        let n = cursor.size(ROWS_MAX)?;
-        if n == 0 {
-            return Err("a run without rows");
-        }
-        rows.push(from..from + n);
-        from += n;
-        let first_ms = cursor.signed()?;
-        let last_ms = first_ms.wrapping_add(cursor.varint()? as i64);
-        let (mut shortest_ms, mut longest_ms) = (i64::from(i32::MAX), 0);
-        if n > 1 {
-            (shortest_ms, longest_ms) = (cursor.varint()? as i64, cursor.varint()? as i64);
-        }
-        times.push(RunTimes { first_ms, last_ms, shortest_ms, longest_ms });
-    }
-    let body = bytes[cursor.position()..].to_vec();
-    let next = (cols.start, 0);
-    Ok(Digest { cols, times, rows, step_ms, body, next })
 }

@@ -332,6 +332,15 @@ fn whole_of(run: &Run, step_ms: u64, coded: &Coded) -> Option<Whole> {
 }
 
 fn value_of(form: Form, known: u8, s: Scaled) -> Value {
+    if let Some(double) = plain_double(form, known, s) {
+        // No fraction is lost in a division of less than 2^53, so it is seen here.
+        let whole = double as i64;
+        return match known {
+            AUTO if whole as f64 == double => Value::Int(whole),
+            k if k == Kind::Int as u8 => Value::Int(whole),
+            _ => Value::Float(double),
+        };
+    }
     let kind = match known {
         AUTO if s.e == 0 && form.is_whole(s.m) => Kind::Int,
         k if k == Kind::Int as u8 => Kind::Int,
@@ -339,6 +348,19 @@ fn value_of(form: Form, known: u8, s: Scaled) -> Value {
     };
     let bits = form.bits(s.m, kind as u8).wrapping_add(s.e as u64);
     Value::from_bits(kind, bits).unwrap_or(Value::Unknown)
+}
+
+/// As [`value_of`], as a double; `None`: it has none.
+fn double_of(form: Form, known: u8, s: Scaled) -> Option<f64> {
+    plain_double(form, known, s).or_else(|| value_of(form, known, s).as_f64())
+}
+
+/// Fast path of nearly all: what these stand for by one division.
+fn plain_double(form: Form, known: u8, s: Scaled) -> Option<f64> {
+    let is_integer = known == Kind::Int as u8;
+    let is_plain = matches!(form, Form::Divided(d) if d == 0 || !is_integer);
+    let is_exact = s.m.unsigned_abs() < 1 << 53;
+    (is_plain && is_exact && s.e == 0).then(|| form.double(s.m))
 }
 
 /// Reads a column's summaries, one for each of these runs of rows, of a block
@@ -390,8 +412,8 @@ fn read_one(
     };
     s.first = Some((first, body.first));
     s.last = Some((last, body.last));
-    s.min = body.min.as_f64().ok_or("a least value that is no number")?;
-    s.max = body.max.as_f64().ok_or("a greatest value that is no number")?;
+    s.min = body.min.ok_or("a least value that is no number")?;
+    s.max = body.max.ok_or("a greatest value that is no number")?;
     s.sum = body.sum;
     s.rates = match body.pairs {
         _ if flags & RATES == 0 => None,
@@ -408,8 +430,9 @@ fn read_one(
 struct Body {
     first: Value,
     last: Value,
-    min: Value,
-    max: Value,
+    /// `None`: no number.
+    min: Option<f64>,
+    max: Option<f64>,
     sum: f64,
     pairs: Option<[Pair; 2]>,
 }
@@ -459,11 +482,10 @@ fn read_whole(
         f64::from_bits(cursor.u64()?)
     } else {
         let over = if shape == CONSTANT { 0 } else { above(cursor)? };
-        let total = i128::from(over) + i128::from(w.min.m) * count as i128;
         if corrected {
             of(first).as_f64().unwrap_or(0.0) * count as f64
         } else {
-            form.double_of_sum(total)
+            form.double_of_sum(w.min.m, count, over)
         }
     };
     let mut pairs = None;
@@ -482,7 +504,15 @@ fn read_whole(
         };
         pairs = Some([pair()?, pair()?]);
     }
-    Ok(Body { first: of(w.first), last: of(w.last), min: of(w.min), max: of(w.max), sum, pairs })
+    let double = |s| double_of(form, known, s);
+    Ok(Body {
+        first: of(w.first),
+        last: of(w.last),
+        min: double(w.min),
+        max: double(w.max),
+        sum,
+        pairs,
+    })
 }
 
 fn read_raw(cursor: &mut Cursor<'_>, flags: u8, step_ms: u64) -> Result<Body, Flaw> {
@@ -506,5 +536,5 @@ fn read_raw(cursor: &mut Cursor<'_>, flags: u8, step_ms: u64) -> Result<Body, Fl
         };
         pairs = Some([pair()?, pair()?]);
     }
-    Ok(Body { first, last, min, max, sum, pairs })
+    Ok(Body { first, last, min: min.as_f64(), max: max.as_f64(), sum, pairs })
 }

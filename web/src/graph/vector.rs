@@ -52,14 +52,16 @@ impl<'a> Vector<'a> {
         self.out.extend_from_slice(b" d=\"");
         let mut before: Option<BackendCoord> = None;
         let mut kind = 0;
+        let mut steps = Digits::default();
         for (x, y) in points {
-            let mut step = Digits::default();
+            if steps.is_nearly_full() {
+                self.out.extend_from_slice(steps.written());
+                steps.len = 0;
+            }
             let Some((px, py)) = before.replace((x, y)) else {
-                step.text[0] = b'M';
-                step.len = 1;
-                step.put(x);
-                step.next(y);
-                self.out.extend_from_slice(step.written());
+                steps.letter(b'M');
+                steps.put(x);
+                steps.next(y);
                 continue;
             };
             // No picture is so large; a wild coordinate must not panic.
@@ -72,18 +74,17 @@ impl<'a> Vector<'a> {
             };
             let first = if now == b'v' { dy } else { dx };
             match std::mem::replace(&mut kind, now) == now {
-                true => step.next(first),
+                true => steps.next(first),
                 false => {
-                    step.text[0] = now;
-                    step.len = 1;
-                    step.put(first);
+                    steps.letter(now);
+                    steps.put(first);
                 }
             }
             if now == b'l' {
-                step.next(dy);
+                steps.next(dy);
             }
-            self.out.extend_from_slice(step.written());
         }
+        self.out.extend_from_slice(steps.written());
         // A single point is seen as a dot.
         if kind == 0 {
             self.out.extend_from_slice(b"h1");
@@ -93,11 +94,19 @@ impl<'a> Vector<'a> {
     }
 }
 
-/// A step of a path as text: a letter and two numbers.
-#[derive(Default)]
+/// Bytes of a step: a letter, two numbers, each with a space or a minus.
+const STEP_BYTES: usize = 1 + 2 * 11;
+
+/// Steps of a path as text, some at a time.
 struct Digits {
-    text: [u8; 24],
+    text: [u8; 512],
     len: usize,
+}
+
+impl Default for Digits {
+    fn default() -> Digits {
+        Digits { text: [0; 512], len: 0 }
+    }
 }
 
 impl Digits {
@@ -105,11 +114,20 @@ impl Digits {
         &self.text[..self.len]
     }
 
+    /// Whether another step might not find room.
+    fn is_nearly_full(&self) -> bool {
+        self.len + STEP_BYTES > self.text.len()
+    }
+
+    fn letter(&mut self, letter: u8) {
+        self.text[self.len] = letter;
+        self.len += 1;
+    }
+
     /// Another number: a minus parts it from the one before.
     fn next(&mut self, n: i32) {
         if n >= 0 {
-            self.text[self.len] = b' ';
-            self.len += 1;
+            self.letter(b' ');
         }
         self.put(n);
     }
@@ -117,8 +135,7 @@ impl Digits {
     fn put(&mut self, n: i32) {
         let mut rest = n.unsigned_abs();
         if n < 0 {
-            self.text[self.len] = b'-';
-            self.len += 1;
+            self.letter(b'-');
         }
         let n_digits = rest.checked_ilog10().unwrap_or(0) as usize + 1;
         for at in (self.len..self.len + n_digits).rev() {
@@ -335,10 +352,15 @@ mod tests {
         out
     }
 
+    /// Of a picture, and longer than any.
+    fn wild() -> impl Strategy<Value = i32> {
+        prop_oneof![9 => -999..999i32, 1 => i32::MIN / 2..i32::MAX / 2]
+    }
+
     proptest! {
         #[test]
         fn steps_lead_where_the_points_are(
-            points in prop::collection::vec((-999..999i32, -999..999i32), 2..50),
+            points in prop::collection::vec((wild(), wild()), 2..200),
         ) {
             let mut points = points;
             points.dedup();
