@@ -4,7 +4,7 @@
 use axum::serve::Listener;
 use rookery_collector::Collector;
 use rookery_collector::config::Config;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Lines};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -24,6 +24,17 @@ pub struct Server {
 impl Server {
     /// Starts one on `dir`: `binary` is the built `rookery`, else this program.
     pub fn start(dir: &Path, binary: Option<&Path>) -> io::Result<Server> {
+        Server::start_logging(dir, binary, Stdio::inherit())
+    }
+
+    /// As [`Self::start`], with its log by lines.
+    pub fn start_read(dir: &Path, binary: &Path) -> io::Result<(Server, Lines<impl BufRead>)> {
+        let mut server = Server::start_logging(dir, Some(binary), Stdio::piped())?;
+        let log = server.child.stderr.take().ok_or_else(|| io::Error::other("no pipe"))?;
+        Ok((server, BufReader::new(log).lines()))
+    }
+
+    fn start_logging(dir: &Path, binary: Option<&Path>, log: Stdio) -> io::Result<Server> {
         // Bound and let go again: the port is free for the server in a moment.
         let addr = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
         let mut command = match binary {
@@ -46,15 +57,16 @@ impl Server {
                 command
             }
         };
-        let mut child = command.stdout(Stdio::piped()).spawn()?;
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn()?;
         // Its first line says that it listens.
         let mut line = String::new();
         if let Some(stdout) = child.stdout.take() {
             BufReader::new(stdout).read_line(&mut line)?;
         }
         if line.is_empty() {
-            child.wait()?;
-            return Err(io::Error::other("the collector did not start"));
+            let said = child.wait_with_output()?.stderr;
+            let said = String::from_utf8_lossy(&said);
+            return Err(io::Error::other(format!("the collector did not start. {said}")));
         }
         Ok(Server { child, addr })
     }

@@ -151,7 +151,7 @@ pub async fn run(alerts: Alerts, history: Arc<dyn History>, wanted: Arc<Notify>)
             let s = began.elapsed().as_secs_f64();
             tracing::info!(
                 "{n_wants} computed values of rules have learned of the past: {n_steps} steps \
-                 in {s:.1} s"
+                 in {s:.2} s"
             );
         }
     }

@@ -5,6 +5,7 @@
 //! it. Everything a plugin or user named is taken as untrusted text, and every
 //! number as possibly infinite.
 
+mod bitmap;
 mod brush;
 mod coarse;
 mod draw;

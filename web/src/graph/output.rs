@@ -1,12 +1,12 @@
 //! The finished pictures: SVG and PNG files, and what they show in words.
 
+use super::bitmap::Bitmap;
 use super::brush::Pixels;
 use super::draw::Picture;
 use super::unit::Unit;
 use super::units::UNKNOWN;
 use super::vector::{Vector, escape};
 use super::{GraphError, GraphRequest, Theme, font, plan};
-use plotters::prelude::BitMapBackend;
 use rookery_collector::history::Rollup;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -55,12 +55,8 @@ pub fn png(request: &GraphRequest<'_>) -> Result<Vec<u8>, GraphError> {
     }
     let picture = Picture::new(request);
     let size = (picture.layout.width as u32, picture.layout.height as u32);
-    let ground = picture.ground();
-    let mut pixels = [ground.0, ground.1, ground.2].repeat(size.0 as usize * size.1 as usize);
-    {
-        let mut backend = BitMapBackend::with_buffer(&mut pixels, size);
-        picture.paint(&mut backend, Pixels::Whole).map_err(|e| refused(request, e))?;
-    }
+    let mut bitmap = Bitmap::new(size, picture.ground());
+    picture.paint(&mut bitmap, Pixels::Whole).map_err(|e| refused(request, e))?;
     let mut out = Vec::with_capacity(64 * 1024);
     let mut encoder = png::Encoder::new(&mut out, size.0, size.1);
     encoder.set_color(png::ColorType::Rgb);
@@ -70,7 +66,7 @@ pub fn png(request: &GraphRequest<'_>) -> Result<Vec<u8>, GraphError> {
     encoder.set_deflate_compression(png::DeflateCompression::Level(1));
     encoder.set_filter(png::Filter::NoFilter);
     let mut writer = encoder.write_header().map_err(|e| refused(request, e))?;
-    writer.write_image_data(&pixels).map_err(|e| refused(request, e))?;
+    writer.write_image_data(bitmap.pixels()).map_err(|e| refused(request, e))?;
     writer.finish().map_err(|e| refused(request, e))?;
     Ok(out)
 }
