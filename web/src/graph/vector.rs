@@ -97,6 +97,30 @@ impl<'a> Vector<'a> {
 /// Bytes of a step: a letter, two numbers, each with a space or a minus.
 const STEP_BYTES: usize = 1 + 2 * 11;
 
+/// Numbers of up to three digits as text, and how many digits they have.
+static SHORT: [[u8; 4]; 1000] = {
+    let mut all = [[0; 4]; 1000];
+    let mut n = 0;
+    while n < all.len() {
+        let digits = [n / 100, n / 10 % 10, n % 10];
+        let len = if n < 10 {
+            1
+        } else if n < 100 {
+            2
+        } else {
+            3
+        };
+        let mut at = 0;
+        while at < len {
+            all[n][at] = b'0' + digits[3 - len + at] as u8;
+            at += 1;
+        }
+        all[n][3] = len as u8;
+        n += 1;
+    }
+    all
+};
+
 /// Steps of a path as text, some at a time.
 struct Digits {
     text: [u8; 512],
@@ -136,6 +160,12 @@ impl Digits {
         let mut rest = n.unsigned_abs();
         if n < 0 {
             self.letter(b'-');
+        }
+        // Fast path: nearly all steps are short.
+        if let Some([digits @ .., len]) = SHORT.get(rest as usize) {
+            self.text[self.len..self.len + digits.len()].copy_from_slice(digits);
+            self.len += usize::from(*len);
+            return;
         }
         let n_digits = rest.checked_ilog10().unwrap_or(0) as usize + 1;
         for at in (self.len..self.len + n_digits).rev() {
@@ -305,6 +335,15 @@ mod tests {
         let out = String::from_utf8(out).expect("text");
         let (_, rest) = out.split_once(" d=\"").expect("a path");
         rest.split('"').next().unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn numbers_are_written_out() {
+        for n in (-1100..1100).chain([i32::MIN, i32::MIN + 1, i32::MAX]) {
+            let mut digits = Digits::default();
+            digits.put(n);
+            assert_eq!(std::str::from_utf8(digits.written()), Ok(n.to_string().as_str()));
+        }
     }
 
     #[test]
