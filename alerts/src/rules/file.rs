@@ -67,11 +67,8 @@ impl Rules {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::load_rules;
     use rookery_plugins::FieldSpec;
-
-    fn load(text: &str) -> Result<Rules, String> {
-        Rules::load(&[("a.toml".to_owned(), text.to_owned())])
-    }
 
     #[test]
     fn later_files_win_key_by_key() {
@@ -109,7 +106,7 @@ mod tests {
             ("[[rule]]\nperiod = \"nights\"\n", "a rule names period \"nights\": add a"),
             ("[[rules]]\n", "a.toml:1: unknown key \"rules\"; did you mean \"rule\"?"),
         ] {
-            let e = load(text).expect_err(text);
+            let e = load_rules(text).expect_err(text);
             assert!(e.starts_with(want), "{e}");
         }
     }

@@ -153,24 +153,13 @@ impl Rules {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::testing::{documented_toml, load_rules};
     use rookery_plugins::FieldSpec;
-
-    fn load(text: &str) -> Result<Rules, String> {
-        Rules::load(&[("a.toml".to_owned(), text.to_owned())])
-    }
 
     #[test]
     fn the_example_of_the_documentation_loads() {
-        let doc = include_str!("mod.rs");
-        let lines: Vec<&str> = doc
-            .lines()
-            .skip_while(|l| *l != "//! ```toml")
-            .skip(1)
-            .take_while(|l| *l != "//! ```")
-            .map(|l| l.trim_start_matches("//!"))
-            .collect();
-        let rules = load(&lines.join("\n")).expect("loads");
+        let text = documented_toml(include_str!("mod.rs"));
+        let rules = load_rules(&text).expect("loads");
         assert_eq!(rules.len(), 7);
         let f = FieldSpec::gauge("connections", "").limits("10", "20");
         let t = rules.terms("db1", "", "mysql_x", &f);
@@ -191,7 +180,7 @@ mod tests {
             "node = \"a*\"\nservice = \"t*\"\ncritical = 5",
         ];
         let text: String = texts.iter().map(|t| format!("[[rule]]\n{t}\n")).collect();
-        let rules = load(&text).expect("loads");
+        let rules = load_rules(&text).expect("loads");
         for (node, service, field, want) in [
             ("a", "s", "f", (Some("2"), None)),
             ("a", "u", "f", (Some("1"), None)),
