@@ -66,20 +66,11 @@ impl Borrow {
         let found = if loan.is_sum {
             let n = usize::try_from((span.1 - span.0 + rollup.step_ms - 1) / rollup.step_ms);
             let buckets = sum(&parts, n.unwrap_or(0));
-            let mut total = Bucket::default();
-            for b in &buckets {
-                total.merge(b.count, (b.min, b.max), b.sum, (b.first, b.last));
-            }
-            FieldRollup { spec: field, buckets, total, increase: None }
+            FieldRollup::of(field, buckets)
         } else {
             match parts.into_iter().next().and_then(|p| p.fields.into_iter().next()) {
                 Some(found) => FieldRollup { spec: field, ..found },
-                None => FieldRollup {
-                    spec: field,
-                    buckets: vec![],
-                    total: Bucket::default(),
-                    increase: None,
-                },
+                None => FieldRollup::of(field, vec![]),
             }
         };
         match spec.fields.iter_mut().find(|f| f.name == loan.name) {
