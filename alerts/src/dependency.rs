@@ -151,23 +151,12 @@ fn climb(
 
 #[cfg(test)]
 mod tests {
-    use crate::rules::Rules;
-
-    fn load(text: &str) -> Result<Rules, String> {
-        Rules::load(&[("a.toml".to_owned(), text.to_owned())])
-    }
+    use crate::testing::{documented_toml, load_rules};
 
     #[test]
     fn the_example_of_the_documentation_loads() {
-        let doc = include_str!("dependency.rs");
-        let lines: Vec<&str> = doc
-            .lines()
-            .skip_while(|l| *l != "//! ```toml")
-            .skip(1)
-            .take_while(|l| *l != "//! ```")
-            .map(|l| l.trim_start_matches("//!"))
-            .collect();
-        let rules = load(&lines.join("\n")).expect("loads");
+        let text = documented_toml(include_str!("dependency.rs"));
+        let rules = load_rules(&text).expect("loads");
         let of = |n: &str, g: &str, s: Option<&str>| rules.dependencies_of(n, g, s);
         assert_eq!(of("rack1-a", "", None), [0]);
         assert_eq!(of("rack1-a", "web", Some("load")), [] as [u32; 0]);
@@ -201,12 +190,12 @@ mod tests {
             ("[[dependency]]\nnode = \"a\"\n".to_owned(), "a.toml: dependency 1: on what?"),
             (d("nod = \"a\"", "\"b\""), "a.toml:2: unknown key \"nod\""),
         ] {
-            match (load(&text), want) {
+            match (load_rules(&text), want) {
                 (Ok(_), "") => {}
                 (Ok(_), want) => panic!("{want}: was taken"),
                 (Err(e), want) => assert!(!want.is_empty() && e.contains(want), "{want}: {e}"),
             }
         }
-        load(&d("node = \"*\"", "\"sw1\"")).expect("nothing depends on itself");
+        load_rules(&d("node = \"*\"", "\"sw1\"")).expect("nothing depends on itself");
     }
 }

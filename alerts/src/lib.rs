@@ -24,6 +24,8 @@ pub mod quorum;
 pub mod rate;
 pub mod rpn;
 pub mod rules;
+#[cfg(test)]
+mod testing;
 
 pub use channels::{
     ContactConfig, GroupConfig, MailConfig, MuninContact, Notifier, Routes, SendError, Setup,

@@ -338,6 +338,7 @@ fn hours_of(text: &str) -> Option<(u16, u16)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::documented_toml;
 
     fn at(text: &str) -> TimeMs {
         text.parse::<Timestamp>().expect("a time").as_millisecond()
@@ -417,15 +418,8 @@ mod tests {
 
     #[test]
     fn the_example_of_the_documentation_loads_and_excludes() {
-        let doc = include_str!("period.rs");
-        let lines: Vec<&str> = doc
-            .lines()
-            .skip_while(|l| *l != "//! ```toml")
-            .skip(1)
-            .take_while(|l| *l != "//! ```")
-            .map(|l| l.trim_start_matches("//!"))
-            .collect();
-        let periods = periods(&lines.join("\n")).expect("loads");
+        let text = documented_toml(include_str!("period.rs"));
+        let periods = periods(&text).expect("loads");
         assert_eq!(periods.names().collect::<Vec<_>>(), ["holidays", "nights", "office"]);
         let office = periods.get("office").expect("there");
         assert!(office.contains(at("2026-12-23T09:00:00Z")));

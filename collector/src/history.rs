@@ -205,6 +205,15 @@ impl Bucket {
         self.last = ends.1;
     }
 
+    /// All of these, oldest first, as one.
+    pub fn joined(buckets: &[Bucket]) -> Bucket {
+        let mut out = Bucket::default();
+        for b in buckets {
+            out.merge(b.count, (b.min, b.max), b.sum, (b.first, b.last));
+        }
+        out
+    }
+
     /// The mean; `None` in a gap.
     pub fn mean(&self) -> Option<f64> {
         (self.count > 0).then(|| self.sum / self.count as f64)
@@ -223,6 +232,14 @@ pub struct FieldRollup {
     /// Over the whole span, for COUNTER, DERIVE and ABSOLUTE: by how much it
     /// grew, resets handled.
     pub increase: Option<f64>,
+}
+
+impl FieldRollup {
+    /// A field with these buckets and their total; its increase is not known.
+    pub fn of(spec: FieldSpec, buckets: Vec<Bucket>) -> FieldRollup {
+        let total = Bucket::joined(&buckets);
+        FieldRollup { spec, buckets, total, increase: None }
+    }
 }
 
 /// A service's fields by steps of time.

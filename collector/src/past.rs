@@ -285,8 +285,7 @@ impl Overlay for Past {
             let is_asked = fields.is_empty() || fields.contains(&field.name.as_str());
             if !is_there && is_asked {
                 let n = buckets_of(span, step_ms);
-                let (buckets, total) = (vec![Bucket::default(); n], Bucket::default());
-                rollup.fields.push(FieldRollup { spec: field, buckets, total, increase: None });
+                rollup.fields.push(FieldRollup::of(field, vec![Bucket::default(); n]));
             }
         }
         self.fill(node, shadows, &mut rollup, span)?;
@@ -373,7 +372,7 @@ impl Past {
             }
         }
         for field in &mut rollup.fields {
-            field.total = total(&field.buckets);
+            field.total = Bucket::joined(&field.buckets);
         }
         rollup.averages = by_step
             .iter()
@@ -488,14 +487,6 @@ fn covered(rollup: &Rollup) -> Vec<bool> {
         covered[pair[0]..pair[1]].fill(true);
     }
     covered
-}
-
-fn total(buckets: &[Bucket]) -> Bucket {
-    let mut total = Bucket::default();
-    for b in buckets {
-        total.merge(b.count, (b.min, b.max), b.sum, (b.first, b.last));
-    }
-    total
 }
 
 /// The spans of neighbouring buckets.

@@ -11,7 +11,7 @@
 use crate::chunk::{
     Block, ChunkError, ColumnBuf, DIGEST_MS, Digest, ReadAt, RunTimes, SUMMARY_ROWS, Summary,
 };
-use crate::history::FieldRollup;
+use crate::history::{Bucket, FieldRollup};
 use crate::series::{Drawn, Heartbeat, Run};
 use rookery_plugins::{FieldSpec, FieldType, Kind, TimeMs, Value};
 use std::ops::Range;
@@ -205,9 +205,7 @@ impl<'a> Roll<'a> {
 
     /// What came of it.
     pub fn finish(mut self) -> FieldRollup {
-        for b in &self.out.buckets {
-            self.out.total.merge(b.count, (b.min, b.max), b.sum, (b.first, b.last));
-        }
+        self.out.total = Bucket::joined(&self.out.buckets);
         self.out.increase = self.drawn.increase();
         self.out
     }

@@ -76,20 +76,8 @@ fn with_request(
 
 fn rollup(scene: &Scene) -> Rollup {
     let field = |(i, spec): (usize, &FieldSpec)| {
-        let buckets: Vec<Bucket> =
-            (0..scene.n).map(|b| (scene.value)(i, b).unwrap_or_default()).collect();
-        let mut total = Bucket::default();
-        for b in buckets.iter().filter(|b| b.count > 0) {
-            if total.count == 0 {
-                total.first = b.first;
-            }
-            total.count += b.count;
-            total.min = total.min.min(b.min);
-            total.max = total.max.max(b.max);
-            total.sum += b.sum;
-            total.last = b.last;
-        }
-        FieldRollup { spec: spec.clone(), buckets, total, increase: None }
+        let buckets = (0..scene.n).map(|b| (scene.value)(i, b).unwrap_or_default());
+        FieldRollup::of(spec.clone(), buckets.collect())
     };
     let fields = scene.spec.fields.iter().enumerate().map(field).collect();
     Rollup {

@@ -22,6 +22,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Judges nothing yet.
+    fn new(node: u32) -> Plan {
+        Plan { node, slot: 0, services: vec![], columns: vec![], formulas: vec![], notes: vec![] }
+    }
+
     /// What is wrong with the plugins' own limits and cdefs, for the log.
     pub fn notes(&self) -> &[String] {
         &self.notes
@@ -58,14 +63,7 @@ impl Machine {
         for (i, key) in layout.fields().iter().enumerate() {
             by_service.entry(&key.service).or_default().push((i as u32, &key.field));
         }
-        let mut plan = Plan {
-            node: node_idx,
-            slot: 0,
-            services: vec![],
-            columns: vec![],
-            formulas: vec![],
-            notes: vec![],
-        };
+        let mut plan = Plan::new(node_idx);
         let mut step_ms = 0i64;
         for (name, columns) in by_service {
             let Some(spec) = services(name) else { continue };
@@ -89,14 +87,7 @@ impl Machine {
     ) {
         let node_idx = self.node_idx(node);
         self.settle_node(node_idx, group);
-        let mut plan = Plan {
-            node: node_idx,
-            slot: 0,
-            services: vec![],
-            columns: vec![],
-            formulas: vec![],
-            notes: vec![],
-        };
+        let mut plan = Plan::new(node_idx);
         for spec in services {
             self.plan_service(&mut plan, spec, &spec.name, &[]);
         }

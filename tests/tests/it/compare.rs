@@ -54,20 +54,16 @@ fn faults_are_named() {
     let site = Site::new();
     let collector = site.collector("");
     fleet(&site);
-    let ask = |path: &str| {
-        let answer = get(&format!("{}{path}", site.url()));
-        (answer.status, answer.text())
-    };
-    let (status, text) = ask("/compare");
+    let (status, text) = site.page("/compare");
     assert!(status == 200 && text.contains("4 nodes"), "{text}");
-    assert_eq!(ask("/compare?service=nothing").0, 404);
-    assert_eq!(ask("/compare?service=disk&nodes=x*").0, 404);
-    assert_eq!(ask("/compare?service=disk&from=soon").0, 400);
+    assert_eq!(site.page("/compare?service=nothing").0, 404);
+    assert_eq!(site.page("/compare?service=disk&nodes=x*").0, 404);
+    assert_eq!(site.page("/compare?service=disk&from=soon").0, 400);
     let graph = "/graph/web1/disk.svg";
     for bad in ["low=1", "low=2&high=1", "low=NaN&high=1", "low=0&high=inf"] {
-        let (status, text) = ask(&format!("{graph}?{bad}"));
+        let (status, text) = site.page(&format!("{graph}?{bad}"));
         assert!(status == 400 && text.contains("the lower first"), "{bad}: {text}");
     }
-    assert_eq!(ask(&format!("{graph}?low=-1e300&high=1e300")).0, 200);
+    assert_eq!(site.page(&format!("{graph}?low=-1e300&high=1e300")).0, 200);
     collector.stop();
 }

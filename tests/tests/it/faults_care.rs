@@ -65,9 +65,19 @@ fn on_layer(layer: &Layer, command: &mut Command, dir: &Path, plan: &str) -> Out
     output
 }
 
-fn dice() -> Dice {
+/// Rounds with a layer each: most of them must be struck. `round` strikes by the plan that
+/// it is given, and says whether it came to that. `only`, `most`: see [`plan`].
+fn rounds(only: &str, most: u64, round: impl Fn(&Site, &Layer, &str) -> bool) {
     let seed = number("ROOKERY_FAULTS_SEED", 1);
-    Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let mut n_struck = 0;
+    for i in 0..number("ROOKERY_FAULTS_ROUNDS", 9) {
+        let site = Site::new();
+        let _keep = Keep(&site);
+        let layer = Layer::build(&site);
+        n_struck += u64::from(round(&site, &layer, &plan(&mut dice, i, only, most)));
+    }
+    assert!(n_struck > 4, "only {n_struck} were struck");
 }
 
 #[test]
@@ -76,49 +86,43 @@ fn retention_takes_only_what_need_not_be_kept() {
     // stand in the same blocks, "agent" stays.
     let rules = "[[retention]]\nnode = \"curl\"\nkeep = \"1d\"\n\
                  [[retention]]\nnode = \"both\"\nservice = \"goes\"\nkeep = \"1d\"\n";
-    let mut dice = dice();
-    let mut n_struck = 0;
-    for i in 0..number("ROOKERY_FAULTS_ROUNDS", 9) {
-        let site = Site::new();
-        let _keep = Keep(&site);
-        let layer = Layer::build(&site);
-        let mut senders = history(&site);
-        let stays = both(&site);
+    rounds("/periods/", 160, |site, layer, plan| {
+        let mut senders = history(site);
+        let stays = both(site);
         let mut gone = senders.pop().expect("two senders");
         gone.expire();
         let checked = |context: &str, senders: &[Poster]| {
             let all: Vec<Poster> = senders.iter().chain([&gone]).cloned().collect();
             check_of(&site.path("data"), &all, "node <> 'both'", context);
-            assert_eq!(select(&site, "node = 'both' AND service = 'stays'"), stays, "{context}");
+            assert_eq!(select(site, "node = 'both' AND service = 'stays'"), stays, "{context}");
         };
-        let plan = plan(&mut dice, i, "/periods/", 160);
         let mut command = site.collector_command(rules);
-        layer.put_under(&mut command, &site.path("data"), &plan);
+        layer.put_under(&mut command, &site.path("data"), plan);
         command.env("FAULTS_ARM", site.path("arm"));
         let mut collector = Proc::start(&mut command);
         collector.line("pages on", Duration::from_secs(30));
-        assert_eq!(ask(&site, "seal").map(|a| a.status), Some(200), "{plan}");
+        assert_eq!(ask(site, "seal").map(|a| a.status), Some(200), "{plan}");
         std::fs::write(site.path("arm"), "").expect("writes");
         for _ in 0..3 {
-            let said = ask(&site, "retain");
+            let said = ask(site, "retain");
             println!("{plan}: {}: {:?}", layer.struck(), said.map(|a| a.text()));
         }
-        n_struck += u64::from(!layer.struck().is_empty());
-        check_end(&mut collector, &plan);
+        let is_struck = !layer.struck().is_empty();
+        check_end(&mut collector, plan);
         drop(collector);
-        checked(&plan, &senders);
+        checked(plan, &senders);
         // The rules are applied to the end now.
         let collector = site.collector(rules);
-        checked(&plan, &senders);
-        assert_eq!(ask(&site, "retain").map(|a| a.status), Some(200), "{plan}");
-        send(&site, &mut senders);
-        checked(&plan, &senders);
+        checked(plan, &senders);
+        assert_eq!(ask(site, "retain").map(|a| a.status), Some(200), "{plan}");
+        send(site, &mut senders);
+        checked(plan, &senders);
         collector.stop();
-        assert_eq!(select(&site, "node = 'curl' OR service = 'goes'"), "", "{plan}");
-        checked(&plan, &senders);
+        assert_eq!(select(site, "node = 'curl' OR service = 'goes'"), "", "{plan}");
+        checked(plan, &senders);
         stdout(Command::new(bin("rookery")).arg("verify").arg("--data").arg(site.path("data")));
-    }
-    assert!(n_struck > 4, "only {n_struck} were struck");
+        is_struck
+    });
 }
 
 /// Two services with the same times, in the same blocks; what the one that stays
@@ -173,13 +177,8 @@ fn damage_summaries(data: &Path) -> usize {
 
 #[test]
 fn a_rebuild_that_is_cut_short_leaves_every_sample_and_is_done_again() {
-    let mut dice = dice();
-    let mut n_struck = 0;
-    for i in 0..number("ROOKERY_FAULTS_ROUNDS", 9) {
-        let site = Site::new();
-        let _keep = Keep(&site);
-        let layer = Layer::build(&site);
-        let mut senders = history(&site);
+    rounds("/periods/", 120, |site, layer, plan| {
+        let mut senders = history(site);
         let data = site.path("data");
         let n_damaged = damage_summaries(&data);
         assert!(n_damaged > 5, "{n_damaged} blocks");
@@ -188,28 +187,22 @@ fn a_rebuild_that_is_cut_short_leaves_every_sample_and_is_done_again() {
             command.arg("rebuild").arg("--data").arg(&data);
             command
         };
-        let plan = plan(&mut dice, i, "/periods/", 120);
-        let output = on_layer(&layer, &mut rebuild(), &data, &plan);
+        let output = on_layer(layer, &mut rebuild(), &data, plan);
         println!("{plan}: {}: {:?}", layer.struck(), output.status);
-        n_struck += u64::from(!layer.struck().is_empty());
-        check(&site, &senders, &plan);
+        let is_struck = !layer.struck().is_empty();
+        check(site, &senders, plan);
         stdout(&mut rebuild());
         stdout(Command::new(bin("rookery")).arg("verify").arg("--data").arg(&data));
-        check(&site, &senders, &plan);
-        check_after(&site, &mut senders, &plan);
-    }
-    assert!(n_struck > 4, "only {n_struck} were struck");
+        check(site, &senders, plan);
+        check_after(site, &mut senders, plan);
+        is_struck
+    });
 }
 
 #[test]
 fn a_backup_that_is_cut_short_keeps_the_one_before_and_is_done_again() {
-    let mut dice = dice();
-    let mut n_struck = 0;
-    for i in 0..number("ROOKERY_FAULTS_ROUNDS", 9) {
-        let site = Site::new();
-        let _keep = Keep(&site);
-        let layer = Layer::build(&site);
-        let mut senders = history(&site);
+    rounds("", 60, |site, layer, plan| {
+        let mut senders = history(site);
         let (data, copy) = (site.path("data"), site.path("copy"));
         let backup = || {
             let mut command = Command::new(bin("rookery"));
@@ -221,14 +214,13 @@ fn a_backup_that_is_cut_short_keeps_the_one_before_and_is_done_again() {
         check_in(&copy, &before, "a whole backup");
         // More of it, sealed and not, while the next one is made.
         let collector = site.collector("");
-        (0..10).for_each(|_| send(&site, &mut senders));
-        assert_eq!(ask(&site, "seal").map(|a| a.status), Some(200));
-        (0..3).for_each(|_| send(&site, &mut senders));
-        let plan = plan(&mut dice, i, "", 60);
-        let output = on_layer(&layer, &mut backup(), &copy, &plan);
+        (0..10).for_each(|_| send(site, &mut senders));
+        assert_eq!(ask(site, "seal").map(|a| a.status), Some(200));
+        (0..3).for_each(|_| send(site, &mut senders));
+        let output = on_layer(layer, &mut backup(), &copy, plan);
         println!("{plan}: {}: {:?}", layer.struck(), output.status);
-        n_struck += u64::from(!layer.struck().is_empty());
-        check(&site, &senders, &plan);
+        let is_struck = !layer.struck().is_empty();
+        check(site, &senders, plan);
         let then: Vec<Poster> =
             senders.iter().zip(&before).map(|(now, then)| now.as_of(then)).collect();
         check_in(&copy, &then, &format!("{plan}: the copy"));
@@ -236,8 +228,8 @@ fn a_backup_that_is_cut_short_keeps_the_one_before_and_is_done_again() {
         check_in(&copy, &senders, &format!("{plan}: the copy, made again"));
         stdout(Command::new(bin("rookery")).arg("verify").arg("--data").arg(&copy));
         collector.stop();
-    }
-    assert!(n_struck > 4, "only {n_struck} were struck");
+        is_struck
+    });
 }
 
 /// A disk that cannot read a month: the collector lives, says it once, serves the

@@ -17,10 +17,6 @@ fn sums_and_fields_of_several_nodes_are_one_graph() {
     let site = Site::new();
     let collector = site.collector("");
     fleet(&site);
-    let ask = |path: &str| {
-        let answer = get(&format!("{}{path}", site.url()));
-        (answer.status, answer.text())
-    };
     let query = "f=web1/disk/busy&f=sum:web*/disk/busy&f=mean:/disk/busy&from=-30m&to=now";
     let json = get(&format!("{}/graph.json?{query}", site.url())).json();
     let means = |i: usize| -> Vec<f64> {
@@ -31,19 +27,19 @@ fn sums_and_fields_of_several_nodes_are_one_graph() {
     let sums = means(1);
     assert!(sums.iter().skip(60).all(|v| *v == 60.0) && sums.len() > 100, "{sums:?}");
     assert!(means(2).iter().skip(60).all(|v| *v == 265.0));
-    assert!(ask(&format!("/graph.csv?{query}")).1.contains(",sum:web*/disk/busy,1,60.0,"));
-    let (status, svg) = ask(&format!("/graph.svg?{query}"));
+    assert!(site.page(&format!("/graph.csv?{query}")).1.contains(",sum:web*/disk/busy,1,60.0,"));
+    let (status, svg) = site.page(&format!("/graph.svg?{query}"));
     assert!(status == 200 && svg.contains("sum of web* (3)"), "{svg}");
-    let (status, page) = ask(&format!("/graph?{query}&hide=web1/disk/busy"));
+    let (status, page) = site.page(&format!("/graph?{query}&hide=web1/disk/busy"));
     assert!(status == 200 && page.contains("3 fields on one graph"), "{page}");
-    assert!(ask("/graph?f=gone/disk/busy").1.contains("(not found)"));
-    assert!(ask("/graph?q=web1+idle").1.contains("/graph?f=web1%2Fdisk%2Fidle"));
+    assert!(site.page("/graph?f=gone/disk/busy").1.contains("(not found)"));
+    assert!(site.page("/graph?q=web1+idle").1.contains("/graph?f=web1%2Fdisk%2Fidle"));
     for bad in ["/graph.svg", "/graph.svg?f=a", "/graph?f=a/b/c&nonsense=1", "/graph?f=a/b/c&to=x"]
     {
-        assert_eq!(ask(bad).0, 400, "{bad}");
+        assert_eq!(site.page(bad).0, 400, "{bad}");
     }
     let many: String = (0..51).map(|i| format!("f=n/s/{i}&")).collect();
-    let (status, text) = ask(&format!("/graph?{many}"));
+    let (status, text) = site.page(&format!("/graph?{many}"));
     assert!(status == 400 && text.contains("at most 50"), "{text}");
     collector.stop();
 }

@@ -68,10 +68,7 @@ fn percentiles_are_exact_and_the_ghost_is_a_week_old() {
     let values: Vec<f64> = (1..=100).map(f64::from).collect();
     post_minutes(&site, "db1", "busy", now - 604_800_000, &[1234.0; 100]);
     post_minutes(&site, "db1", "busy", now, &values);
-    let ask = |what: &str| {
-        let answer = get(&format!("{}/graph/db1/disk.svg?from=-2h&to=now{what}", site.url()));
-        (answer.status, answer.text())
-    };
+    let ask = |what: &str| site.page(&format!("/graph/db1/disk.svg?from=-2h&to=now{what}"));
     let (status, svg) = ask("&pct=95,99");
     assert!(status == 200 && svg.contains("95 % of busy: 95.0"), "{svg}");
     assert!(svg.contains("99 % of busy: 99.0"));

@@ -320,6 +320,12 @@ impl Site {
         answer.json().as_array().expect("a list").clone()
     }
 
+    /// What stands at a path of the pages: status and text.
+    pub fn page(&self, path: &str) -> (u16, String) {
+        let answer = get(&format!("{}{path}", self.url()));
+        (answer.status, answer.text())
+    }
+
     /// POSTs JSON to ingest.
     pub fn post(&self, body: &str) -> Option<Answer> {
         let url = format!("{}/api/v1/ingest", self.url());

@@ -175,10 +175,6 @@ fn silent_nodes_stay_and_are_shown_as_such() {
 fn empty_pages_teach_and_faults_name_the_remedy() {
     let site = Site::new();
     let collector = site.collector("");
-    let page = |path: &str| {
-        let answer = get(&format!("{}{path}", site.url()));
-        (answer.status, answer.text())
-    };
     for (path, words) in [
         ("/", "install the agent"),
         ("/nodes", "install the agent"),
@@ -191,13 +187,13 @@ fn empty_pages_teach_and_faults_name_the_remedy() {
         ("/graph", "Search for the first"),
         ("/wall", "install the agent"),
     ] {
-        let (status, html) = page(path);
+        let (status, html) = site.page(path);
         assert!(status == 200 && html.contains(words), "{path}: {status} {html}");
     }
     fleet(&site);
-    let (status, html) = page("/node/db%3Bdb1/disk?from=2020-01-01&to=2020-01-02");
+    let (status, html) = site.page("/node/db%3Bdb1/disk?from=2020-01-01&to=2020-01-02");
     assert!(status == 200 && html.contains("–"), "{html}");
-    let svg = page("/graph/db%3Bdb1/disk.svg?from=2020-01-01&to=2020-01-02").1;
+    let svg = site.page("/graph/db%3Bdb1/disk.svg?from=2020-01-01&to=2020-01-02").1;
     assert!(svg.contains("no data in this span"), "{svg}");
     for (path, status, words) in [
         ("/node/db%3Bdb2", 404, "did you mean"),
@@ -208,7 +204,7 @@ fn empty_pages_teach_and_faults_name_the_remedy() {
         ("/report/nothing", 404, "there are: memcached, redis"),
         ("/nothing", 404, "nothing stands at"),
     ] {
-        let (got, html) = page(path);
+        let (got, html) = site.page(path);
         assert!(got == status && html.contains(words), "{path}: {got} {html}");
     }
     collector.stop();

@@ -26,18 +26,7 @@ pub(crate) fn field(spec: FieldSpec, values: &[Option<f64>]) -> FieldRollup {
 
 /// A field with these buckets.
 pub(crate) fn with_buckets(spec: FieldSpec, buckets: Vec<Bucket>) -> FieldRollup {
-    let mut total = Bucket::default();
-    for b in buckets.iter().filter(|b| b.count > 0) {
-        if total.count == 0 {
-            total.first = b.first;
-        }
-        total.count += b.count;
-        total.min = total.min.min(b.min);
-        total.max = total.max.max(b.max);
-        total.sum += b.sum;
-        total.last = b.last;
-    }
-    FieldRollup { spec, buckets, total, increase: None }
+    FieldRollup::of(spec, buckets)
 }
 
 /// A rollup with buckets of a minute.

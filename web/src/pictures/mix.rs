@@ -289,18 +289,16 @@ impl Sum {
         let mut spec = self.spec?;
         // What the field's own cdef says has been done.
         spec.cdef = None;
-        let mut total = Bucket::default();
         let bucket = |(sum, n): &(f64, u32)| {
             let mut out = Bucket::default();
             if *n > 0 {
                 let v = if how == How::Mean { sum / f64::from(*n) } else { *sum };
                 out.push(v);
-                total.push(v);
             }
             out
         };
         let buckets = self.buckets.iter().map(bucket).collect();
-        Some(FieldRollup { spec, buckets, total, increase: None })
+        Some(FieldRollup::of(spec, buckets))
     }
 }
 
@@ -348,9 +346,8 @@ fn combined(parts: &[Part], found: Vec<Option<Found>>, from_ms: i64, step_ms: i6
     for (part, found) in parts.iter().zip(found) {
         let Some(Found { mut field, spec, node, .. }) = found else {
             let label = format!("{} (not found)", part.text);
-            let (total, buckets) = (Bucket::default(), Vec::new());
             let spec = FieldSpec::gauge(&part.text, &label);
-            fields.push(FieldRollup { spec, buckets, total, increase: None });
+            fields.push(FieldRollup::of(spec, Vec::new()));
             continue;
         };
         let label = field.spec.label_or_name().to_owned();

@@ -1,0 +1,203 @@
+//! What the catalog knows, in memory: what readers look things up in, without the
+//! disk and while it is written.
+
+use crate::head::NodeHead;
+use rookery_plugins::{FieldKey, FieldSpec, Layout, LayoutId, ServiceSpec, TimeMs};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+/// A layout and where each field stands in it.
+#[derive(Debug)]
+pub struct LayoutIndex {
+    /// The layout.
+    pub layout: Layout,
+    columns: HashMap<FieldKey, u32>,
+}
+
+impl LayoutIndex {
+    pub(super) fn new(layout: Layout) -> LayoutIndex {
+        let fields = layout.fields().iter().enumerate();
+        let columns = fields.map(|(i, f)| (f.clone(), i as u32)).collect();
+        LayoutIndex { layout, columns }
+    }
+
+    /// The column of a field, if it is in this layout.
+    pub fn column(&self, key: &FieldKey) -> Option<usize> {
+        self.columns.get(key).map(|c| *c as usize)
+    }
+}
+
+/// A service as it is now.
+#[derive(Clone, Debug)]
+pub struct ServiceEntry {
+    /// What it is.
+    pub spec: Arc<ServiceSpec>,
+    /// Whether it is still expected to report.
+    pub active: bool,
+}
+
+/// What the catalog knows of one node.
+#[derive(Debug)]
+pub struct NodeEntry {
+    /// Its number in all databases.
+    pub id: i64,
+    /// Its name.
+    pub name: String,
+    /// What arrived since the last sealing.
+    pub head: Mutex<NodeHead>,
+    /// Grows with every row.
+    pub version: AtomicU64,
+    /// Time of its newest sample; `i64::MIN` before the first.
+    pub last_seen_ms: AtomicI64,
+    /// Time of its oldest sample, as far as is known; `i64::MAX` before the
+    /// first.
+    pub first_seen_ms: AtomicI64,
+    /// What may change of it.
+    pub(super) state: RwLock<NodeState>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct NodeState {
+    pub(super) group: String,
+    pub(super) services: BTreeMap<String, ServiceEntry>,
+    /// What each service has been, oldest first, and since when; the last is
+    /// what it is now.
+    pub(super) versions: HashMap<String, Vec<(TimeMs, Arc<ServiceSpec>)>>,
+    pub(super) layouts: Vec<Arc<LayoutIndex>>,
+    /// Highest sequence of each boot.
+    pub(super) sequences: HashMap<u64, u64>,
+}
+
+pub(super) fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl NodeEntry {
+    pub(super) fn new(id: i64, name: &str, state: NodeState) -> NodeEntry {
+        NodeEntry {
+            id,
+            name: name.to_owned(),
+            head: Mutex::default(),
+            version: AtomicU64::new(0),
+            last_seen_ms: AtomicI64::new(i64::MIN),
+            first_seen_ms: AtomicI64::new(i64::MAX),
+            state: RwLock::new(state),
+        }
+    }
+
+    /// Its head, locked.
+    pub fn head(&self) -> MutexGuard<'_, NodeHead> {
+        self.head.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its group; empty: none.
+    pub fn group(&self) -> String {
+        read(&self.state).group.clone()
+    }
+
+    /// A layout that this node has used.
+    pub fn layout(&self, id: LayoutId) -> Option<Arc<LayoutIndex>> {
+        read(&self.state).layouts.iter().find(|l| l.layout.id() == id).cloned()
+    }
+
+    /// Every layout that this node has used.
+    pub fn layouts(&self) -> Vec<Arc<LayoutIndex>> {
+        read(&self.state).layouts.clone()
+    }
+
+    /// A service as it is now.
+    pub fn service(&self, name: &str) -> Option<ServiceEntry> {
+        read(&self.state).services.get(name).cloned()
+    }
+
+    /// A service as it was at this time; before its first announcement, as it
+    /// was then.
+    pub fn service_at(&self, name: &str, at_ms: TimeMs) -> Option<Arc<ServiceSpec>> {
+        let state = read(&self.state);
+        let versions = state.versions.get(name)?;
+        let n = versions.partition_point(|(from_ms, _)| *from_ms <= at_ms);
+        versions.get(n.max(1) - 1).map(|(_, spec)| spec.clone())
+    }
+
+    /// Every field that a service has or had, as it last was: those it has now
+    /// first.
+    pub fn fields_ever(&self, name: &str) -> Vec<FieldSpec> {
+        let state = read(&self.state);
+        let Some(versions) = state.versions.get(name) else { return Vec::new() };
+        let mut fields: Vec<FieldSpec> = Vec::new();
+        for (_, spec) in versions.iter().rev() {
+            for field in &spec.fields {
+                if !fields.iter().any(|f| f.name == field.name) {
+                    fields.push(field.clone());
+                }
+            }
+        }
+        fields
+    }
+
+    /// All services, by name.
+    pub fn services(&self) -> Vec<ServiceEntry> {
+        read(&self.state).services.values().cloned().collect()
+    }
+
+    /// How many services it has.
+    pub fn n_services(&self) -> usize {
+        read(&self.state).services.len()
+    }
+
+    /// Whether this frame has been taken already; else notes that it now is.
+    pub fn note_sequence(&self, boot: u64, sequence: u64) -> bool {
+        let mut state = write(&self.state);
+        let last = state.sequences.entry(boot).or_insert(0);
+        let is_old = sequence <= *last;
+        *last = sequence.max(*last);
+        is_old
+    }
+
+    /// Forgets that frames from `sequence` on were taken: their commit failed.
+    pub fn forget_sequence(&self, boot: u64, sequence: u64) {
+        let mut state = write(&self.state);
+        if let Some(last) = state.sequences.get_mut(&boot) {
+            *last = (*last).min(sequence.saturating_sub(1));
+        }
+    }
+}
+
+/// All nodes, by name and by number.
+#[derive(Default)]
+pub struct Nodes {
+    pub(super) by_name: BTreeMap<String, Arc<NodeEntry>>,
+}
+
+impl Nodes {
+    /// The node of this name.
+    pub fn get(&self, name: &str) -> Option<&Arc<NodeEntry>> {
+        self.by_name.get(name)
+    }
+
+    /// All nodes, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<NodeEntry>> {
+        self.by_name.values()
+    }
+}
+
+/// A shared view of the nodes for readers.
+#[derive(Clone)]
+pub struct NodesView(pub(super) Arc<RwLock<Nodes>>);
+
+impl NodesView {
+    /// The node of this name.
+    pub fn get(&self, name: &str) -> Option<Arc<NodeEntry>> {
+        read(&self.0).get(name).cloned()
+    }
+
+    /// All nodes, by name.
+    pub fn all(&self) -> Vec<Arc<NodeEntry>> {
+        read(&self.0).iter().cloned().collect()
+    }
+}

@@ -1,0 +1,141 @@
+//! Reading all of `catalog.sqlite` into memory: at the start, and again when what is in
+//! memory may not be in the database.
+
+use super::Catalog;
+use super::index::{LayoutIndex, NodeEntry, NodeState, ServiceEntry, write};
+use crate::packed_text;
+use rookery_plugins::{Layout, LayoutId, ServiceSpec, TimeMs};
+use rusqlite::Connection;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// What was read of nodes, by number: name and what may change of it.
+type Found = HashMap<i64, (String, NodeState)>;
+
+impl Catalog {
+    /// Readers keep the nodes that they hold: those are brought up to what was read.
+    pub(super) fn load(&mut self) -> rusqlite::Result<()> {
+        let mut by_id = nodes(&self.conn)?;
+        let specs = self.load_specs()?;
+        self.load_layouts()?;
+        services(&self.conn, &specs, &mut by_id)?;
+        self.load_layouts_of(&mut by_id)?;
+        sequences(&self.conn, &mut by_id)?;
+        let first_ms = first_announced(&self.conn)?;
+        let mut nodes = write(&self.nodes);
+        nodes.by_name.retain(|_, n| by_id.contains_key(&n.id));
+        for (id, (name, mut state)) in by_id {
+            if let Some(known) = nodes.get(&name) {
+                let mut old = write(&known.state);
+                state.sequences = std::mem::take(&mut old.sequences);
+                *old = state;
+                continue;
+            }
+            let entry = NodeEntry::new(id, &name, state);
+            if let Some(first_ms) = first_ms.get(&id) {
+                entry.first_seen_ms.store(*first_ms, Ordering::Relaxed);
+            }
+            nodes.by_name.insert(name, Arc::new(entry));
+        }
+        Ok(())
+    }
+
+    fn load_specs(&mut self) -> rusqlite::Result<HashMap<i64, Arc<ServiceSpec>>> {
+        let mut by_id = HashMap::new();
+        for_each(&self.conn, "SELECT id, json FROM spec", |r| {
+            let id: i64 = r.get(0)?;
+            let Some(json) = packed_text::unpack(r.get_ref(1)?) else { return Ok(()) };
+            if let Ok(spec) = serde_json::from_str::<ServiceSpec>(&json) {
+                let spec = Arc::new(spec);
+                by_id.insert(id, spec.clone());
+                self.specs.insert(json, (id, spec));
+            }
+            Ok(())
+        })?;
+        Ok(by_id)
+    }
+
+    fn load_layouts(&mut self) -> rusqlite::Result<()> {
+        for_each(&self.conn, "SELECT id, json FROM layout", |r| {
+            let Some(json) = packed_text::unpack(r.get_ref(1)?) else { return Ok(()) };
+            if let Ok(layout) = serde_json::from_str::<Layout>(&json) {
+                self.layouts.insert(layout.id(), Arc::new(LayoutIndex::new(layout)));
+            }
+            Ok(())
+        })
+    }
+
+    fn load_layouts_of(&self, nodes: &mut Found) -> rusqlite::Result<()> {
+        for_each(&self.conn, "SELECT node, layout FROM node_layout", |r| {
+            let (node, layout): (i64, i64) = (r.get(0)?, r.get(1)?);
+            let layout = self.layouts.get(&LayoutId(layout as u64));
+            if let (Some((_, state)), Some(layout)) = (nodes.get_mut(&node), layout) {
+                state.layouts.push(layout.clone());
+            }
+            Ok(())
+        })
+    }
+}
+
+fn nodes(conn: &Connection) -> rusqlite::Result<Found> {
+    let mut found = Found::new();
+    for_each(conn, "SELECT id, name, grp FROM node", |r| {
+        let state = NodeState { group: r.get(2)?, ..NodeState::default() };
+        found.insert(r.get(0)?, (r.get(1)?, state));
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+fn services(
+    conn: &Connection,
+    specs: &HashMap<i64, Arc<ServiceSpec>>,
+    nodes: &mut Found,
+) -> rusqlite::Result<()> {
+    let in_order =
+        "SELECT node, name, spec, active, from_ms FROM service ORDER BY node, name, from_ms";
+    for_each(conn, in_order, |r| {
+        let (node, name, spec): (i64, String, i64) = (r.get(0)?, r.get(1)?, r.get(2)?);
+        if let (Some((_, state)), Some(spec)) = (nodes.get_mut(&node), specs.get(&spec)) {
+            let entry = ServiceEntry { spec: spec.clone(), active: r.get(3)? };
+            let versions = state.versions.entry(name.clone()).or_default();
+            versions.push((r.get(4)?, spec.clone()));
+            state.services.insert(name, entry);
+        }
+        Ok(())
+    })
+}
+
+fn sequences(conn: &Connection, nodes: &mut Found) -> rusqlite::Result<()> {
+    for_each(conn, "SELECT node, boot, sequence FROM agent", |r| {
+        if let Some((_, state)) = nodes.get_mut(&r.get(0)?) {
+            let (boot, sequence): (i64, i64) = (r.get(1)?, r.get(2)?);
+            state.sequences.insert(boot as u64, sequence as u64);
+        }
+        Ok(())
+    })
+}
+
+/// When each node's first service was announced.
+fn first_announced(conn: &Connection) -> rusqlite::Result<HashMap<i64, TimeMs>> {
+    let mut first_ms = HashMap::new();
+    for_each(conn, "SELECT node, min(from_ms) FROM service GROUP BY node", |r| {
+        first_ms.insert(r.get(0)?, r.get(1)?);
+        Ok(())
+    })?;
+    Ok(first_ms)
+}
+
+fn for_each(
+    conn: &Connection,
+    sql: &str,
+    mut row: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
+    let mut stmt = conn.prepare(sql)?;
+    let mut rows = stmt.query([])?;
+    while let Some(r) = rows.next()? {
+        row(r)?;
+    }
+    Ok(())
+}
