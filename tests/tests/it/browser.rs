@@ -113,12 +113,18 @@ impl Browser {
     /// Waits until an expression is true. A page that changes may not know it
     /// for a moment, or go away while it is asked.
     pub fn wait(&mut self, expression: &str) {
+        wait_for(expression, LIMIT, || self.try_is(expression).ok()?.then_some(()));
+    }
+
+    /// Whether it is true, of this page or of the one that comes in its place.
+    pub fn is(&mut self, expression: &str) -> bool {
+        wait_for(expression, LIMIT, || self.try_is(expression).ok())
+    }
+
+    fn try_is(&self, expression: &str) -> WebDriverResult<bool> {
         let safe = format!("try {{ return !!({expression}) }} catch {{ return false }}");
-        wait_for(expression, LIMIT, || {
-            let ask = safe.as_str();
-            let told = self.try_run(|driver| async move { driver.execute(ask, []).await });
-            (*told.ok()?.json() == true).then_some(())
-        });
+        let told = self.try_run(|driver| async move { driver.execute(safe, []).await })?;
+        Ok(*told.json() == true)
     }
 
     /// Does something to an element, as soon as there is one.

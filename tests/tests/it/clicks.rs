@@ -133,7 +133,7 @@ fn from_the_fleet_to_the_slow_disk_in_three_clicks() {
     let first = By::XPath("//h2[starts-with(., 'Nodes')]/following-sibling::*[1]//h3/a");
     assert_eq!(browser.text(first.clone()), SLOW, "the worst comes first");
     click(&mut browser, first, "/node/databases%3Bdb07");
-    let disk = By::XPath("//*[contains(@class, 'bad')]//h3/a[. = 'Latency of sdb']");
+    let disk = By::XPath("//*[contains(concat(@class, ' '), 'bad ')]//h3/a[. = 'Latency of sdb']");
     click(&mut browser, disk, "/node/databases%3Bdb07/diskstats_latency.sdb");
 
     // Four spans, of which the year's has data; and one level more: the field alone.
