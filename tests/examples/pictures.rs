@@ -96,7 +96,7 @@ fn main() {
     }
 }
 
-/// Base64, as the debugger sends bytes.
+/// Base64, as Chromium's own protocol has bytes.
 fn decode(text: &str) -> Vec<u8> {
     let value = |c: u8| match c {
         b'A'..=b'Z' => u32::from(c - b'A'),

@@ -40,7 +40,7 @@ fn sink(reply: &'static str) -> (u16, Receiver<String>) {
             let mut body = vec![0; length];
             from.read_exact(&mut body).expect("a body");
             let _ = stream.write_all(reply.as_bytes());
-            let _ = tell.send(text + &String::from_utf8_lossy(&body));
+            let _ = tell.send(text + String::from_utf8_lossy(&body).as_ref());
         }
     });
     (port, told)

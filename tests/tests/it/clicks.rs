@@ -7,6 +7,7 @@ use rookery_plugins::wire::{Announce, CONTENT_TYPE, FrameWriter};
 use rookery_plugins::{Cells, Draw, FieldKey, FieldSpec, Layout, ServiceSpec, Value};
 use rookery_tests::http::{Connection, post};
 use std::time::Duration;
+use thirtyfour::By;
 
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
@@ -89,9 +90,8 @@ pub fn fill(site: &Site) -> Vec<String> {
 }
 
 /// Clicks on the first link that fits, as a reader does, and waits for the page.
-fn click(browser: &mut Browser, link: &str, path: &str) {
-    assert_eq!(browser.eval(&format!("!!({link})")), true, "{link} is there");
-    browser.eval(&format!("({link}).click()"));
+fn click(browser: &mut Browser, link: By, path: &str) {
+    browser.click(link);
     browser.wait(&format!("location.pathname === {path:?} && document.readyState === 'complete'"));
 }
 
@@ -129,13 +129,11 @@ fn from_the_fleet_to_the_slow_disk_in_three_clicks() {
     assert!(asked.as_u64().expect("a number") <= 2, "beside the page itself: {asked}");
 
     // One, two, three.
-    click(&mut browser, "document.querySelector('.tile h3 a')", "/group/databases");
-    let first = "[...document.querySelectorAll('h2')].find((h) => \
-                 h.textContent.startsWith('Nodes')).nextElementSibling.querySelector('.card h3 a')";
-    assert_eq!(browser.eval(&format!("({first}).textContent")), SLOW, "the worst comes first");
+    click(&mut browser, By::Css(".tile h3 a"), "/group/databases");
+    let first = By::XPath("//h2[starts-with(., 'Nodes')]/following-sibling::*[1]//h3/a");
+    assert_eq!(browser.text(first.clone()), SLOW, "the worst comes first");
     click(&mut browser, first, "/node/databases%3Bdb07");
-    let disk = "[...document.querySelectorAll('.card.bad h3 a')].find((a) => \
-                a.textContent === 'Latency of sdb')";
+    let disk = By::XPath("//*[contains(concat(@class, ' '), 'bad ')]//h3/a[. = 'Latency of sdb']");
     click(&mut browser, disk, "/node/databases%3Bdb07/diskstats_latency.sdb");
 
     // Four spans, of which the year's has data; and one level more: the field alone.
@@ -149,8 +147,7 @@ fn from_the_fleet_to_the_slow_disk_in_three_clicks() {
     let crumbs =
         "[...document.querySelectorAll('.crumbs a')].map((a) => a.textContent).join(' > ')";
     assert_eq!(browser.eval(crumbs), "Fleet > databases > databases;db07");
-    let field =
-        "[...document.querySelectorAll('.card h3 a')].find((a) => a.textContent === 'write')";
+    let field = By::XPath("//*[contains(@class, 'card')]//h3/a[. = 'write']");
     click(&mut browser, field, "/node/databases%3Bdb07/diskstats_latency.sdb/write");
     assert_eq!(browser.eval(crumbs), "Fleet > databases > databases;db07 > Latency of sdb");
     browser.wait("document.querySelector('.graph img').naturalWidth > 0");
@@ -162,13 +159,11 @@ fn from_the_fleet_to_the_slow_disk_in_three_clicks() {
         page.contains("Unusual now").then_some(())
     });
     browser.open(&format!("{}/group/caches", site.url()));
-    let unusual = "document.querySelector('ul.lines li')";
-    let text = browser.eval(&format!("({unusual}).textContent"));
-    let text = text.as_str().expect("text");
+    let text = browser.text(By::Css("ul.lines li"));
     assert!(text.contains(ODD) && text.contains("its 29 peers lie between"), "{text}");
     click(
         &mut browser,
-        &format!("({unusual}).querySelector('a')"),
+        By::Css("ul.lines li a"),
         "/node/caches%3Bca11/diskstats_latency.sdb/write",
     );
     drop(browser);

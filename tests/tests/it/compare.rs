@@ -3,6 +3,7 @@
 use crate::browser::Browser;
 use crate::support::{Site, get};
 use serde_json::json;
+use thirtyfour::By;
 
 fn fleet(site: &Site) {
     for (node, value) in [("web1", 10.0), ("web2", 900.0), ("web3", 40.0), ("db1", 70.0)] {
@@ -40,10 +41,9 @@ fn all_are_on_one_axis_and_the_highest_comes_first() {
     let alone = get(&format!("{}/graph/web1/disk.svg?from=-1h&to=now&legend=0", site.url()));
     assert_ne!(axis(&alone.text()), axes[0], "alone it has its own");
     // One click leads to the one that is worst.
-    browser.eval("document.querySelector('.card a picture').parentElement.click()");
+    browser.click(By::Css(".card a img"));
     browser.wait("location.pathname === '/node/web2/disk'");
-    browser
-        .eval("[...document.links].find((a) => a.textContent.startsWith('Compare with')).click()");
+    browser.click(By::PartialLinkText("Compare with"));
     browser.wait("document.querySelectorAll('.card').length === 4");
     drop(browser);
     collector.stop();

@@ -4,6 +4,7 @@ use crate::browser::Browser;
 use crate::support::{Site, bin, get, http, run, stdout};
 use serde_json::json;
 use std::process::Command;
+use thirtyfour::By;
 
 const EVIL: &str = "<script>alert(1)</script>";
 
@@ -106,13 +107,12 @@ fn the_form_marks() {
     two_nodes(&site);
     let mut browser = Browser::start(375, 800);
     browser.open(&format!("{}/login?back=/events", site.url()));
-    browser.eval("document.querySelector('main [name=token]').focus()");
-    browser.write("sesame");
+    browser.fill(By::Css("main [name=token]"), "sesame");
     browser.press("Enter");
     browser.wait("location.pathname === '/events' && document.querySelector('main [name=text]')");
-    browser.eval("document.querySelector('main [name=text]').focus()");
-    browser.write("new disk & more");
-    browser.press("Enter");
+    assert_eq!(browser.eval("innerWidth"), 375);
+    browser.fill(By::Css("main [name=text]"), "new disk & more");
+    browser.click(By::Css("main form button"));
     browser.wait("document.querySelector('main td + td')?.textContent === 'new disk & more'");
     assert_eq!(browser.eval("location.pathname"), "/events");
     let fits = "document.documentElement.scrollWidth <= innerWidth";

@@ -4,6 +4,7 @@ use crate::browser::Browser;
 use crate::overlays::{now_ms, post_minutes};
 use crate::support::{Site, bin, get, stdout};
 use std::process::Command;
+use thirtyfour::By;
 
 fn fleet(site: &Site) {
     for (node, value) in [("web1", 10.0), ("web2", 30.0), ("web3", 20.0), ("db1", 1000.0)] {
@@ -51,21 +52,21 @@ fn a_field_is_added_as_one_types_and_compare_leads_to_sums() {
     fleet(&site);
     let mut browser = Browser::start(1200, 900);
     browser.open(&format!("{}/compare?service=disk&nodes=web*&from=-1h", site.url()));
-    browser.eval("[...document.links].find((a) => a.textContent === 'Sum of all').click()");
+    browser.follow("Sum of all");
     browser.wait(
         "location.pathname === '/graph' && document.querySelectorAll('[data-mute]').length === 2",
     );
     browser.wait("document.querySelector('.zoom img').complete");
-    browser.eval("document.querySelector('form.add input[type=search]').focus()");
+    browser.click(By::Css("form.add input[type=search]"));
     browser.write("db1 bus");
     browser.wait("document.querySelectorAll('#found [role=option]').length === 1");
     browser.press("ArrowDown");
     browser.press("Enter");
     browser.wait("document.querySelectorAll('[data-mute]').length === 3");
-    browser.eval("document.querySelector('[data-mute=\"db1/disk/busy\"]').click()");
+    browser.click(By::Css("[data-mute=\"db1/disk/busy\"]"));
     browser.wait("new URL(location).searchParams.get('hide') === 'db1/disk/busy'");
     browser.wait("document.querySelector('[data-mute=\"db1/disk/busy\"][aria-pressed=true]')");
-    browser.eval("[...document.links].filter((a) => a.textContent === 'remove')[2].click()");
+    browser.click(By::XPath("(//a[. = 'remove'])[3]"));
     browser.wait("document.querySelectorAll('[data-mute]').length === 2");
     drop(browser);
     collector.stop();

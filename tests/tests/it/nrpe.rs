@@ -41,7 +41,7 @@ fn debians_nrpe_runs_what_the_agent_writes() {
          nrpe_user=nagios\nnrpe_group=nagios\npid_file={}\ndont_blame_nrpe=0\n",
         site.path("nrpe.pid").display()
     );
-    std::fs::write(&cfg, head + &snippet).expect("writes");
+    std::fs::write(&cfg, head + snippet.as_str()).expect("writes");
     let mut server = Proc::start(Command::new("/usr/sbin/nrpe").arg("-f").arg("-c").arg(&cfg));
     let ask = |command: &str| {
         let done = run(Command::new("/usr/lib/nagios/plugins/check_nrpe").args([

@@ -32,7 +32,7 @@ fn the_bad_disk_comes_first_and_says_why() {
     assert!(past["reasons"][0]["n"].as_u64() >= Some(2), "{past}");
     let mut browser = Browser::start(1200, 900);
     browser.open(&format!("{}/", site.url()));
-    browser.eval("[...document.links].find((a) => a.textContent === 'Outliers').click()");
+    browser.follow("Outliers");
     browser.wait("location.pathname === '/outliers' && document.querySelector('.card p')");
     let first = browser.eval("document.querySelector('.card p').textContent");
     let first = first.as_str().expect("words");
@@ -41,7 +41,7 @@ fn the_bad_disk_comes_first_and_says_why() {
         "{first}"
     );
     browser.wait("document.querySelector('.card img').complete");
-    browser.eval("[...document.links].find((a) => a.textContent === 'beside its peers').click()");
+    browser.follow("beside its peers");
     browser.wait(
         "location.pathname === '/graph' && document.querySelectorAll('[data-mute]').length === 8",
     );

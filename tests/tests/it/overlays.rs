@@ -4,6 +4,7 @@ use crate::browser::Browser;
 use crate::support::{Site, get};
 use serde_json::{Value as Json, json};
 use std::time::{SystemTime, UNIX_EPOCH};
+use thirtyfour::By;
 
 pub fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
@@ -41,7 +42,7 @@ fn a_click_on_the_legend_mutes() {
     browser.wait("document.querySelector('[data-mute=other] rect')");
     let colour = "document.querySelector('[data-mute=other] rect').getAttribute('stroke')";
     let before = browser.eval(colour);
-    browser.eval("document.querySelector('[data-mute=huge]').click()");
+    browser.click(By::Css("[data-mute=huge]"));
     browser.wait("new URL(location).searchParams.get('hide') === 'huge'");
     browser.wait("document.querySelector('[data-mute=huge][aria-pressed=true]')");
     assert_eq!(browser.eval(colour), before, "others keep their colours");
@@ -54,7 +55,7 @@ fn a_click_on_the_legend_mutes() {
     browser.wait("location.search === '?from=-1d&to=now&hide=huge'");
     // The address is there before the page is.
     browser.wait("document.querySelector('[data-mute=huge][aria-pressed=true]')");
-    browser.eval("document.querySelector('[data-mute=huge]').click()");
+    browser.click(By::Css("[data-mute=huge]"));
     browser.wait("location.search === '?from=-1d&to=now'");
     drop(browser);
     collector.stop();

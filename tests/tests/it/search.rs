@@ -38,7 +38,9 @@ fn a_name_is_found_as_one_types() {
     browser.press("Enter");
     browser.wait("location.pathname === '/search' && location.search === '?q=disk'");
     browser.wait("document.querySelectorAll('ul.hits a').length === 3");
-    assert!(browser.asked.iter().all(|url| url.starts_with(&site.url()) || url == "about:blank"));
+    let asked = browser.asked();
+    assert!(asked.contains(&format!("{}/search?q=disk", site.url())), "{asked:?}");
+    assert!(asked.iter().all(|url| url.starts_with(&site.url()) || url == "about:blank"));
     drop(browser);
     collector.stop();
 }
@@ -72,14 +74,16 @@ fn the_first_view_is_light_and_stays_here() {
         "/wall",
     ];
     for path in pages {
-        browser.asked.clear();
+        browser.asked();
         browser.open(&format!("{}{path}", site.url()));
         browser.wait(&format!("location.href.endsWith('{path}')"));
         browser.wait("document.readyState === 'complete'");
         let is_picture = |u: &&String| {
             ["/graph/", "/graph.svg"].iter().any(|p| u.contains(p)) || u.ends_with("/favicon.ico")
         };
-        let asked: Vec<&String> = browser.asked.iter().filter(|u| !is_picture(u)).collect();
+        let all = browser.asked();
+        let asked: Vec<&String> = all.iter().filter(|u| !is_picture(u)).collect();
+        assert!(asked.contains(&&format!("{}{path}", site.url())), "{path}: {all:?}");
         assert!((1..=3).contains(&asked.len()), "{path}: {asked:?}");
         assert!(asked.iter().all(|u| u.starts_with(&site.url())), "{path}: {asked:?}");
         let bytes = browser.eval(

@@ -6,6 +6,7 @@ use crate::overlays::{now_ms, post_minutes};
 use crate::support::{Site, bin, get, http, run};
 use serde_json::json;
 use std::process::Command;
+use thirtyfour::By;
 
 const PAGES: [&str; 15] = [
     "/",
@@ -87,7 +88,7 @@ fn without_javascript_all_is_there() {
     browser.call("Emulation.setScriptExecutionDisabled", json!({"value": true}));
     for page in PAGES {
         browser.open(&format!("{}{page}", site.url()));
-        // The page's own scripts are off, the debugger's are not.
+        // The page's own scripts are off, the driver's are not.
         browser.wait(&format!(
             "location.href.endsWith({page:?}) && document.readyState === 'complete'"
         ));
@@ -96,7 +97,9 @@ fn without_javascript_all_is_there() {
     }
     browser.open(&format!("{}/node/web%3Bweb1/disk?from=-1h&to=now", site.url()));
     browser.wait("document.querySelector('.zoom img').naturalWidth > 0");
-    browser.eval("document.querySelector('a[data-key=ArrowLeft]').click()");
+    // With its script it would have one.
+    assert_eq!(browser.eval("document.querySelectorAll('.zoom .tip').length"), 0);
+    browser.click(By::Css("a[data-key=ArrowLeft]"));
     browser.wait("/from=\\d+&to=\\d+/.test(location.search)");
     drop(browser);
     let wall = get(&format!("{}/wall", site.url())).text();
@@ -111,7 +114,7 @@ fn the_wall_renews_itself_and_says_when_nobody_answers() {
     fleet(&site);
     let mut browser = Browser::start(1920, 1080);
     browser.open(&format!("{}/", site.url()));
-    browser.eval("[...document.links].find((a) => a.textContent === 'Wall').click()");
+    browser.follow("Wall");
     browser.wait("location.pathname === '/wall' && document.querySelector('.groups a')");
     let text = browser.eval("document.querySelector('header').textContent");
     assert!(text.as_str().expect("text").starts_with("All well3 nodes"), "{text}");
