@@ -2,7 +2,7 @@
 //! it; small enough for `docs/pictures`, to be looked at after every change.
 //!
 //! `cargo run -p rookery-tests --example pictures -- http://127.0.0.1:4950 FOLDER \
-//!  --node 'rack07;node0007' --group rack13 --service cpu`
+//!  --node 'rack07;node0007' --group rack13 --service cpu --field user`
 
 // The tests use more of both.
 #[allow(dead_code)]
@@ -29,6 +29,9 @@ struct Args {
     group: String,
     #[arg(long)]
     service: String,
+    /// Of that service
+    #[arg(long)]
+    field: String,
     /// Only pages of this name
     #[arg(long, default_value = "")]
     only: String,
@@ -60,6 +63,8 @@ fn main() {
         ("overview", format!("/node/{node}/{service}")),
         ("span", format!("/node/{node}/{service}?from=-6h&to=now&pct=95")),
         ("compare", format!("/compare?service={service}&group={}", encode(group))),
+        ("field", format!("/node/{node}/{service}/{}", encode(&args.field))),
+        ("nodes", "/nodes".to_owned()),
         ("category", "/category/disk".to_owned()),
         ("problems", "/problems".to_owned()),
         ("unusual", "/outliers".to_owned()),
@@ -67,6 +72,8 @@ fn main() {
         ("search", format!("/search?q={}", encode(group))),
         ("events", "/events".to_owned()),
         ("reports", "/reports".to_owned()),
+        ("memcached", "/report/memcached".to_owned()),
+        ("login", "/login".to_owned()),
         ("wall", "/wall".to_owned()),
     ];
     let mut browser = Browser::start(SCREEN.0, SCREEN.1);
