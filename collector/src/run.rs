@@ -149,6 +149,7 @@ impl Collector {
             alerts: self.alerts.clone(),
             history: self.history(),
             health: self.health.clone(),
+            clock: Arc::new(crate::store::now_ms),
         };
         let always =
             watch::always::run(self.alerts.clone(), self.notifier.clone(), self.health.clone());

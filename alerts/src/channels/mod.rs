@@ -12,6 +12,7 @@ mod html;
 mod line;
 mod mail;
 mod munin;
+mod stand_in;
 mod webhook;
 
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use contact::{ContactConfig, GroupConfig, Syslog, Verdict, WORDS, word};
 pub use line::{IRC_BYTES_MAX, IRC_SECONDS_MAX, SYSLOG_SOCKET};
 pub use mail::{MailConfig, PNG_BYTES_MAX};
 pub use munin::{MuninContact, Routes, severities};
+pub use stand_in::{StandIn, Taken};
 pub use webhook::WEBHOOK_SECONDS_MAX;
 
 /// Who is told of what, as it is configured.
@@ -119,6 +121,8 @@ pub struct Notifier {
     /// Contacts that get what was told to nobody in their digest.
     digest_to: BTreeSet<String>,
     base_url: String,
+    /// Takes everything instead of the ways, in tests of what sends.
+    stand_in: Option<Arc<dyn StandIn>>,
 }
 
 /// How many notices a channel takes at once …
@@ -183,7 +187,13 @@ impl Notifier {
         let to = if digest.to.is_empty() { &default[..] } else { &digest.to };
         let digest_to = book.contacts(to.iter()).into_iter().map(str::to_owned).collect();
         let (schedule, base_url) = (Schedule::new(&digest)?, base_url.to_owned());
-        Ok(Notifier { channels, tastes, book, fallbacks, schedule, digest_to, base_url })
+        let stand_in = None;
+        Ok(Notifier { channels, tastes, book, fallbacks, schedule, digest_to, base_url, stand_in })
+    }
+
+    /// Has this take everything instead of the ways: for tests of what sends.
+    pub fn with_stand_in(self, stand_in: Arc<dyn StandIn>) -> Notifier {
+        Notifier { stand_in: Some(stand_in), ..self }
     }
 
     /// Whether there is a channel of this name.
@@ -319,6 +329,9 @@ impl Notifier {
 
     /// Tells a channel of several by one run of its command: see [`Self::run_len`].
     pub async fn send_run(&self, channel: &str, notices: &[&Notice]) -> Result<(), ChannelError> {
+        if let Some(stand_in) = &self.stand_in {
+            return stand_in.take(channel, notices).await;
+        }
         let found = self.channels.iter().find(|c| c.name == channel);
         let (Some(found), Some(munin), Some(first)) = (found, self.munin(channel), notices.first())
         else {
@@ -343,6 +356,9 @@ impl Notifier {
         notice: &Notice,
         graph_png: Option<Vec<u8>>,
     ) -> Result<(), ChannelError> {
+        if let Some(stand_in) = &self.stand_in {
+            return stand_in.take(channel, &[notice]).await;
+        }
         let fail = |permanent, message| {
             Err(ChannelError { channel: channel.to_owned(), permanent, message })
         };
@@ -377,6 +393,9 @@ impl Notifier {
 
     /// Sends a digest by one channel.
     pub async fn send_digest(&self, channel: &str, digest: &Digest) -> Result<(), ChannelError> {
+        if let Some(stand_in) = &self.stand_in {
+            return stand_in.take_digest(channel, digest).await;
+        }
         let fail = |permanent, message| {
             Err(ChannelError { channel: channel.to_owned(), permanent, message })
         };

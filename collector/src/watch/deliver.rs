@@ -7,7 +7,7 @@ use super::ledger::Ledger;
 use super::outbox::{Due, Letter};
 use super::trouble::Health;
 use crate::history::History;
-use crate::store::{StoreError, now_ms};
+use crate::store::StoreError;
 use rookery_alerts::channels::ChannelError;
 use rookery_alerts::{Notice, Notifier, Verdict};
 use rookery_plugins::TimeMs;
@@ -29,6 +29,9 @@ const REOPEN: Duration = Duration::from_secs(5);
 
 /// Draws the graph that goes with a notice; `None`: there is none.
 pub type Illustrate = Arc<dyn Fn(&Notice) -> Option<Vec<u8>> + Send + Sync>;
+
+/// What time it is on the wall clock, ms: the system's (`store::now_ms`), or a test's.
+pub type Clock = Arc<dyn Fn() -> TimeMs + Send + Sync>;
 
 /// After so many failures the contact's `fallback` is told, too.
 const FALLBACK_AFTER: u32 = 2;
@@ -65,13 +68,15 @@ pub struct Postman {
     pub history: Arc<dyn History>,
     /// What fails to be told.
     pub health: Arc<Health>,
+    /// What time it is.
+    pub clock: Clock,
 }
 
 /// Runs until `stop` says so. A disk that fails is logged and tried again: the
 /// outbox keeps what is due. Each channel has its own pace: one that hangs keeps
 /// none of the others waiting.
 pub async fn run(dir: &Path, postman: Postman, mut stop: watch::Receiver<bool>) {
-    let Postman { notifier, due, illustrate, alerts, history, health } = postman;
+    let Postman { notifier, due, illustrate, alerts, history, health, clock } = postman;
     let mut ledger = loop {
         match Ledger::open(dir) {
             Ok(ledger) => break ledger,
@@ -83,7 +88,7 @@ pub async fn run(dir: &Path, postman: Postman, mut stop: watch::Receiver<bool>) 
         }
     };
     let grace = alerts.live().machine.settings().start_grace_ms;
-    let grace = std::time::Instant::now() + Duration::from_millis(grace);
+    let grace = tokio::time::Instant::now() + Duration::from_millis(grace);
     let (reports, mut reported) = mpsc::unbounded_channel();
     let mut busy: BTreeSet<String> = BTreeSet::new();
     // What was told and could not be written down: nothing else is told before it is,
@@ -91,7 +96,7 @@ pub async fn run(dir: &Path, postman: Postman, mut stop: watch::Receiver<bool>) 
     let mut unnoted: Vec<(Box<Due>, Result<(), ChannelError>)> = Vec::new();
     loop {
         while let Some((item, outcome)) = unnoted.pop() {
-            if let Err(e) = note(&ledger, &notifier, &health, &item, &outcome) {
+            if let Err(e) = note(&ledger, &notifier, &health, &item, &outcome, clock()) {
                 tracing::error!("what was told cannot be written down: {e}");
                 unnoted.push((item, outcome));
                 break;
@@ -101,15 +106,15 @@ pub async fn run(dir: &Path, postman: Postman, mut stop: watch::Receiver<bool>) 
             // The disk fails: it is tried again with the next turn.
         } else if !*stop.borrow() {
             let sources = Sources { alerts: &alerts, history: history.as_ref() };
-            if std::time::Instant::now() < grace {
+            if tokio::time::Instant::now() < grace {
                 // Who has not reported since the start is not known well.
-            } else if let Err(e) = ledger.write_digests(&notifier, &sources, now_ms()) {
+            } else if let Err(e) = ledger.write_digests(&notifier, &sources, clock()) {
                 tracing::error!("no digest is written: {e}");
             }
-            if let Err(e) = ledger.write_troubles(&notifier, &health, now_ms()) {
+            if let Err(e) = ledger.write_troubles(&notifier, &health, clock()) {
                 tracing::error!("what fails to be told cannot be written down: {e}");
             }
-            let started = begin(&mut ledger, &notifier, &illustrate, &mut busy, &reports);
+            let started = begin(&mut ledger, &notifier, &illustrate, &mut busy, &reports, clock());
             if let Err(e) = started {
                 tracing::error!("notices that are due cannot be read: {e}");
             }
@@ -136,15 +141,16 @@ fn begin(
     illustrate: &Illustrate,
     busy: &mut BTreeSet<String>,
     reports: &mpsc::UnboundedSender<Report>,
+    now_ms: TimeMs,
 ) -> Result<(), StoreError> {
-    for channel in ledger.channels_due(now_ms())? {
+    for channel in ledger.channels_due(now_ms)? {
         if busy.contains(&channel) {
             continue;
         }
         let (is_open, has_digest) =
-            (notifier.is_open(&channel, now_ms()), notifier.has_digest(&channel));
-        ledger.open_period(&channel, is_open, has_digest, now_ms())?;
-        let batch = ledger.begin(&channel, now_ms(), notifier.batch(&channel))?;
+            (notifier.is_open(&channel, now_ms), notifier.has_digest(&channel));
+        ledger.open_period(&channel, is_open, has_digest, now_ms)?;
+        let batch = ledger.begin(&channel, now_ms, notifier.batch(&channel))?;
         if batch.is_empty() {
             continue;
         }
@@ -192,8 +198,8 @@ fn note(
     health: &Health,
     due: &Due,
     outcome: &Result<(), ChannelError>,
+    now: TimeMs,
 ) -> Result<(), StoreError> {
-    let now = now_ms();
     let error = match outcome {
         Ok(()) => {
             tracing::info!(notice = due.letter.id(), channel = due.channel, "told");
