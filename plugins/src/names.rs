@@ -1,4 +1,7 @@
-//! Names as Munin cleans them.
+//! Names as Munin cleans them, and [`unique`] ones where cleaning makes them
+//! equal.
+
+pub mod unique;
 
 /// The longest name of a node, service or field, in bytes. Longer ones are
 /// refused on the wire, so that a runaway plugin cannot fill the catalog.

@@ -3,7 +3,7 @@
 //! Most probes are easier said so than by [`Probe`]'s two calls: the same code
 //! describes and reads, so that the two cannot differ.
 
-use crate::sheet::Sheet;
+use crate::sheet::{Offered, Sheet};
 use crate::{Cells, Host, Probe, ProbeError, Read, ServiceSpec};
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,8 @@ const FRESH: Duration = Duration::from_millis(250);
 /// Something that is asked for its figures.
 pub trait OnePass: Send {
     /// Asks it, and writes down all that it says. On an error what was written
-    /// does not count.
+    /// does not count, and which [optional](crate::sheet::Service::optional)
+    /// fields it has is found out again: it may come back as another version.
     fn ask(&mut self, host: &Host, sheet: &mut Sheet<'_>) -> Result<(), ProbeError>;
 
     /// The shortest step that is fit for it; `None`: any.
@@ -29,6 +30,7 @@ pub struct Asked<D> {
     source: D,
     shape: Option<u64>,
     fresh: Option<Fresh>,
+    offered: Offered,
 }
 
 /// Values that nobody has taken yet.
@@ -40,7 +42,7 @@ struct Fresh {
 
 /// The probe that asks it.
 pub fn probe(source: impl OnePass + 'static) -> Box<dyn Probe> {
-    Box::new(Asked { source, shape: None, fresh: None })
+    Box::new(Asked { source, shape: None, fresh: None, offered: Offered::default() })
 }
 
 impl<D: OnePass> Probe for Asked<D> {
@@ -48,12 +50,13 @@ impl<D: OnePass> Probe for Asked<D> {
         self.shape = None;
         let before = self.fresh.take();
         let mut cells = Cells::new();
-        let mut sheet = Sheet::new(&mut cells, true);
+        let mut sheet = Sheet::again(&mut cells, true, std::mem::take(&mut self.offered));
         self.source.ask(host, &mut sheet)?;
         // From its end on: asking may itself take long.
         let at = Instant::now();
         let shape = sheet.shape();
-        let specs = sheet.into_specs();
+        let (specs, offered) = sheet.finish();
+        self.offered = offered;
         self.shape = Some(shape);
         let before = before.filter(|f| f.shape == shape && f.at.elapsed() < FRESH);
         self.fresh = before.or(Some(Fresh { at, shape, cells }));
@@ -68,10 +71,11 @@ impl<D: OnePass> Probe for Asked<D> {
             return Ok(Read::Done);
         }
         let start = out.len();
-        let mut sheet = Sheet::new(out, false);
+        let mut sheet = Sheet::again(out, false, std::mem::take(&mut self.offered));
         self.source.ask(host, &mut sheet)?;
         let at = Instant::now();
         let shape = sheet.shape();
+        (_, self.offered) = sheet.finish();
         if Some(shape) == self.shape {
             return Ok(Read::Done);
         }

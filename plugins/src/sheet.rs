@@ -7,7 +7,13 @@
 //! backend came, a queue went) is noticed.
 
 use crate::{Cells, FieldSpec, ServiceSpec, Value};
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// Which [optional](Service::optional) fields a source has given a value for
+/// since it was last out of reach: hashes of service and field.
+#[derive(Debug, Default)]
+pub struct Offered(HashSet<u64>);
 
 /// What a source says at one reading.
 #[derive(Debug)]
@@ -15,12 +21,20 @@ pub struct Sheet<'a> {
     cells: &'a mut Cells,
     specs: Option<Vec<ServiceSpec>>,
     shape: DefaultHasher,
+    offered: Offered,
 }
 
 impl<'a> Sheet<'a> {
     /// An empty sheet; `describing`: it is to hold descriptions too.
     pub fn new(cells: &'a mut Cells, describing: bool) -> Sheet<'a> {
-        Sheet { cells, specs: describing.then(Vec::new), shape: DefaultHasher::new() }
+        Sheet::again(cells, describing, Offered::default())
+    }
+
+    /// An empty sheet for a source that was read before; `offered` is what
+    /// [`Sheet::finish`] gave then.
+    pub fn again(cells: &'a mut Cells, describing: bool, offered: Offered) -> Sheet<'a> {
+        let (specs, shape) = (describing.then(Vec::new), DefaultHasher::new());
+        Sheet { cells, specs, shape, offered }
     }
 
     /// The fields that follow are of this service.
@@ -33,7 +47,9 @@ impl<'a> Sheet<'a> {
         if let Some(specs) = &mut self.specs {
             specs.push(describe(name));
         }
-        Service { sheet: self }
+        let mut id = DefaultHasher::new();
+        name.hash(&mut id);
+        Service { sheet: self, id }
     }
 
     /// Something else that descriptions tell, such as a version: when it
@@ -50,9 +66,15 @@ impl<'a> Sheet<'a> {
     /// The descriptions; none if they were not wanted. Services without fields
     /// are left out.
     pub fn into_specs(self) -> Vec<ServiceSpec> {
+        self.finish().0
+    }
+
+    /// The descriptions as [`Sheet::into_specs`] gives them, and what the next
+    /// reading of this source has to know of this one.
+    pub fn finish(self) -> (Vec<ServiceSpec>, Offered) {
         let mut specs = self.specs.unwrap_or_default();
         specs.retain(|s| !s.fields.is_empty());
-        specs
+        (specs, self.offered)
     }
 }
 
@@ -60,6 +82,8 @@ impl<'a> Sheet<'a> {
 #[derive(Debug)]
 pub struct Service<'s, 'a> {
     sheet: &'s mut Sheet<'a>,
+    /// Has hashed the service's name.
+    id: DefaultHasher,
 }
 
 impl Service<'_, '_> {
@@ -79,6 +103,31 @@ impl Service<'_, '_> {
             spec.fields.push(describe(name));
         }
         self
+    }
+
+    /// A field that this source may not have at all (an old version, another
+    /// kind of hardware): left out until it has given a value once. After that
+    /// it is unknown while there is none, so that what falls silent is seen.
+    ///
+    /// Every field with limits that not all sources have is one of these: an
+    /// unknown value under a limit becomes UNKNOWN, and would stay so.
+    pub fn optional<V: Into<Value>>(
+        &mut self,
+        name: &str,
+        value: Option<V>,
+        describe: impl FnOnce(&str) -> FieldSpec,
+    ) -> &mut Self {
+        let mut id = self.id.clone();
+        name.hash(&mut id);
+        let offered = &mut self.sheet.offered.0;
+        let is_offered = match value {
+            Some(_) => {
+                offered.insert(id.finish());
+                true
+            }
+            None => offered.contains(&id.finish()),
+        };
+        if is_offered { self.field(name, value, describe) } else { self }
     }
 }
 
@@ -112,5 +161,30 @@ mod tests {
         fill(&mut sheet, "c");
         assert_ne!(sheet.shape(), shape);
         assert!(sheet.into_specs().is_empty());
+    }
+
+    #[test]
+    fn an_optional_field_is_left_out_until_it_was_given_once() {
+        let read = |offered: Offered, value: Option<u64>| {
+            let mut cells = Cells::new();
+            let mut sheet = Sheet::again(&mut cells, true, offered);
+            for service in ["s", "other"] {
+                let value = value.filter(|_| service == "s");
+                sheet.service(service, |n| ServiceSpec::new(n, "S", "test")).optional(
+                    "f",
+                    value,
+                    |n| FieldSpec::gauge(n, "f"),
+                );
+            }
+            let (specs, offered) = sheet.finish();
+            let names: Vec<String> = specs.into_iter().map(|s| s.name).collect();
+            (names, cells.get(0), cells.len(), offered)
+        };
+        let (names, _, n, offered) = read(Offered::default(), None);
+        assert_eq!((names.len(), n), (0, 0));
+        let (names, value, n, offered) = read(offered, Some(7));
+        assert_eq!((&*names, value, n), (&["s".to_owned()][..], Some(Value::Int(7)), 1));
+        let (names, value, n, _) = read(offered, None);
+        assert_eq!((&*names, value, n), (&["s".to_owned()][..], Some(Value::Unknown), 1));
     }
 }

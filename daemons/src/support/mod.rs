@@ -14,6 +14,7 @@ pub mod testing;
 pub use link::Link;
 pub use place::{Address, Place, Secret, shown_value, timeout};
 pub use ratio::Ratio;
+pub use rookery_plugins::names::unique::Names;
 pub use rookery_plugins::one_pass::{OnePass as Daemon, probe};
 pub use rookery_plugins::probes::support::{number, settings, unique};
 pub use rookery_plugins::sheet::{Service, Sheet};
