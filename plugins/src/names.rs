@@ -36,6 +36,21 @@ pub fn is_valid(name: &str) -> bool {
         && !name.chars().any(|c| c.is_control() || c == '/')
 }
 
+/// The longest beginning of `text` that has at most `bytes` bytes and no half character.
+pub fn cut_at_char(text: &str, bytes: usize) -> &str {
+    let mut end = bytes.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// FNV-1a, 64 bits. Names are made of it: its constants may never change.
+pub fn fnv1a64(bytes: &[u8]) -> u64 {
+    let eat = |hash: u64, b: &u8| (hash ^ u64::from(*b)).wrapping_mul(0x0000_0100_0000_01b3);
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, eat)
+}
+
 /// The group and the short name of a node: `web;front;www1` is `www1` in
 /// `web;front`; a name without `;` belongs to the group of its domain, or to
 /// no group.

@@ -7,6 +7,10 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// Munin's attribute of a field that was called otherwise before: old names, by blanks.
+/// A service has it, too (which Munin's do not).
+const OLD_NAME: &str = "oldname";
+
 /// How a field's numbers become a graph (Munin's `type`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -204,6 +208,19 @@ impl FieldSpec {
         self
     }
 
+    /// The same field, which was called so before: histories, checks and rules of that
+    /// name are its own. Goes with the attribute `oldname`, as Munin has it.
+    #[must_use]
+    pub fn formerly<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> FieldSpec {
+        set_old_names(&mut self.extra, &self.name, names);
+        self
+    }
+
+    /// What it was called before, the newest first.
+    pub fn old_names(&self) -> impl Iterator<Item = &str> {
+        old_names(&self.extra)
+    }
+
     /// The label, or the name where a plugin gave none.
     pub fn label_or_name(&self) -> &str {
         if self.label.is_empty() { &self.name } else { &self.label }
@@ -308,6 +325,25 @@ impl ServiceSpec {
         self
     }
 
+    /// The same service, which was called so before: see [`FieldSpec::formerly`].
+    #[must_use]
+    pub fn formerly<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> ServiceSpec {
+        set_old_names(&mut self.extra, &self.name, names);
+        self
+    }
+
+    /// What it was called before, the newest first.
+    pub fn old_names(&self) -> impl Iterator<Item = &str> {
+        old_names(&self.extra)
+    }
+
+    /// The field of this name, or the one that was called so before and is no other's
+    /// name now.
+    pub fn field_once(&self, name: &str) -> Option<&FieldSpec> {
+        let once = |f: &&FieldSpec| f.old_names().any(|old| old == name);
+        self.field(name).or_else(|| self.fields.iter().find(once))
+    }
+
     /// The field of this name.
     pub fn field(&self, name: &str) -> Option<&FieldSpec> {
         self.fields.iter().find(|f| f.name == name)
@@ -331,9 +367,43 @@ impl ServiceSpec {
     }
 }
 
+fn set_old_names<'a>(
+    extra: &mut BTreeMap<String, String>,
+    own: &str,
+    names: impl IntoIterator<Item = &'a str>,
+) {
+    let mut all: Vec<String> = old_names(extra).map(str::to_owned).collect();
+    for name in names {
+        if name != own && !all.iter().any(|known| known == name) {
+            all.push(name.to_owned());
+        }
+    }
+    if !all.is_empty() {
+        extra.insert(OLD_NAME.to_owned(), all.join(" "));
+    }
+}
+
+fn old_names(extra: &BTreeMap<String, String>) -> impl Iterator<Item = &str> {
+    extra.get(OLD_NAME).into_iter().flat_map(|names| names.split_whitespace())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_field_is_found_by_its_old_name_unless_another_has_it_now() {
+        let field =
+            |name: &str, old: &[&str]| FieldSpec::gauge(name, name).formerly(old.iter().copied());
+        let s = ServiceSpec::new("df", "df", "disk")
+            .fields(vec![field("a_1", &["a", "a_1", "a"]), field("b", &[]), field("c", &["b"])])
+            .formerly(["disk"]);
+        let name = |of: &str| s.field_once(of).map(|f| f.name.as_str());
+        assert_eq!((name("a"), name("b"), name("c")), (Some("a_1"), Some("b"), Some("c")));
+        assert_eq!(name("d"), None);
+        assert_eq!(s.fields[0].extra["oldname"], "a");
+        assert_eq!(s.old_names().collect::<Vec<_>>(), ["disk"]);
+    }
 
     #[test]
     fn base_is_read_from_the_args() {

@@ -4,7 +4,7 @@ mod names;
 mod parse;
 mod settings;
 
-pub use names::unique;
+pub use names::{STABLE_NAME_BYTES_MAX, StableName, stable_names, unique};
 pub use parse::{decimal, keyed, lines, number, words};
 pub use settings::{no_settings, settings};
 
