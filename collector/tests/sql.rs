@@ -181,6 +181,10 @@ fn only_what_is_asked_for_is_read() {
             "node IN ('b;c', 'x') AND field = 'f0' AND time = 1796000001000",
             vec![("b;c svc f0", 1000, 1001)],
         ),
+        (
+            "node = 'a' AND field = 'f1' AND time >= '1796000001000' AND time < '1796000002000'",
+            vec![("a svc f1", 1000, 2001)],
+        ),
         ("node = 'a' AND time > 1796000009000 AND time < 1796000008000", vec![]),
     ];
     for (constraint, want) in cases {
@@ -190,4 +194,96 @@ fn only_what_is_asked_for_is_read() {
         let got: Vec<_> = reads.iter().map(|(n, from, to)| (n.as_str(), *from, *to)).collect();
         assert_eq!(got, want, "{constraint}");
     }
+}
+
+/// Nodes whose names are digits, beside others; values of each kind.
+fn digits(dir: &Path) -> Store {
+    let store = open(dir);
+    for node in ["17", "017", "17.0", "1e3", "x17", "inf"] {
+        let row = |i: i64| (i * 1000, [Value::Int(i), Value::Float(i as f64 + 0.5)]);
+        send(&store, node, 1, &(0..6).map(row).collect::<Vec<_>>());
+    }
+    let odd = [(7000, [Value::Uint(u64::MAX), Value::Unknown])];
+    send(&store, "17", 2, &odd);
+    store
+}
+
+/// Whatever is compared with whatever, the answer is that of a table of the same rows
+/// with the types that the documents state.
+#[test]
+fn types_compare_as_those_of_any_table() {
+    let dir = tempfile::tempdir().expect("tmp");
+    let store = digits(dir.path());
+    let conn = sql::connect(Arc::new(Reader::new(store.shared().clone()))).expect("connects");
+    conn.execute_batch(
+        "CREATE TABLE plain(node TEXT, service TEXT, field TEXT, time INTEGER, value NUMERIC, \
+                            kind TEXT, bits INTEGER);
+         INSERT INTO plain SELECT * FROM samples;
+         CREATE TABLE hosts(id INTEGER, name TEXT, any);
+         INSERT INTO hosts VALUES (17, '17', '17'), (1000, 'x17', 17), (3, '017', 17.0);",
+    )
+    .expect("tables");
+    let mut tests: Vec<String> = [
+        "time BETWEEN '1796000001000' AND '1796000003000'",
+        "time IN ('1796000001000', 1796000002000.0, ' 1796000003000 ')",
+        "time >= strftime('%s', 1796000003, 'unixepoch') || '000'",
+        "node IN (17, 1000)",
+        "node = (SELECT any FROM hosts WHERE id = 3)",
+        "node LIKE '17%'",
+        "17 = node AND time > '1796000002000'",
+        "node = NULL OR field IS NULL OR bits IS NULL",
+        "CAST(node AS INTEGER) = 17",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    for op in ["=", "<>", "<", "<=", ">", ">=", "IS"] {
+        for (column, values) in [
+            ("node", &["17", "'17'", "17.0", "'017'", "1000", "x'3137'", "'x17'", "-1"][..]),
+            ("field", &["'f0'", "0", "'F0'"]),
+            (
+                "time",
+                &[
+                    "1796000002000",
+                    "'1796000002000'",
+                    "' 1796000002000'",
+                    "'1.796000002e12'",
+                    "1796000002000.5",
+                    "'1796000002000.5'",
+                    "'now'",
+                    "''",
+                    "x'31'",
+                    "'+1796000002000'",
+                ],
+            ),
+            ("value", &["3", "'3'", "3.5", "'3.5'", "'x'", "'18446744073709551615'"]),
+            ("kind", &["'int'", "0"]),
+            ("bits", &["3", "'3'", "'-1'", "-1", "'x'"]),
+        ] {
+            tests.extend(values.iter().map(|v| format!("{column} {op} {v}")));
+        }
+    }
+    for test in tests {
+        let count = |of: &str| ask(&conn, &format!("SELECT count(*) FROM {of} WHERE {test}"));
+        assert_eq!(count("samples"), count("plain"), "{test}");
+    }
+    for join in [
+        "s.node = h.id",
+        "s.node = h.name",
+        "s.node = h.any",
+        "h.id = s.node AND s.time = '1796000002000'",
+    ] {
+        let count = |of: &str| {
+            ask(
+                &conn,
+                &format!(
+                    "SELECT h.id, s.node, count(*) FROM hosts h JOIN {of} s ON {join} GROUP BY 1, 2"
+                ),
+            )
+        };
+        assert_eq!(count("samples"), count("plain"), "{join}");
+    }
+    let ordered = "SELECT count(*) FROM (SELECT time FROM samples WHERE node = (SELECT id FROM hosts \
+                   LIMIT 1) AND service = 'svc' AND field = 'f0' ORDER BY time)";
+    let refused = conn.query_row(ordered, [], |row| row.get::<_, i64>(0));
+    assert!(refused.is_err_and(|e| e.to_string().contains("as numbers")), "no order is promised");
 }

@@ -2,6 +2,7 @@
 //! draws it.
 
 use crate::client::{Client, URL, encode};
+use crate::terminal;
 use clap::Args as ClapArgs;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -86,7 +87,7 @@ fn term(args: &Args) -> Result<(), String> {
     let out = std::io::stdout();
     let is_terminal = out.is_terminal();
     let width = args.width.or_else(columns).unwrap_or(80);
-    let colour = if is_terminal { "&colour=1" } else { "" };
+    let colour = if is_terminal && terminal::wants_colour() { "&colour=1" } else { "" };
     let text = ask(args, "txt", (width, args.height.unwrap_or(16)), colour)?;
     match out.lock().write_all(&text) {
         // Nobody reads any more: that is the end, and no error.

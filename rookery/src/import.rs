@@ -86,7 +86,7 @@ pub fn run(args: &Args) -> Result<(), String> {
     let nodes = import.nodes()?;
     let began = Instant::now();
     let mut all = Done::default();
-    let shows = std::io::stderr().is_terminal();
+    let shows = std::io::stderr().is_terminal() && crate::terminal::takes_escapes();
     for (i, host) in master.hosts.iter().enumerate() {
         let name = node_of(host, &names, &nodes);
         if shows {

@@ -17,6 +17,7 @@ mod logging;
 mod nagios;
 mod sql;
 mod status;
+mod terminal;
 mod up;
 mod why;
 

@@ -1,7 +1,8 @@
 //! Times in requests and answers.
 //!
-//! In: RFC 3339 (`2026-11-20T12:00:00Z`), a date, epoch seconds or milliseconds,
-//! `now`, or relative (`-1d`, `now-30m`). Out: RFC 3339 UTC with milliseconds.
+//! In: RFC 3339 (`2026-11-20T12:00:00Z`), a date or a time of day without a zone
+//! (`2026-11-20 12:00`), epoch seconds or milliseconds, `now`, or relative (`-1d`,
+//! `now-30m`). Out: RFC 3339 UTC with milliseconds.
 
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
@@ -15,10 +16,16 @@ const SECONDS_BELOW: f64 = 1e11;
 /// The latest time that is taken, ms: the end of the year 9999.
 const LATEST_MS: i64 = 253_402_300_799_999;
 
-/// Reads a time, ms since 1970 UTC. The error says what is expected.
+/// Reads a time, ms since 1970 UTC; one without a zone is UTC. The error says what is
+/// expected.
 pub fn parse(text: &str, now_ms: i64) -> Result<i64, String> {
+    parse_in(text, now_ms, &TimeZone::UTC)
+}
+
+/// The same; a time without a zone is on the clock of `zone`.
+pub fn parse_in(text: &str, now_ms: i64, zone: &TimeZone) -> Result<i64, String> {
     let text = text.trim();
-    let known = absolute(text).or_else(|| relative(text, now_ms));
+    let known = absolute(text, zone).or_else(|| relative(text, now_ms));
     let time = known.ok_or_else(|| {
         format!(
             "{text:?} is no time: write 2026-11-20T12:00:00Z, a date, seconds or milliseconds \
@@ -28,7 +35,26 @@ pub fn parse(text: &str, now_ms: i64) -> Result<i64, String> {
     Ok(time.clamp(-LATEST_MS, LATEST_MS))
 }
 
-fn absolute(text: &str) -> Option<i64> {
+/// A time as a form shows it to who may change it: what is absolute stands on the clock
+/// of `zone`, as [`parse_in`] reads it; what is relative stays as it was written.
+pub fn editable(text: &str, zone: &TimeZone) -> String {
+    let Some(ms) = absolute(text.trim(), zone) else { return text.to_owned() };
+    let Ok(time) = Timestamp::from_millisecond(ms) else { return text.to_owned() };
+    let time = time.to_zoned(zone.clone());
+    let form = match ms {
+        ms if ms % 1000 != 0 => "%Y-%m-%d %H:%M:%S%.3f",
+        ms if ms % 60_000 != 0 => "%Y-%m-%d %H:%M:%S",
+        _ => "%Y-%m-%d %H:%M",
+    };
+    let local = time.strftime(form).to_string();
+    // An hour that a clock shows twice needs its offset.
+    match absolute(&local, zone) == Some(ms) {
+        true => local,
+        false => local + &time.strftime("%:z").to_string(),
+    }
+}
+
+fn absolute(text: &str, zone: &TimeZone) -> Option<i64> {
     if let Ok(t) = text.parse::<Timestamp>() {
         return Some(t.as_millisecond());
     }
@@ -39,7 +65,7 @@ fn absolute(text: &str) -> Option<i64> {
         }
         let civil = text.parse::<DateTime>().ok();
         let civil = civil.or_else(|| text.parse::<Date>().ok().map(|d| d.at(0, 0, 0, 0)));
-        return Some(civil?.to_zoned(TimeZone::UTC).ok()?.timestamp().as_millisecond());
+        return Some(civil?.to_zoned(zone.clone()).ok()?.timestamp().as_millisecond());
     }
     None
 }
@@ -133,6 +159,39 @@ pub fn span(ms: i64) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn times_without_a_zone_are_on_the_asked_clock() {
+        let berlin = TimeZone::get("Europe/Berlin").expect("a zone");
+        let read = |text: &str| parse_in(text, 0, &berlin).map(rfc3339);
+        for (text, utc) in [
+            ("2026-07-01 08:00", "2026-07-01T06:00:00.000Z"),
+            ("2026-12-01T08:00:30", "2026-12-01T07:00:30.000Z"),
+            ("2026-07-01", "2026-06-30T22:00:00.000Z"),
+            ("2026-07-01T08:00Z", "2026-07-01T08:00:00.000Z"),
+            ("2026-07-01T08:00+05:00", "2026-07-01T03:00:00.000Z"),
+            ("1782853200", "2026-06-30T21:00:00.000Z"),
+            // Of an hour that is not there, the one after; of one that is there twice, the first.
+            ("2026-03-29 02:30", "2026-03-29T01:30:00.000Z"),
+            ("2026-10-25 02:30", "2026-10-25T00:30:00.000Z"),
+        ] {
+            assert_eq!(read(text).as_deref(), Ok(utc), "{text}");
+        }
+        for (text, shown) in [
+            ("-1d", "-1d"),
+            ("now", "now"),
+            ("soon", "soon"),
+            ("1782853200000", "2026-06-30 23:00"),
+            ("2026-07-01T08:00:00Z", "2026-07-01 10:00"),
+            ("2026-07-01 08:00", "2026-07-01 08:00"),
+            ("1782853201250", "2026-06-30 23:00:01.250"),
+            ("2026-10-25T01:30:00Z", "2026-10-25 02:30+01:00"),
+        ] {
+            assert_eq!(editable(text, &berlin), shown, "{text}");
+            let (then, again) = (parse_in(text, 9, &berlin), parse_in(shown, 9, &berlin));
+            assert_eq!(then.ok(), again.ok(), "{text}: what is shown is what was asked");
+        }
+    }
 
     #[test]
     fn every_form_is_read() {

@@ -7,8 +7,10 @@ use std::borrow::Cow;
 use std::ffi::CStr;
 use std::sync::Arc;
 
-/// The table, as SQLite is told.
-pub const SCHEMA: &CStr = c"CREATE TABLE x(node, service, field, time, value, kind, bits)";
+/// The table as it is declared to SQLite. With its types SQLite compares as with any
+/// table: a text of digits with `time` as a number, the number 17 with a name as `'17'`.
+pub const SCHEMA: &CStr = c"CREATE TABLE x(node TEXT, service TEXT, field TEXT, time INTEGER, \
+    value NUMERIC, kind TEXT, bits INTEGER)";
 
 const COL_NODE: i32 = 0;
 const COL_FIELD: i32 = 2;
@@ -42,6 +44,8 @@ const LOOKED_UP: [(i32, Op); 8] = [
 ];
 /// Those of them that name one field.
 const ONE_FIELD: i32 = 0b111;
+/// Beside them in a plan's number: SQLite counts on rows in order of time.
+const BY_TIME: i32 = 1 << LOOKED_UP.len();
 
 /// A constraint of a query.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +63,8 @@ pub struct Constraint {
 /// How a query is answered.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
-    /// Which constraints are looked up: a bit for each of them.
+    /// Which constraints are looked up, a bit for each of them; and one for
+    /// `is_by_time`.
     pub number: i32,
     /// The place of each constraint's value among the arguments, from 1; 0: none.
     pub argument: Vec<i32>,
@@ -89,6 +94,9 @@ pub fn plan(constraints: &[Constraint], order_by: &[(i32, bool)]) -> Plan {
         plan.argument[i] = n_args;
     }
     plan.is_by_time = order_by == [(COL_TIME, false)] && plan.number & ONE_FIELD == ONE_FIELD;
+    if plan.is_by_time {
+        plan.number |= BY_TIME;
+    }
     plan
 }
 
@@ -155,14 +163,24 @@ impl Scan {
                 narrow(&mut self.span, *op, *arg);
                 continue;
             }
-            let Arg::Text(text) = arg else {
-                // No name is a number or NULL.
-                return Ok(());
+            wanted[at] = match Name::of(*arg) {
+                None => return Ok(()),
+                name => name,
             };
-            wanted[at] = Some(String::from_utf8_lossy(text).into_owned());
         }
         if self.span.0 < self.span.1 {
             self.keys = keys(&*self.history, &wanted)?;
+        }
+        if number & BY_TIME != 0
+            && let [a, b, ..] = self.keys.as_slice()
+        {
+            // Two names that are one number, as `17` and `017`.
+            return Err(format!(
+                "{} and {} are equal as numbers, so their rows have no order: compare with a text, \
+                 as CAST(… AS TEXT)",
+                a.join("/"),
+                b.join("/")
+            ));
         }
         self.settle()
     }
@@ -229,9 +247,39 @@ impl Scan {
     }
 }
 
+/// What a name is looked up by. SQLite compares again, so that more may be found than
+/// is wanted, and never less.
+#[derive(Clone, Debug, PartialEq)]
+enum Name {
+    /// This text.
+    Text(String),
+    /// Texts that are this number: the argument comes as it was written, and is compared
+    /// as a text if it is a literal, as a number if it is a column of numbers.
+    Number(f64),
+}
+
+impl Name {
+    /// `None`: no name is NULL or a BLOB.
+    fn of(arg: Arg<'_>) -> Option<Name> {
+        match arg {
+            Arg::Text(text) => Some(Name::Text(String::from_utf8_lossy(text).into_owned())),
+            Arg::Int(v) => Some(Name::Number(v as f64)),
+            Arg::Real(v) => Some(Name::Number(v)),
+            Arg::Other => None,
+        }
+    }
+
+    fn is(&self, name: &str) -> bool {
+        match self {
+            Name::Text(text) => text == name,
+            Name::Number(v) => name.trim().parse::<f64>().is_ok_and(|n| n == *v),
+        }
+    }
+}
+
 /// The fields of a history whose node, service and field are as `wanted`.
-fn keys(history: &dyn History, wanted: &[Option<String>; 3]) -> Result<Vec<[String; 3]>, String> {
-    let is = |i: usize, name: &str| wanted[i].as_deref().is_none_or(|w| w == name);
+fn keys(history: &dyn History, wanted: &[Option<Name>; 3]) -> Result<Vec<[String; 3]>, String> {
+    let is = |i: usize, name: &str| wanted[i].as_ref().is_none_or(|w| w.is(name));
     let mut found = Vec::new();
     for node in history.nodes() {
         if !is(0, &node.name) {
@@ -255,8 +303,13 @@ fn narrow(span: &mut (TimeMs, TimeMs), op: Op, bound: Arg<'_>) {
         Arg::Int(v) => (v, v),
         // A cast to i64 stays within its range.
         Arg::Real(v) => (v.floor() as i64, v.ceil() as i64),
-        // NULL matches nothing and texts are above all numbers: SQLite knows.
-        Arg::Text(_) | Arg::Other => return,
+        Arg::Text(text) => match whole(text) {
+            Some(v) => (v, v),
+            // Another text: SQLite knows whether it is a number.
+            None => return,
+        },
+        // NULL and BLOBs: SQLite knows.
+        Arg::Other => return,
     };
     if matches!(op, Op::Eq | Op::Ge | Op::Gt) {
         span.0 = span.0.max(least);
@@ -264,4 +317,9 @@ fn narrow(span: &mut (TimeMs, TimeMs), op: Op, bound: Arg<'_>) {
     if matches!(op, Op::Eq | Op::Le | Op::Lt) {
         span.1 = span.1.min(most.saturating_add(1));
     }
+}
+
+/// A text that is a whole number to SQLite, too: `'1796000000000'` of a script.
+fn whole(text: &[u8]) -> Option<i64> {
+    std::str::from_utf8(text).ok()?.trim_ascii().parse().ok()
 }

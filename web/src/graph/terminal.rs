@@ -18,6 +18,8 @@ use std::fmt::Write as _;
 pub const COLUMNS: (usize, usize) = (40, 400);
 /// The least and the most rows of the plot.
 pub const ROWS: (usize, usize) = (4, 100);
+/// Columns of a number in the legend, at least.
+const COLUMN: usize = 10;
 /// Rows of the legend; the others are counted.
 const LEGEND_ROWS: usize = 24;
 /// Columns of a label at the time axis, in px of a picture's.
@@ -247,14 +249,26 @@ impl Out<'_> {
         let unit = Unit::of(&self.request.rollup.spec);
         let has_total = series.iter().any(|s| s.figures.total.is_some()) && !unit.is_share();
         let all = [("Cur", 0), ("Min", 1), ("Avg", 2), ("Max", 3), ("Total", 4)];
+        let number = |s: &Series, which: usize| {
+            let f = &s.figures;
+            let unit = if which == 4 { unit.total() } else { unit };
+            let v = [f.cur, f.min, f.avg, f.max, f.total][which];
+            v.map_or(UNKNOWN.to_owned(), |v| unit.text(v))
+        };
+        // Each column as wide as its widest number, and a blank before it.
+        let widths = all.map(|(_, which)| {
+            let numbers = series.iter().take(LEGEND_ROWS).map(|s| number(s, which).chars().count());
+            numbers.max().unwrap_or(0).max(COLUMN - 1) + 1
+        });
         let wide = columns >= 72 && has_total;
-        let all = &all[..if wide { 5 } else { 4 }];
-        let room = columns.saturating_sub(4 + all.len() * 10).clamp(12, 60);
+        let n_columns = if wide { 5 } else { 4 };
+        let (all, widths) = (&all[..n_columns], &widths[..n_columns]);
+        let room = columns.saturating_sub(4 + widths.iter().sum::<usize>()).clamp(12, 60);
         let longest = series.iter().take(LEGEND_ROWS).map(|s| self.label(picture, s, room).1).max();
         let room = longest.unwrap_or(room).max(5);
         let _ = write!(self.text, "{:w$}", "", w = room + 4);
-        for (name, _) in all {
-            let _ = write!(self.text, "{name:>10}");
+        for ((name, _), w) in all.iter().zip(widths) {
+            let _ = write!(self.text, "{name:>w$}");
         }
         self.text.push('\n');
         for (i, s) in series.iter().enumerate().take(LEGEND_ROWS) {
@@ -269,12 +283,8 @@ impl Out<'_> {
             let key = char::from_u32(0x2800 + key).unwrap_or('#');
             self.painted(&format!("{} {key}", letter(i)), Some(i), series, picture);
             let _ = write!(self.text, " {label}{:w$}", "", w = room - n);
-            let f = &s.figures;
-            for (_, which) in all {
-                let v = [f.cur, f.min, f.avg, f.max, f.total][*which];
-                let unit = if *which == 4 { unit.total() } else { unit };
-                let v = v.map_or(UNKNOWN.to_owned(), |v| unit.text(v));
-                let _ = write!(self.text, "{v:>10}");
+            for ((_, which), w) in all.iter().zip(widths) {
+                let _ = write!(self.text, "{:>w$}", number(s, *which));
             }
             self.text.push_str(if s.muted { "  muted\n" } else { "\n" });
         }
@@ -340,6 +350,41 @@ mod tests {
             assert_eq!(highest, Some(0), "{plain}");
             assert!(text(&request(&rollup, &[]), 10, 60, true).contains("\x1b[38;2;"));
         }
+    }
+
+    #[test]
+    fn numbers_of_the_legend_stand_apart() {
+        for (printf, values) in [
+            ("%12.4lf%s", [-123_456.789, -0.5]),
+            ("%20.9lf", [1_234_567_890.123, 1.0]),
+            ("", [1e300, -1e300]),
+            ("", [4.9e-324, 1.0]),
+        ] {
+            let mut spec = ServiceSpec::new("s", "S", "other");
+            if !printf.is_empty() {
+                spec.extra.insert("graph_printf".to_owned(), printf.to_owned());
+            }
+            let of = |name: &str, v: f64| field(FieldSpec::derive(name, name), &[Some(v); 60]);
+            let rollup = rollup(spec, vec![of("aaa", values[0]), of("bbb", values[1])]);
+            let text = text(&request(&rollup, &[]), 6, 80, false);
+            let rows: Vec<&str> = text.lines().skip_while(|l| !l.contains("Cur")).collect();
+            assert!(rows.len() > 2, "{text}");
+            let header: Vec<usize> = ["Cur", "Min", "Avg", "Max"].map(|n| end(rows[0], n)).to_vec();
+            for row in &rows[1..] {
+                let chars: Vec<char> = row.chars().collect();
+                for (i, at) in header.iter().enumerate() {
+                    assert!(*at <= chars.len() && chars[at - 1] != ' ', "column {i}: {text}");
+                    if *at < chars.len() {
+                        assert_eq!(chars[*at], ' ', "column {i} has a blank behind it: {text}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// The column behind a word.
+    fn end(line: &str, word: &str) -> usize {
+        line.find(word).map_or(0, |at| line[..at].chars().count() + word.len())
     }
 
     proptest! {

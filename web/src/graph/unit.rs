@@ -80,6 +80,11 @@ impl Unit {
         }
     }
 
+    /// With as many digits as a number needs, whatever `graph_printf` says.
+    pub(crate) fn without_printf(self) -> Unit {
+        Unit { decimals: None, ..self }
+    }
+
     /// Whether numbers themselves tell what they are.
     pub(crate) fn is_told(&self) -> bool {
         !self.word.is_empty()

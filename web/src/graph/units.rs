@@ -92,14 +92,99 @@ fn digits(value: f64, n: usize) -> String {
 pub(crate) struct Marks {
     /// Where they stand, ascending.
     pub at: Vec<f64>,
+    form: Form,
+    /// Each has its own prefix.
+    own: bool,
+    of: Unit,
+}
+
+/// Digits behind the point that an axis has without a look for a shorter form.
+const DECIMALS_FEW: usize = 3;
+/// Letters of a mark that nobody minds.
+const USUAL_MAX: usize = 9;
+/// Most digits behind the point: as many as a float tells apart.
+const DECIMALS_MAX: usize = 17;
+/// Longest number before one with an exponent is shorter to read.
+const PLAIN_MAX: usize = 14;
+
+/// How the numbers of one axis are written, so that no two of them are one text.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Form {
     /// What divides a value before it is written.
     unit: f64,
     prefix: &'static str,
     decimals: usize,
     exponent: bool,
-    /// Each has its own prefix.
-    own: bool,
-    of: Unit,
+}
+
+impl Form {
+    /// The forms that tell multiples of a step apart, up to a size: with the prefix of the
+    /// size, with smaller ones, without any, and with an exponent.
+    fn all(step: f64, largest: f64, of: Unit) -> Vec<Form> {
+        let mut out: Vec<Form> = Vec::new();
+        let mut add = |(prefix, unit): (&'static str, f64)| {
+            if out.iter().all(|f| f.unit != unit) {
+                out.push(Form { unit, prefix, decimals: decimals(step / unit), exponent: false });
+            }
+        };
+        let mut size = largest;
+        for _ in 0..=ABOVE.len() + BELOW.len() {
+            add(of.prefix_of(size));
+            if size < step {
+                break;
+            }
+            size /= f64::from(of.base());
+        }
+        let plain = 1.0 / of.factor;
+        add(("", plain));
+        let (size, step) = (largest / plain, step / plain);
+        let digits = size.log10().floor() - step.log10().floor();
+        // A step of 2.5 has a digit more, one of a power of 1024 many: some of them do.
+        for more in [1, 3] {
+            let decimals = (digits.max(1.0) as usize + more).min(DECIMALS_MAX);
+            out.push(Form { unit: plain, prefix: "", decimals, exponent: true });
+        }
+        out
+    }
+
+    /// What the form costs its reader: marks that are not true most, then digits by the
+    /// dozen, then letters. The prefix of the whole axis stays where it needs few digits.
+    fn cost(&self, at: &[f64], step: f64) -> (bool, bool, usize) {
+        let texts: Vec<String> = at.iter().map(|v| self.text(*v)).collect();
+        let is_true = texts.iter().zip(at).all(|(text, v)| {
+            let said = text.replace('−', "-").parse::<f64>().unwrap_or(f64::NAN) * self.unit;
+            // Beside the step what a float itself cannot hold.
+            (said - v).abs() <= step * 0.01 + v.abs() * 4.0 * f64::EPSILON
+        });
+        let is_told_apart = is_true && texts.windows(2).all(|w| w[0] != w[1]);
+        let longest = texts.iter().map(|t| t.chars().count()).max().unwrap_or(0);
+        let letters = longest + 2 * self.prefix.len().min(1);
+        let is_usual = !self.exponent && self.decimals <= DECIMALS_FEW && letters <= USUAL_MAX;
+        let is_long = self.exponent || longest > PLAIN_MAX;
+        (!is_told_apart, is_long, if is_usual { 0 } else { letters })
+    }
+
+    fn text(&self, value: f64) -> String {
+        let shown = value / self.unit;
+        let text = match self.exponent {
+            true => format!("{shown:.*e}", self.decimals),
+            false => format!("{shown:.*}", self.decimals),
+        };
+        match text.strip_prefix('-') {
+            Some(rest) => format!("−{rest}"),
+            None => text,
+        }
+    }
+}
+
+/// The fewest digits behind the point that show a step exactly, at most
+/// [`DECIMALS_MAX`].
+fn decimals(step: f64) -> usize {
+    let is_whole = |d: &usize| {
+        let x = step * 10f64.powi(*d as i32);
+        x.round() >= 1.0 && (x - x.round()).abs() < 1e-6 * x
+    };
+    (0..DECIMALS_MAX).find(is_whole).unwrap_or(DECIMALS_MAX)
 }
 
 impl Marks {
@@ -120,7 +205,8 @@ impl Marks {
         let at = (from..=to).step_by(n_powers.div_ceil(n.max(2)));
         let at = at.flat_map(|e| each.iter().map(move |m| m * power(e)));
         let at = at.filter(|v| *v >= low * (1.0 - EPSILON) && *v <= high).collect();
-        Marks { at, own: true, unit: 1.0, prefix: "", decimals: 0, exponent: false, of }
+        // `graph_printf` is for values: at 0 digits behind the point powers would be alike.
+        Marks { at, own: true, form: Form::default(), of: of.without_printf() }
     }
 
     /// About `n` round marks in `low..=high` (`low < high`, both finite).
@@ -130,21 +216,17 @@ impl Marks {
         for n in [n, n + 1, n * 2 + 1, n * 4] {
             step = nice_step((high / 2.0 - low / 2.0) / n.max(1) as f64 * 2.0, of.base());
             at = multiples(step, low, high, 4 * n + 8);
+            // Steps below the floats' own are none.
+            at.dedup();
             if at.len() > 1 {
                 break;
             }
         }
-        let largest = low.abs().max(high.abs());
-        let (prefix, unit) = of.prefix_of(largest);
-        let shown = step / unit;
-        let exponent = !(1e-6..1e9).contains(&(largest / unit)) && largest > 0.0;
-        let decimals = (0..7)
-            .find(|d| {
-                let x = shown * 10f64.powi(*d);
-                (x - x.round()).abs() < 1e-6 * x.max(1.0)
-            })
-            .unwrap_or(2);
-        Marks { at, unit, prefix, decimals: decimals as usize, exponent, own: false, of }
+        let shortest = Form::all(step, low.abs().max(high.abs()), of)
+            .into_iter()
+            .min_by_key(|form| form.cost(&at, step))
+            .unwrap_or_default();
+        Marks { at, form: shortest, own: false, of }
     }
 
     /// What stands at a mark: its size, with the axis' common prefix.
@@ -156,17 +238,9 @@ impl Marks {
         if self.own {
             return self.of.text(value);
         }
-        let shown = value / self.unit;
-        let text = match self.exponent {
-            true => format!("{shown:.1e}"),
-            false => format!("{shown:.*}", self.decimals),
-        };
-        let text = match text.strip_prefix('-') {
-            Some(rest) => format!("−{rest}"),
-            None => text,
-        };
-        let space = if self.prefix.is_empty() { "" } else { " " };
-        self.of.with_word(format!("{text}{space}{}", self.prefix))
+        let text = self.form.text(value);
+        let space = if self.form.prefix.is_empty() { "" } else { " " };
+        self.of.with_word(format!("{text}{space}{}", self.form.prefix))
     }
 }
 
@@ -200,6 +274,7 @@ fn nice_step(raw: f64, base: u32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn unit(base: u32) -> Unit {
         let spec = rookery_plugins::ServiceSpec::new("s", "S", "other");
@@ -253,6 +328,65 @@ mod tests {
     }
 
     #[test]
+    fn marks_of_narrow_axes_differ() {
+        let of = |low: f64, high: f64, base| {
+            let m = Marks::new(low, high, 4, unit(base));
+            m.at.iter().map(|v| m.label(*v, false)).collect::<Vec<_>>().join(" ")
+        };
+        let near = 1_234_567_890.0;
+        assert_eq!(of(near, near + 12.0, 1000), "1234567890 1234567895 1234567900");
+        assert_eq!(
+            of(1e6 - 1e-3, 1e6 + 1e-3, 1000),
+            "999999.9990 999999.9995 1000000.0000 1000000.0005 1000000.0010"
+        );
+        let gib = 1024f64.powi(3);
+        assert_eq!(
+            of(gib, gib + 8.0 * 1024.0 * 1024.0, 1024),
+            "1024 M 1026 M 1028 M 1030 M 1032 M"
+        );
+    }
+
+    /// What a label says, of the test's units: digits and a prefix.
+    fn said(label: &str, base: u32) -> f64 {
+        let label = label.replace('−', "-");
+        let (digits, prefix) = label.split_once(' ').unwrap_or((&label, ""));
+        let digits: f64 = digits.parse().unwrap_or_else(|_| panic!("{label:?}"));
+        let power = |all: &[&str]| all.iter().position(|p| *p == prefix).map(|i| i as i32 + 1);
+        match (power(&ABOVE), power(&BELOW)) {
+            (Some(i), _) => digits * f64::from(base).powi(i),
+            (_, Some(i)) => digits * 1000f64.powi(-i),
+            _ => digits,
+        }
+    }
+
+    proptest! {
+        /// Whatever the axis, no two of its marks are one text, and each tells its value.
+        #[test]
+        fn marks_differ_and_are_true(
+            size in -12f64..17.0,
+            sign in prop_oneof![Just(1.0), Just(-1.0)],
+            narrow in -14f64..1.0,
+            n in 2usize..12,
+            base in prop_oneof![Just(1000u32), Just(1024)],
+            unscaled in any::<bool>(),
+        ) {
+            let low = sign * 10f64.powf(size);
+            let high = low + low.abs() * 10f64.powf(narrow);
+            let mut spec = rookery_plugins::ServiceSpec::new("s", "S", "other")
+                .args(&format!("--base {base}"));
+            spec.unscaled = unscaled;
+            let marks = Marks::new(low, high, n, Unit::of(&spec));
+            let labels: Vec<String> = marks.at.iter().map(|v| marks.label(*v, false)).collect();
+            let step = marks.at.windows(2).map(|w| w[1] - w[0]).fold(high - low, f64::min);
+            for (i, label) in labels.iter().enumerate() {
+                prop_assert!(!labels[..i].contains(label), "{labels:?}");
+                let off = (said(label, base) - marks.at[i]).abs();
+                prop_assert!(off <= step * 0.01 + low.abs() * 1e-15, "{label}: {}", marks.at[i]);
+            }
+        }
+    }
+
+    #[test]
     fn odd_axes_have_marks_and_end() {
         for (low, high) in [
             (0.0, f64::MAX),
@@ -266,7 +400,7 @@ mod tests {
                 assert!(m.at.len() <= 28, "{low} {high}: {}", m.at.len());
                 assert!(m.at.iter().all(|v| v.is_finite()), "{low} {high}");
                 for v in &m.at {
-                    assert!(m.label(*v, true).chars().count() <= 14, "{}", m.label(*v, true));
+                    assert!(m.label(*v, true).chars().count() <= 24, "{}", m.label(*v, true));
                 }
             }
         }

@@ -93,7 +93,7 @@ fn one_service(view: &View, service: &str, query: &Query) -> Result<Html, WebErr
     let app = view.app;
     let from = given(&query.from).unwrap_or("-1d");
     let to = given(&query.to).unwrap_or("now");
-    let span = Span::parse(from, to, SIZE.0, view.now_ms)?;
+    let span = Span::parse((from, to), SIZE.0, view.now_ms, &view.zone)?;
     let (mut members, n_all) = members(view, service, query)?;
     for m in &mut members {
         m.ends = app.ends(&m.node.name, &m.info, &span)?;
@@ -117,7 +117,7 @@ fn one_service(view: &View, service: &str, query: &Query) -> Result<Html, WebErr
             @if n_all > members.len() { " The first " (members.len()) " nodes are shown: choose "
                 "others by name." } }
         (together(&members[0].info, query, (from, to)))
-        (ranges(service, query, from, to))
+        (ranges(view, service, query, (from, to)))
         div.grid { @for m in &members { (card(view, m, (from, to), &span, axis)) } }
     };
     let crumbs = [("Fleet", "/".to_owned()), ("Compare", "/compare".to_owned())];
@@ -186,7 +186,7 @@ fn together(info: &ServiceInfo, query: &Query, (from, to): (&str, &str)) -> Mark
     } }
 }
 
-fn ranges(service: &str, query: &Query, from: &str, to: &str) -> Markup {
+fn ranges(view: &View, service: &str, query: &Query, (from, to): (&str, &str)) -> Markup {
     let group = given(&query.group).unwrap_or("");
     let nodes = given(&query.nodes);
     let which = nodes.map_or(String::new(), |n| format!("&nodes={}", segment(n)));
@@ -202,8 +202,8 @@ fn ranges(service: &str, query: &Query, from: &str, to: &str) -> Markup {
                 input type="hidden" name="group" value=(group);
                 input name="nodes" value=(nodes.unwrap_or("")) placeholder="nodes: web*"
                     aria-label="Nodes, * for anything";
-                input name="from" value=(from) aria-label="From";
-                input name="to" value=(to) aria-label="To";
+                input name="from" value=(times::editable(from, &view.zone)) aria-label="From";
+                input name="to" value=(times::editable(to, &view.zone)) aria-label="To";
                 button type="submit" { "show" }
             }
         }

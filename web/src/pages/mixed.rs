@@ -11,9 +11,9 @@ use crate::app::{App, now_ms};
 use crate::error::WebError;
 use crate::graph::{Figures, Percentile, figures};
 use crate::pictures::mix::{How, PARTS_MAX, Part, mix_path};
-use crate::pictures::{Span, ghost, hide, is_muted, percents, split};
+use crate::pictures::{Span, ghost, hide, is_muted, percents, split, zone};
 use crate::search::{Found, Kind, search_only};
-use crate::times::{Rfc3339, rfc3339};
+use crate::times::{self, Rfc3339, rfc3339};
 use axum::extract::{RawQuery, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -39,6 +39,8 @@ pub struct Query {
     hide: Option<String>,
     pct: Option<String>,
     ghost: Option<String>,
+    /// The clock of times without a zone; of the numbers alone, as a page has its reader's.
+    tz: Option<String>,
     /// What a field to be added is searched by.
     q: Option<String>,
 }
@@ -71,7 +73,10 @@ pub async fn graph(State(app): State<App>, visitor: Visitor, RawQuery(query): Ra
 }
 
 fn one_graph(view: &View, asked: &Asked) -> Result<Html, WebError> {
-    let span = Span::parse(&asked.from, &asked.to, SIZE.0, view.now_ms)?;
+    if asked.query.tz.is_some() {
+        return Err(WebError::bad("tz: a page's zone is chosen at its foot"));
+    }
+    let span = Span::parse((&asked.from, &asked.to), SIZE.0, view.now_ms, &view.zone)?;
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let address = Address {
         path: mix_path(&asked.texts),
@@ -153,8 +158,8 @@ impl Shown<'_> {
                 }
                 form.row action="/graph" method="get" {
                     (self.inputs()) (a.inputs())
-                    input name="from" value=(asked.from) aria-label="From";
-                    input name="to" value=(asked.to) aria-label="To";
+                    input name="from" value=(times::editable(&asked.from, &self.view.zone)) aria-label="From";
+                    input name="to" value=(times::editable(&asked.to, &self.view.zone)) aria-label="To";
                     button type="submit" { "show" }
                 }
             }
@@ -299,7 +304,8 @@ impl Shown<'_> {
 async fn rollup(app: &App, query: Option<String>) -> Result<Rollup, WebError> {
     let asked = asked(app, query)?;
     app.blocking(move |app| {
-        let span = Span::parse(&asked.from, &asked.to, STEPS, now_ms())?;
+        let zone = zone(asked.query.tz.as_deref())?;
+        let span = Span::parse((&asked.from, &asked.to), STEPS, now_ms(), &zone)?;
         let mut rollup = app.mix(&asked.parts, span.steps())?;
         rollup.fields.truncate(asked.parts.len());
         Ok(rollup)

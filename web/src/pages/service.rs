@@ -109,7 +109,7 @@ fn one_service(
     let to = to.unwrap_or_else(|| "now".to_owned());
     let from = from.unwrap_or_else(|| "-1d".to_owned());
     let read = |name: &str, text: &str| {
-        times::parse(text, now_ms).map_err(|e| WebError::bad(format!("{name}: {e}")))
+        times::parse_in(text, now_ms, &view.zone).map_err(|e| WebError::bad(format!("{name}: {e}")))
     };
     let (from_ms, to_ms) = (read("from", &from)?, read("to", &to)?);
     if from_ms >= to_ms {
@@ -125,8 +125,8 @@ fn one_service(
         ghost: given(&span.ghost).unwrap_or_default(),
     };
     // The table's numbers are those of the picture's legend.
-    let picture =
-        pictures::Span::parse(&from, &to, if is_zoomed { ONE.0 } else { FOUR.0 }, now_ms)?;
+    let px = if is_zoomed { ONE.0 } else { FOUR.0 };
+    let picture = pictures::Span::parse((&from, &to), px, now_ms, &view.zone)?;
     let rollup = app.rollup(node, &info, field, picture.steps())?;
     let shown = Shown {
         view,
@@ -286,8 +286,8 @@ impl Shown<'_> {
                 }
                 form action=(path) method="get" class="row" {
                     (address.inputs())
-                    input name="from" value=(self.shown(self.from)) aria-label="From";
-                    input name="to" value=(self.shown(self.to)) aria-label="To";
+                    input name="from" value=(times::editable(self.from, &self.view.zone)) aria-label="From";
+                    input name="to" value=(times::editable(self.to, &self.view.zone)) aria-label="To";
                     button type="submit" { "show" }
                 }
             }
@@ -314,14 +314,6 @@ impl Shown<'_> {
                     a href=(address.with_hide("")) data-key="u" rel="nofollow" { "unmute all" }
                 }
             }
-        }
-    }
-
-    /// Milliseconds are for links; people read dates.
-    fn shown(&self, text: &str) -> String {
-        match text.parse::<i64>() {
-            Ok(_) => times::parse(text, self.view.now_ms).map_or(text.to_owned(), times::rfc3339),
-            Err(_) => text.to_owned(),
         }
     }
 

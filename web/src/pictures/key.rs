@@ -110,8 +110,11 @@ pub(super) fn key(
     query: &Query,
 ) -> Result<Key, WebError> {
     let now = now_ms();
+    let clock = zone(query.tz.as_deref())?;
     let read = |name: &str, text: &Option<String>, default: i64| match text {
-        Some(t) => times::parse(t, now).map_err(|e| WebError::bad(format!("{name}: {e}"))),
+        Some(t) => {
+            times::parse_in(t, now, &clock).map_err(|e| WebError::bad(format!("{name}: {e}")))
+        }
         None => Ok(default),
     };
     let to = read("to", &query.to, now)?;
@@ -132,7 +135,6 @@ pub(super) fn key(
     };
     let dots = if form == Form::Text { 2 * width } else { width };
     let (from_ms, to_ms, step_ms) = whole_pixels(from, to, dots);
-    zone(query.tz.as_deref())?;
     Ok(Key {
         node,
         service,
@@ -186,10 +188,16 @@ impl Span {
         (self.from_ms, self.to_ms, self.step_ms)
     }
 
-    /// From texts as an address has them.
-    pub(crate) fn parse(from: &str, to: &str, width: u32, now_ms: i64) -> Result<Span, WebError> {
+    /// From texts as an address has them, in whole steps of `width` px; those without a
+    /// zone are on the clock of `zone`.
+    pub(crate) fn parse(
+        (from, to): (&str, &str),
+        width: u32,
+        now_ms: i64,
+        zone: &TimeZone,
+    ) -> Result<Span, WebError> {
         let read = |name: &str, text: &str| {
-            times::parse(text, now_ms).map_err(|e| WebError::bad(format!("{name}: {e}")))
+            times::parse_in(text, now_ms, zone).map_err(|e| WebError::bad(format!("{name}: {e}")))
         };
         let (from, to) = (read("from", from)?, read("to", to)?);
         if from >= to {

@@ -4,10 +4,12 @@
 //! Takes `from`, `to`, `width` and `height` (without the legend, px), `theme` (light,
 //! dark), `tz` (an IANA name), `field` (one alone) and `legend` (1, 0),
 //! `low` and `high` (the ends of the value axis), `hide` (fields that are muted),
-//! `pct` (percentiles) and `ghost` (how much earlier a span is laid over). Spans are
+//! `pct` (percentiles) and `ghost` (how much earlier a span is laid over). Times without
+//! a zone are on the clock of `tz`, which is the collector's unless asked. Spans are
 //! widened to whole pixels, so that two requests a moment apart are one picture;
 //! drawn pictures are kept until new samples of the node arrive.
 
+mod conditional;
 mod key;
 pub mod mix;
 mod over;
@@ -20,7 +22,7 @@ use crate::graph::{self, GraphRequest, Limits, Mark, Over, Theme};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use jiff::tz::TimeZone;
@@ -89,16 +91,14 @@ async fn answer(app: &App, mut key: Key, headers: &HeaderMap) -> Result<Response
     let form = key.form;
     key.events = app.events.version();
     let (body, etag) = app.blocking(move |app| app.picture(&key)).await?;
-    let takes_gzip = headers
-        .get(header::ACCEPT_ENCODING)
-        .and_then(|v| v.to_str().ok())
-        .is_some_and(|v| v.split(',').any(|w| w.split(';').next().map(str::trim) == Some("gzip")));
+    let is_known = conditional::is_known(headers, &etag);
+    let zipped = form == Form::Svg && conditional::takes_gzip(headers);
+    let etag = if zipped { conditional::of_gzip(&etag) } else { etag };
     let kind = match form {
         Form::Svg => "image/svg+xml",
         Form::Png => "image/png",
         Form::Text => "text/plain; charset=utf-8",
     };
-    let known = headers.get(header::IF_NONE_MATCH).is_some_and(|v| v.as_bytes() == etag.as_bytes());
     let head = [
         (header::CONTENT_TYPE, kind),
         (header::CACHE_CONTROL, "no-cache"),
@@ -106,17 +106,20 @@ async fn answer(app: &App, mut key: Key, headers: &HeaderMap) -> Result<Response
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'"),
         (header::ETAG, etag.as_str()),
     ];
-    if known {
-        return Ok((StatusCode::NOT_MODIFIED, head).into_response());
+    // An SVG alone is sent in two encodings, and its tag that has not changed says so, too.
+    let vary: HeaderMap = (form == Form::Svg)
+        .then_some((header::VARY, HeaderValue::from_static("accept-encoding")))
+        .into_iter()
+        .collect();
+    if is_known {
+        return Ok((StatusCode::NOT_MODIFIED, head, vary).into_response());
     }
-    if form != Form::Svg {
-        return Ok((head, body).into_response());
+    if zipped {
+        return Ok((head, vary, [(header::CONTENT_ENCODING, "gzip")], body).into_response());
     }
-    let vary = (header::VARY, "accept-encoding");
-    if takes_gzip {
-        return Ok((head, [(header::CONTENT_ENCODING, "gzip"), vary], body).into_response());
-    }
-    Ok((head, [vary], gunzip(&body)?).into_response())
+    let body =
+        if form == Form::Svg { gunzip(&body)?.into_response() } else { body.into_response() };
+    Ok((head, vary, body).into_response())
 }
 
 /// What [`draw`] needs beside the rollup.
