@@ -91,8 +91,16 @@ fn a_graph_is_drawn_in_the_terminal() {
     // A terminal gets colours.
     let command =
         format!("{} graph db1 disk --from -2h --term --url {url}", bin("rookery").display());
-    let seen = stdout(Command::new("script").args(["-qec", &command, "/dev/null"]));
+    let on_terminal = |name: &str, value: &str| {
+        let mut script = Command::new("script");
+        script.args(["-qec", &command, "/dev/null"]).env_remove("NO_COLOR").env("TERM", "xterm");
+        stdout(script.env(name, value))
+    };
+    let seen = on_terminal("TERM", "xterm");
     assert!(seen.contains("\x1b[38;2;"), "{seen}");
+    for (name, value) in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+        assert!(!on_terminal(name, value).contains('\x1b'), "{name}={value}");
+    }
     let svg = run(&["-o", "-", "--ghost", "1h", "--percentile", "99"]);
     assert!(svg.contains("99 % of busy: 98.0") && svg.contains("dashed: 1h before"), "{svg}");
     collector.stop();
