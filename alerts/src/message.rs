@@ -12,10 +12,18 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 
 /// The most bytes of a message's text; the rest is cut, and that is said.
 pub const TEXT_BYTES_MAX: usize = 64 * 1024;
+/// The longest line of a message's text that a plugin wrote, bytes; the rest is cut.
+pub const SUMMARY_BYTES_MAX: usize = 2000;
+/// The longest subject, bytes.
+pub const SUBJECT_BYTES_MAX: usize = 250;
+/// What stands at the end of a text that was cut.
+pub const CUT: &str = " (cut)";
 /// The most fields that a message lists; the rest are counted.
 pub const VALUES_MAX: usize = 40;
 /// How long a line of names may get, bytes.
 const BEHIND_COLUMNS: usize = 70;
+/// The longest text of one of an incident's other problems, bytes.
+const PART_BYTES_MAX: usize = 500;
 /// The most other problems, and the most of what stands behind, in a message.
 pub const PARTS_MAX: usize = 50;
 
@@ -65,6 +73,25 @@ pub fn line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
+/// A text of at most `bytes_max` bytes; one that was longer ends with [`CUT`].
+pub fn cut(text: &str, bytes_max: usize) -> String {
+    if text.len() <= bytes_max {
+        return text.to_owned();
+    }
+    let end = text.floor_char_boundary(bytes_max.saturating_sub(CUT.len()));
+    format!("{}{CUT}", &text[..end])
+}
+
+/// The first words of a list, as many as fit into `bytes_max` bytes.
+pub fn words(list: &str, bytes_max: usize) -> &str {
+    if list.len() <= bytes_max {
+        return list;
+    }
+    // The byte behind the last word that fits may be the blank.
+    let room = &list[..list.floor_char_boundary(bytes_max.saturating_add(1))];
+    room.rfind(' ').map_or("", |end| &room[..end])
+}
+
 /// `db1/mysql`, or `db1`: the tail that all subjects of an incident share.
 pub fn place(notice: &Notice) -> String {
     let group = if notice.of_group { "group " } else { "" };
@@ -76,7 +103,7 @@ pub fn place(notice: &Notice) -> String {
 
 /// The subject: the state first, the place last.
 pub fn subject(notice: &Notice) -> String {
-    match notice.kind {
+    let subject = match notice.kind {
         NoticeKind::Acknowledgement => format!("ACKNOWLEDGED {}", place(notice)),
         NoticeKind::Flapping => format!("FLAPPING {}", place(notice)),
         NoticeKind::Problem | NoticeKind::Recovery => {
@@ -86,7 +113,8 @@ pub fn subject(notice: &Notice) -> String {
             };
             format!("{}{more} {}", notice.state, place(notice))
         }
-    }
+    };
+    cut(&subject, SUBJECT_BYTES_MAX)
 }
 
 /// The page of what the notice is about.
@@ -116,7 +144,7 @@ pub fn acknowledge_link(notice: &Notice, base_url: &str) -> String {
 
 /// What is wrong, in one line: Nagios' `SERVICEOUTPUT`.
 pub fn summary(notice: &Notice) -> String {
-    format!("{}: {}", notice.state, line(&notice.text))
+    cut(&format!("{}: {}", notice.state, line(&notice.text)), SUMMARY_BYTES_MAX)
 }
 
 /// The message's text.
@@ -124,6 +152,7 @@ pub fn body(notice: &Notice, base_url: &str) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = write_body(&mut text, notice, base_url);
+    // Each of its lines is bounded: this is for those that labels bring.
     if text.len() > TEXT_BYTES_MAX {
         let cut = text.floor_char_boundary(TEXT_BYTES_MAX);
         text.truncate(cut);
@@ -176,7 +205,8 @@ fn write_body(out: &mut String, notice: &Notice, base_url: &str) -> std::fmt::Re
         let head = if i == 0 { "With it:" } else { "" };
         let of = part.service.as_ref().map_or_else(String::new, |s| format!("/{s}"));
         let place = line(&format!("{}{of}", part.node));
-        writeln!(out, "{head:<10}{place} is {}: {}", part.state, line(&part.text))?;
+        let text = cut(&line(&part.text), PART_BYTES_MAX);
+        writeln!(out, "{head:<10}{place} is {}: {text}", part.state)?;
     }
     write_more(out, notice.n_with, notice.with.len())?;
     let mut row = String::new();
@@ -304,6 +334,24 @@ pub(crate) mod tests {
             web9/wordpress\n          and 21 more\n";
         assert!(text.contains(want), "{text}");
         assert_eq!(subject(&notice), "CRITICAL (+12) db1/my sql");
+    }
+
+    #[test]
+    fn what_is_too_long_is_cut_and_says_so_and_the_rest_is_there() {
+        assert_eq!(
+            (cut("äöü", 6), cut("äöüäöüäöü", 11)),
+            ("äöü".to_owned(), "äö (cut)".to_owned())
+        );
+        let mut notice = sample(NoticeKind::Problem, 0);
+        notice.text = "port_00001 is 95 (outside ~:90), ".repeat(4000);
+        notice.node = "n".repeat(255);
+        let text = body(&notice, "http://c");
+        let first = text.lines().next().expect("a line");
+        assert!(first.len() <= SUMMARY_BYTES_MAX && first.ends_with(" (cut)"), "{first}");
+        assert!(text.contains("Look at:  http://c/node/") && text.contains("Incident: "), "{text}");
+        notice.service = Some("s".repeat(255));
+        let subject = subject(&notice);
+        assert!(subject.len() == SUBJECT_BYTES_MAX && subject.ends_with("n (cut)"), "{subject}");
     }
 
     #[test]

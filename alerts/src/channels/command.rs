@@ -17,6 +17,10 @@ pub const COMMAND_SECONDS_MAX: u64 = 30;
 /// How much of a command's standard error an error message quotes.
 pub const STDERR_BYTES_MAX: usize = 1000;
 
+/// The longest value of a variable that a command gets, bytes: the system takes no
+/// command whose environment is too large.
+pub const VALUE_BYTES_MAX: usize = 8192;
+
 /// Whom a command is for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct For<'c> {
@@ -29,12 +33,28 @@ pub struct For<'c> {
 }
 
 /// Nagios' macros for a notice, as `NAGIOS_*` variables, Munin's as `MUNIN_*`, and
-/// Rookery's own.
+/// Rookery's own. What is longer than [`VALUE_BYTES_MAX`] is cut, lists at the end of one of
+/// their words; `ROOKERY_CUT` names those.
 pub fn environment(notice: &Notice, whom: For<'_>) -> Vec<(String, String)> {
     let nagios = nagios(notice, whom).into_iter().map(|(key, value)| (key.to_owned(), value));
     let munin = munin::variables(notice).into_iter();
     let munin = munin.map(|(key, value)| (format!("MUNIN_{}", key.to_ascii_uppercase()), value));
-    nagios.chain(munin).collect()
+    let mut cut: Vec<String> = Vec::new();
+    let mut all = Vec::new();
+    for (key, mut value) in nagios.chain(munin) {
+        if value.len() > VALUE_BYTES_MAX {
+            value = match key.ends_with("FIELDS") || key.ends_with("PERFDATA") {
+                true => message::words(&value, VALUE_BYTES_MAX).to_owned(),
+                false => message::cut(&value, VALUE_BYTES_MAX),
+            };
+            cut.push(key.clone());
+        }
+        all.push((key, value));
+    }
+    if !cut.is_empty() {
+        all.push(("ROOKERY_CUT".to_owned(), cut.join(" ")));
+    }
+    all
 }
 
 fn nagios(notice: &Notice, whom: For<'_>) -> Vec<(&'static str, String)> {
@@ -260,6 +280,35 @@ mod tests {
         let started = std::time::Instant::now();
         run(&sh("sleep 5 & exit 0"), &notice, whom("x", ""), None).await.expect("is fine");
         assert!(started.elapsed() < Duration::from_secs(4));
+    }
+
+    #[tokio::test]
+    async fn a_service_with_very_many_fields_does_not_keep_the_command_from_running() {
+        let dir = tempfile::tempdir().expect("dir");
+        let file = dir.path().join("out");
+        let mut notice = sample(NoticeKind::Problem, 0);
+        let value = notice.values[0].clone();
+        let of = |i| crate::FieldValue { field: format!("port_{i:05}"), ..value.clone() };
+        notice.values = (0..20_000).map(of).collect();
+        notice.text = "port is 93.10 (outside ~:80), ".repeat(20_000);
+        // One that reads nothing of its input, too.
+        let script = format!("env >{}", file.display());
+        run(&sh(&script), &notice, whom("dba", "http://c"), None).await.expect("runs");
+        let text = std::fs::read_to_string(file).expect("written");
+        let of = |key: &str| text.lines().find_map(|l| l.strip_prefix(&format!("{key}=")));
+        assert_eq!(of("MUNIN_NUMCFIELDS"), Some("20000"));
+        assert_eq!(
+            of("ROOKERY_CUT"),
+            Some("NAGIOS_SERVICEOUTPUT NAGIOS_SERVICEPERFDATA MUNIN_CFIELDS")
+        );
+        for (key, end) in [
+            ("NAGIOS_SERVICEOUTPUT", " (cut)"),
+            ("NAGIOS_SERVICEPERFDATA", "=93.1;;~:80"),
+            ("MUNIN_CFIELDS", "_00743"),
+        ] {
+            let value = of(key).expect(key);
+            assert!(value.len() <= VALUE_BYTES_MAX && value.ends_with(end), "{key}={value}");
+        }
     }
 
     #[tokio::test]

@@ -79,7 +79,7 @@ pub(super) fn notice(notice: &Notice, base_url: &str, has_graph: bool) -> String
     let rows = rows(&message::body(notice, base_url));
     let head = html! {
         div style="font-size:18px;font-weight:600" { (message::subject(notice)) }
-        div style="margin-top:2px" { (message::line(&notice.text)) }
+        div style="margin-top:2px" { (message::cut(&message::line(&notice.text), message::SUMMARY_BYTES_MAX)) }
     };
     let rest = html! {
         table cellpadding="0" cellspacing="0" style="border-collapse:collapse" {

@@ -14,6 +14,12 @@ use tokio::time::timeout;
 pub const IRC_SECONDS_MAX: u64 = 2;
 /// The longest line for IRC, bytes: the protocol's 512 with room for its own words.
 pub const IRC_BYTES_MAX: usize = 400;
+/// The longest line for the system's log, bytes: what RFC 5424 (6.1) wants taken by all.
+pub const SYSLOG_BYTES_MAX: usize = 2048;
+/// The longest line of a file, bytes.
+pub const FILE_BYTES_MAX: usize = 8192;
+/// The longest link that goes into a line, bytes; of a longer one the start is of no use.
+const LINK_BYTES_MAX: usize = 500;
 /// Where syslog daemons and journald listen.
 pub const SYSLOG_SOCKET: &str = "/dev/log";
 /// syslog's facility `daemon` (RFC 3164, 4.1.1).
@@ -60,24 +66,29 @@ impl Irc {
     }
 }
 
-/// What has happened, in one line without colours and codes.
-fn plain(notice: &Notice, base_url: &str) -> String {
+/// What has happened, in one line without colours and codes, of `bytes_max` bytes at
+/// most. What is too long is cut in its middle: the link stays.
+fn plain(notice: &Notice, base_url: &str, bytes_max: usize) -> String {
     let mut subject = message::subject(notice);
     if notice.repeated {
-        // In front: what is too long is cut.
         subject.push_str(" (told again: it is not sure that it was)");
     }
+    let link = message::link(notice, base_url);
+    let is_short = link.len() <= LINK_BYTES_MAX.min(bytes_max / 3);
+    let link = if is_short { format!(" {link}") } else { String::new() };
     let text = match notice.kind {
         NoticeKind::Acknowledgement => format!("{subject} ({})", message::line(&notice.text)),
         _ => format!("{subject}: {}", message::line(&notice.text)),
     };
-    format!("{text} {}", message::link(notice, base_url)).trim_end().to_owned()
+    format!("{}{link}", message::cut(&text, bytes_max.saturating_sub(link.len())))
 }
 
 fn irc_line(to: &str, notice: &Notice, base_url: &str) -> String {
     // irccat reads recipients and colours from the text, so none of it may come
     // from a plugin.
-    let text: String = plain(notice, base_url).replace('%', "％");
+    let n_signs = plain(notice, base_url, IRC_BYTES_MAX).matches('%').count();
+    let room = IRC_BYTES_MAX.saturating_sub(n_signs * ('％'.len_utf8() - 1));
+    let text: String = plain(notice, base_url, room).replace('%', "％");
     let text = text.trim_start_matches(['#', '@', '!', '?']);
     let colour = match (notice.kind, notice.state) {
         (NoticeKind::Problem, Status::Service(State::Warning)) => "%YELLOW",
@@ -85,22 +96,30 @@ fn irc_line(to: &str, notice: &Notice, base_url: &str) -> String {
         (NoticeKind::Recovery, _) => "%GREEN",
         (NoticeKind::Acknowledgement | NoticeKind::Flapping, _) => "%BLUE",
     };
-    let cut = &text[..text.floor_char_boundary(IRC_BYTES_MAX)];
-    let (state, rest) = cut.split_once(' ').unwrap_or((cut, ""));
+    let (state, rest) = text.split_once(' ').unwrap_or((text, ""));
     let line = format!("{to} {colour}{state}%NORMAL {rest}");
     format!("{}\n", line.trim())
 }
 
 /// Appends a line to a file, with the time first.
 pub(super) async fn to_file(path: &Path, notice: &Notice, base_url: &str) -> Result<(), String> {
-    let line = format!("{} {}\n", message::time(notice.time_ms), plain(notice, base_url));
+    let text = plain(notice, base_url, FILE_BYTES_MAX);
+    let line = format!("{} {text}\n", message::time(notice.time_ms));
     let path = path.to_owned();
     let write = move || -> std::io::Result<()> {
         use std::io::Write;
-        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path)?;
+        use std::os::unix::fs::OpenOptionsExt;
+        // Of a pipe that nobody reads it is an error, where it would wait for ever.
+        let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options.append(true).create(true).custom_flags(flags).open(path)?;
         // One write: lines of several writers do not mix.
         file.write_all(line.as_bytes())?;
-        file.sync_data()
+        match file.metadata()?.is_file() {
+            true => file.sync_data(),
+            // Pipes and terminals have nothing to sync.
+            false => Ok(()),
+        }
     };
     match tokio::task::spawn_blocking(write).await {
         Ok(done) => done.map_err(|e| format!("file: {e}")),
@@ -128,7 +147,9 @@ fn syslog_line(notice: &Notice, base_url: &str) -> String {
         (NoticeKind::Problem, _) => 2,
         _ => 5,
     };
-    format!("<{}>rookery: {}", FACILITY_DAEMON * 8 + severity, plain(notice, base_url))
+    let head = format!("<{}>rookery: ", FACILITY_DAEMON * 8 + severity);
+    let text = plain(notice, base_url, SYSLOG_BYTES_MAX - head.len());
+    format!("{head}{text}")
 }
 
 #[cfg(test)]
@@ -145,13 +166,24 @@ mod tests {
         assert!(line.starts_with("#ops,@ann %REDCRITICAL%NORMAL db1/my sql: ％TOPIC"), "{line}");
         assert_eq!(line.matches('\n').count(), 1);
         notice.text = "ä".repeat(1000);
-        assert!(irc_line("", &notice, "").len() < 450);
+        let line = irc_line("", &notice, "http://c");
+        assert!(line.len() < 450, "{line}");
+        assert!(line.ends_with("ä (cut) http://c/node/db1/my％20sql\n"), "{line}");
+        for max in [SYSLOG_BYTES_MAX, FILE_BYTES_MAX] {
+            notice.text = "ä".repeat(90_000);
+            let line = plain(&notice, "http://c", max);
+            assert!(line.len() <= max && line.ends_with("ä (cut) http://c/node/db1/my%20sql"));
+        }
+        assert!(syslog_line(&notice, "").len() <= SYSLOG_BYTES_MAX);
+        // A link that would take all the room is left out.
+        notice.node = "ä".repeat(120);
+        assert!(irc_line("", &notice, "http://c").ends_with(" (cut)\n"));
         assert_eq!(
             syslog_line(&sample(NoticeKind::Recovery, 1), "").split('>').next(),
             Some("<29")
         );
         notice.repeated = true;
-        assert!(plain(&notice, "").contains("told again"));
+        assert!(plain(&notice, "", 400).contains("told again"));
     }
 
     #[test]
@@ -185,5 +217,10 @@ mod tests {
         assert_eq!(text.lines().count(), 2);
         assert!(text.starts_with("2025-11-20 12:00:20 UTC CRITICAL db1/my sql: c is"), "{text}");
         assert!(to_file(dir.path(), &notice, "").await.is_err_and(|e| e.starts_with("file: ")));
+        let pipe = dir.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
+        assert!(made.success());
+        let sent = timeout(Duration::from_secs(5), to_file(&pipe, &notice, "")).await;
+        assert!(sent.expect("an error at once").is_err(), "nobody reads it");
     }
 }

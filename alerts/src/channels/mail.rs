@@ -6,89 +6,58 @@
 //! stand in a header.
 
 use super::html;
+use super::smtp::{MailConfig, Refusal, Server};
 use crate::digest::Digest;
 use crate::message;
 use crate::output::Notice;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Attachment, Mailbox, MessageBuilder, MultiPart, SinglePart};
-use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Tls, TlsParameters};
-use lettre::{Message, SmtpTransport, Transport};
-use serde::Deserialize;
-use std::path::PathBuf;
-use std::time::Duration;
+use lettre::{Address, Message};
+use std::collections::BTreeSet;
 
 /// The largest picture that is sent along; a larger one is left out.
 pub const PNG_BYTES_MAX: usize = 200_000;
-/// How long the server may take for each answer.
-const SMTP_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// `[mail]` of `collector.toml`.
-///
-/// ```toml
-/// [mail]
-/// smtp = "mail.example.com:587"     # or smtp://host:port, smtps://host
-/// from = "Rookery <rookery@example.com>"
-/// to = ["ops@example.com"]
-/// user = "rookery"                  # optional
-/// password_file = "/etc/rookery/smtp-password"
-/// text_only = false                 # true: neither HTML nor graph
-/// starttls = true                   # default: if offered; with a user: required
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct MailConfig {
-    /// `host:port`, `smtp://host[:port]` (port 25) or `smtps://host[:port]`
-    /// (TLS from the start, port 465).
-    pub smtp: String,
-    /// The sender.
-    pub from: String,
-    /// Who gets every notice whose rules name no contacts.
-    pub to: Vec<String>,
-    /// The user to authenticate as.
-    pub user: Option<String>,
-    /// A file whose first line is the user's password.
-    pub password_file: Option<PathBuf>,
-    /// Require STARTTLS (`true`) or never use it (`false`).
-    pub starttls: Option<bool>,
-    /// Plain text only, without HTML and graph.
-    pub text_only: bool,
-}
-
-/// A server, a sender, and recipients.
-#[derive(Debug)]
+/// A server, a sender, and one of the recipients.
+#[derive(Clone, Debug)]
 pub(super) struct Mailer {
-    transport: SmtpTransport,
-    server: String,
+    server: Server,
     from: Mailbox,
+    /// Who stands in the mail: everybody it goes to can see who else has it.
     to: Vec<Mailbox>,
+    /// Whom this hands it to.
+    recipient: Address,
     text_only: bool,
 }
 
 impl Mailer {
-    pub(super) fn new(config: &MailConfig, to: &[String]) -> Result<Mailer, String> {
+    /// One for each of these recipients.
+    pub(super) fn all(config: &MailConfig, to: &[String]) -> Result<Vec<Mailer>, String> {
         let mailbox = |key: &str, text: &str| {
             text.parse::<Mailbox>().map_err(|e| format!("[mail] {key} = {text:?}: {e}"))
         };
         let from = mailbox("from", &config.from)?;
-        let to = to.iter().map(|t| mailbox("to", t)).collect::<Result<_, _>>()?;
-        let (host, port, tls) = server(config)?;
-        let mut builder =
-            SmtpTransport::builder_dangerous(&host).port(port).tls(tls).timeout(Some(SMTP_TIMEOUT));
-        if let Some(user) = &config.user {
-            let password = password(config)?;
-            builder = builder.credentials(Credentials::new(user.clone(), password));
-        }
-        Ok(Mailer {
-            transport: builder.build(),
-            server: format!("{host}:{port}"),
-            from,
-            to,
+        let to: Vec<Mailbox> = to.iter().map(|t| mailbox("to", t)).collect::<Result<_, _>>()?;
+        let server = Server::new(config)?;
+        let mut seen = BTreeSet::new();
+        let recipients = to.iter().map(|t| t.email.clone()).filter(|a| seen.insert(a.to_string()));
+        let of = |recipient| Mailer {
+            server: server.clone(),
+            from: from.clone(),
+            to: to.clone(),
+            recipient,
             text_only: config.text_only,
-        })
+        };
+        Ok(recipients.map(of).collect())
     }
 
-    /// Sends; the error says whether it is for good.
+    /// Whom it goes to.
+    pub(super) fn address(&self) -> String {
+        self.recipient.to_string()
+    }
+
+    /// Sends; the error says whether it is for good. A mail that the server does not
+    /// take (too large, or a picture that a filter dislikes) is sent as plain text.
     pub(super) async fn send(
         &self,
         notice: &Notice,
@@ -96,7 +65,16 @@ impl Mailer {
         graph_png: Option<Vec<u8>>,
     ) -> Result<(), (bool, String)> {
         let mail = self.compose(notice, base_url, graph_png).map_err(|e| (true, e))?;
-        self.hand_over(mail).await
+        match self.hand_over(mail).await {
+            Err(Refusal { permanent: true, is_of_content: true, message }) if !self.text_only => {
+                let bare = Mailer { text_only: true, ..self.clone() };
+                let mail = bare.compose(notice, base_url, None).map_err(|e| (true, e))?;
+                bare.hand_over(mail).await.map_err(|r| (r.permanent, r.message))?;
+                tracing::warn!(to = self.address(), "sent as plain text, as {message}");
+                Ok(())
+            }
+            sent => sent.map_err(|r| (r.permanent, r.message)),
+        }
     }
 
     /// Sends a digest.
@@ -106,25 +84,17 @@ impl Mailer {
         base_url: &str,
     ) -> Result<(), (bool, String)> {
         let mail = self.compose_digest(digest, base_url).map_err(|e| (true, e))?;
-        self.hand_over(mail).await
+        self.hand_over(mail).await.map_err(|r| (r.permanent, r.message))
     }
 
-    async fn hand_over(&self, mail: Message) -> Result<(), (bool, String)> {
-        let (transport, server) = (self.transport.clone(), self.server.clone());
-        let sent = tokio::task::spawn_blocking(move || transport.send(&mail)).await;
-        match sent {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(e)) => {
-                let mut text = format!("SMTP server {server}: {e}");
-                let mut source = std::error::Error::source(&e);
-                while let Some(cause) = source {
-                    text = format!("{text}: {cause}");
-                    source = cause.source();
-                }
-                Err((e.is_permanent(), message::line(&text)))
-            }
-            Err(e) => Err((false, format!("sending to {server} was broken off: {e}"))),
-        }
+    async fn hand_over(&self, mail: Message) -> Result<(), Refusal> {
+        let (server, from) = (self.server.clone(), self.from.email.clone());
+        let (to, mail) = (self.recipient.clone(), mail.formatted());
+        let sent = tokio::task::spawn_blocking(move || server.hand_over(&from, &to, &mail)).await;
+        sent.unwrap_or_else(|e| {
+            let message = format!("sending to {} was broken off: {e}", self.recipient);
+            Err(Refusal { permanent: false, is_of_content: false, message })
+        })
     }
 
     fn compose(
@@ -213,61 +183,6 @@ fn header(name: &str, value: String) -> Result<HeaderValue, String> {
     Ok(HeaderValue::new(name.map_err(|e| format!("a header's name: {e}"))?, value))
 }
 
-/// Host, port and how to encrypt.
-fn server(config: &MailConfig) -> Result<(String, u16, Tls), String> {
-    let bad = |why: &str| {
-        format!("[mail] smtp = {:?}: {why}; write host:port or smtps://host", config.smtp)
-    };
-    let (wrapped, rest) = match config.smtp.split_once("://") {
-        Some(("smtp", rest)) => (false, rest),
-        Some(("smtps", rest)) => (true, rest),
-        Some((scheme, _)) => return Err(bad(&format!("{scheme}:// is not a mail server's"))),
-        None => (false, config.smtp.as_str()),
-    };
-    let rest = rest.trim_end_matches('/');
-    // `[::1]:25`, `::1`, `host:25`, `host`.
-    let (host, port) = match rest.rsplit_once(':') {
-        Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
-            (host, port.parse().map_err(|_| bad(&format!("{port:?} is not a port")))?)
-        }
-        _ => (rest, if wrapped { 465 } else { 25 }),
-    };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    if host.is_empty() || host.contains(['@', '/']) {
-        return Err(bad("it names no host"));
-    }
-    let parameters = |lenient: bool| {
-        TlsParameters::builder(host.to_owned())
-            .dangerous_accept_invalid_certs(lenient)
-            .build()
-            .map_err(|e| bad(&format!("TLS: {e}")))
-    };
-    let local = host == "localhost"
-        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-    let tls = match (wrapped, config.starttls) {
-        (true, _) => Tls::Wrapper(parameters(false)?),
-        (false, Some(true)) => Tls::Required(parameters(false)?),
-        (false, Some(false)) => Tls::None,
-        // Nothing leaves this host.
-        (false, None) if local => Tls::None,
-        // A password is only told to a server that has proved who it is.
-        (false, None) if config.user.is_some() => Tls::Required(parameters(false)?),
-        // Where clear text would do, a certificate of no authority does too.
-        (false, None) => Tls::Opportunistic(parameters(true)?),
-    };
-    Ok((host.to_owned(), port, tls))
-}
-
-fn password(config: &MailConfig) -> Result<String, String> {
-    let path = config
-        .password_file
-        .as_ref()
-        .ok_or("[mail] has a user: add password_file, a file whose first line is the password")?;
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| format!("[mail] password_file {}: {e}", path.display()))?;
-    Ok(text.lines().next().unwrap_or_default().to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -284,26 +199,19 @@ mod tests {
     }
 
     #[test]
-    fn servers_are_read() {
-        let port = |text: &str| server(&config(text)).map(|(h, p, _)| (h, p));
-        assert_eq!(port("mail:587"), Ok(("mail".to_owned(), 587)));
-        assert_eq!(port("smtps://mail"), Ok(("mail".to_owned(), 465)));
-        assert_eq!(port("smtp://[::1]:26/"), Ok(("::1".to_owned(), 26)));
-        assert_eq!(port("::1"), Ok(("::1".to_owned(), 25)));
-        for bad in ["", "http://x", "mail:port", "user@mail:25"] {
-            assert!(port(bad).expect_err(bad).contains(bad), "{bad}");
-        }
-        let mut with_user = config("mail:587");
-        with_user.user = Some("u".to_owned());
-        assert!(matches!(server(&with_user), Ok((_, _, Tls::Required(_)))));
-        assert!(password(&with_user).expect_err("refused").contains("password_file"));
-        assert!(Mailer::new(&config("mail"), &["no address".to_owned()]).is_err());
+    fn an_address_that_is_none_is_named() {
+        let config = config("mail");
+        assert!(Mailer::all(&config, &["no address".to_owned()]).is_err());
+        let twice = ["a@x.org", "Ann <a@x.org>", "b@x.org"].map(str::to_owned);
+        let all = Mailer::all(&config, &twice).expect("right");
+        let to: Vec<String> = all.iter().map(Mailer::address).collect();
+        assert_eq!(to, ["a@x.org", "b@x.org"], "nobody is notified twice");
     }
 
     #[test]
     fn a_thread_hangs_together_and_nothing_is_injected() {
         let config = config("localhost:25");
-        let mailer = Mailer::new(&config, &config.to).expect("mailer");
+        let mailer = Mailer::all(&config, &config.to).expect("mailer").remove(0);
         let compose = |kind, sequence, png| {
             let mut notice = sample(kind, sequence);
             notice.node = "db1\r\nBcc: evil@example.com".to_owned();

@@ -4,7 +4,8 @@
 //! A notice goes to the contacts that its rules name, or, when they name none,
 //! to `[mail] to` and to every `[[contact]]`. Each way is a channel with a
 //! name (`mail`, `contact dba mail`, `contact dba command`), so that one that
-//! fails can be tried again without telling the others twice.
+//! fails can be tried again without telling the others twice. Where mail goes to
+//! several, each recipient is a channel (`contact dba mail ann@example.com`).
 
 mod command;
 mod contact;
@@ -12,7 +13,9 @@ mod html;
 mod line;
 mod mail;
 mod munin;
+mod smtp;
 mod stand_in;
+mod ways;
 mod webhook;
 
 #[cfg(test)]
@@ -25,14 +28,15 @@ use contact::{Book, Taste};
 use rookery_plugins::TimeMs;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
+use ways::{Channel, Way};
 
 pub use command::{COMMAND_SECONDS_MAX, For, STDERR_BYTES_MAX, environment};
 pub use contact::{ContactConfig, GroupConfig, Syslog, Verdict, WORDS, word};
 pub use line::{IRC_BYTES_MAX, IRC_SECONDS_MAX, SYSLOG_SOCKET};
-pub use mail::{MailConfig, PNG_BYTES_MAX};
+pub use mail::PNG_BYTES_MAX;
 pub use munin::{MuninContact, Routes, severities};
+pub use smtp::MailConfig;
 pub use stand_in::{StandIn, Taken};
 pub use webhook::WEBHOOK_SECONDS_MAX;
 
@@ -88,25 +92,6 @@ impl fmt::Display for SendError {
 
 impl std::error::Error for SendError {}
 
-/// One way to tell someone.
-#[derive(Clone, Debug)]
-struct Channel {
-    name: String,
-    contact: String,
-    way: Way,
-}
-
-#[derive(Clone, Debug)]
-enum Way {
-    Mail(Arc<mail::Mailer>),
-    Command(Vec<String>),
-    Webhook(webhook::Webhook),
-    Irc(line::Irc),
-    File(PathBuf),
-    Syslog(PathBuf),
-    Munin(Arc<MuninContact>),
-}
-
 /// Tells people.
 #[derive(Clone, Debug)]
 pub struct Notifier {
@@ -149,8 +134,7 @@ impl Notifier {
         let Setup { mail, contacts, groups, periods, digest } = setup;
         let mut channels = Vec::new();
         if let Some(config) = mail.as_ref().filter(|m| !m.to.is_empty()) {
-            let way = Way::Mail(Arc::new(mail::Mailer::new(config, &config.to)?));
-            channels.push(Channel { name: MAIL.to_owned(), contact: MAIL.to_owned(), way });
+            channels.extend(ways::by_mail(MAIL, MAIL, config, &config.to)?);
         }
         let (mut fallbacks, mut tastes) = (BTreeMap::new(), BTreeMap::new());
         for contact in contacts {
@@ -165,11 +149,7 @@ impl Notifier {
             }
             let wrong = |e: String| format!("[[contact]] {name:?}{e}");
             tastes.insert(name.clone(), Taste::new(&contact, &periods).map_err(wrong)?);
-            let ways = ways(contact, mail.as_ref()).map_err(wrong)?;
-            channels.extend(ways.into_iter().map(|(kind, way)| {
-                let contact = name.clone();
-                Channel { name: format!("contact {name} {kind}"), contact, way }
-            }));
+            channels.extend(ways::of_contact(contact, mail.as_ref()).map_err(wrong)?);
         }
         let names: BTreeSet<String> = channels.iter().map(|c| c.contact.clone()).collect();
         let book = Book::new(names, &groups)?;
@@ -199,6 +179,13 @@ impl Notifier {
     /// Whether there is a channel of this name.
     pub fn knows(&self, channel: &str) -> bool {
         self.channels.iter().any(|c| c.name == channel)
+    }
+
+    /// The channels that do now what one of this name did: a way by mail is one
+    /// channel for each recipient where it has several, and they may come and go.
+    pub fn heirs(&self, channel: &str) -> Vec<String> {
+        let heirs = self.channels.iter().filter(|c| c.is_heir_of(channel));
+        heirs.map(|c| c.name.clone()).collect()
     }
 
     /// Whether there is nobody to tell.
@@ -419,45 +406,5 @@ impl Notifier {
             }
         }
         if failed.is_empty() { Ok(()) } else { Err(SendError { failed }) }
-    }
-}
-
-/// The ways to tell a contact; the error goes behind its name.
-fn ways(
-    contact: ContactConfig,
-    mail: Option<&MailConfig>,
-) -> Result<Vec<(&'static str, Way)>, String> {
-    let mut ways = Vec::new();
-    if !contact.mail.is_empty() {
-        let config = mail.ok_or(" has mail: add a [mail] table with smtp and from")?;
-        // It names the address itself.
-        let mailer = mail::Mailer::new(config, &contact.mail).map_err(|e| format!(": {e}"))?;
-        ways.push(("mail", Way::Mail(Arc::new(mailer))));
-    }
-    if !contact.command.is_empty() {
-        ways.push(("command", Way::Command(contact.command)));
-    }
-    if !contact.webhook.is_empty() {
-        let hook = webhook::Webhook::new(&contact.webhook).map_err(|e| format!(": {e}"))?;
-        ways.push(("webhook", Way::Webhook(hook)));
-    }
-    if !contact.irc.is_empty() {
-        let irc = line::Irc::new(&contact.irc).map_err(|e| format!(": {e}"))?;
-        ways.push(("irc", Way::Irc(irc)));
-    }
-    if !contact.file.as_os_str().is_empty() {
-        ways.push(("file", Way::File(contact.file)));
-    }
-    match contact.syslog {
-        Syslog::Is(false) => {}
-        Syslog::Is(true) => ways.push(("syslog", Way::Syslog(line::SYSLOG_SOCKET.into()))),
-        Syslog::At(socket) => ways.push(("syslog", Way::Syslog(socket))),
-    }
-    if let Some(munin) = contact.munin {
-        ways.push(("command", Way::Munin(Arc::new(munin))));
-    }
-    match ways.is_empty() {
-        true => Err(": give it mail, command, webhook, irc, file or syslog".to_owned()),
-        false => Ok(ways),
     }
 }

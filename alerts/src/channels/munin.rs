@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 const DEPTH_MAX: usize = 16;
 /// The longest text that comes of one, bytes.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
+/// The longest list that a command is given, bytes.
+const WORDS_BYTES_MAX: usize = 8192;
 
 /// A contact of `munin.conf`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -309,7 +311,7 @@ impl MuninContact {
         let template = template.replace("\\n", "\n").replace("\\t", "\t");
         let mut out = String::new();
         self.scope(notice).expand(&template, None, 0, &mut out);
-        out.truncate(out.floor_char_boundary(TEXT_BYTES_MAX));
+        out = message::cut(&out, TEXT_BYTES_MAX);
         out.push('\n');
         out
     }
@@ -320,6 +322,8 @@ impl MuninContact {
         let mut scope = self.scope(notice);
         let fields = scope.fields.values_mut().flat_map(BTreeMap::values_mut);
         for value in scope.vars.values_mut().chain(fields) {
+            // The shell takes no command of more than 128 KiB.
+            *value = message::words(value, WORDS_BYTES_MAX).to_owned();
             let is_plain = |c: char| c.is_alphanumeric() || " _-.,:@%+=/".contains(c);
             *value = value.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
         }

@@ -5,6 +5,7 @@
 use crate::message;
 use crate::output::{Notice, NoticeKind, Status};
 use crate::passive::chain;
+use reqwest::redirect::Policy;
 use rookery_plugins::{HostState, State, TimeMs};
 use serde_json::{Map, Value as Json, json};
 use std::time::Duration;
@@ -13,6 +14,9 @@ use std::time::Duration;
 pub const WEBHOOK_SECONDS_MAX: u64 = 20;
 /// How much of a refusal an error message quotes, characters.
 const ANSWER_CHARS_MAX: usize = 300;
+
+/// How many addresses a receiver may be moved on to.
+const REDIRECTS_MAX: usize = 5;
 
 /// Posts notices to a URL.
 #[derive(Clone, Debug)]
@@ -34,6 +38,7 @@ impl Webhook {
         let client = reqwest::Client::builder()
             .timeout(Duration::from_secs(WEBHOOK_SECONDS_MAX))
             .user_agent(concat!("rookery/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirects())
             .build()
             .map_err(|e| wrong(&e.to_string()))?;
         Ok(Webhook { client, url: parsed })
@@ -57,13 +62,36 @@ impl Webhook {
         if status.is_success() {
             return Ok(());
         }
+        if status.is_redirection() {
+            // Where it leads to may be as secret as the URL.
+            let base = answer.url().clone();
+            let to =
+                answer.headers().get("location").and_then(|l| base.join(l.to_str().ok()?).ok());
+            let to = to.as_ref().and_then(|u| u.host_str()).unwrap_or("nowhere");
+            let why = format!("HTTP {status} to {to}, which no POST follows: name its new URL");
+            return Err((false, format!("{place}: {why}")));
+        }
         let text = answer.text().await.unwrap_or_default();
         let text: String = message::line(&text).chars().take(ANSWER_CHARS_MAX).collect();
-        // As Alertmanager: what the receiver does not understand now it will not
-        // understand later; all else may pass.
-        let permanent = status.is_client_error() && !matches!(status.as_u16(), 408 | 429);
+        // What the receiver does not understand now it will not understand later. All else
+        // may pass, a 404 while it is deployed, too.
+        let permanent = matches!(status.as_u16(), 400 | 413 | 415 | 422);
         Err((permanent, format!("{place}: HTTP {status}: {}", text.trim())))
     }
+}
+
+/// Followed are 307 and 308, which keep method and body, but not out of TLS. What the others
+/// lead to would be asked by GET, and its 200 would say nothing of the notice.
+fn redirects() -> Policy {
+    Policy::custom(|attempt| {
+        let keeps_body = matches!(attempt.status().as_u16(), 307 | 308);
+        let was_secret = attempt.previous().last().is_some_and(|u| u.scheme() == "https");
+        let is_downgrade = was_secret && attempt.url().scheme() != "https";
+        match keeps_body && !is_downgrade && attempt.previous().len() <= REDIRECTS_MAX {
+            true => attempt.follow(),
+            false => attempt.stop(),
+        }
+    })
 }
 
 fn time(ms: TimeMs) -> String {
@@ -163,6 +191,77 @@ mod tests {
         assert_eq!(recovery["alerts"][0]["endsAt"], "2025-11-20T12:00:20Z");
         for same in ["labels", "fingerprint", "startsAt"] {
             assert_eq!(alert[same], recovery["alerts"][0][same], "{same}");
+        }
+    }
+
+    /// Answers `/STATUS` with that status and leads to `/new`, which takes all; without a
+    /// `Location` where the path ends with an `x`. Gives each request's first line and how
+    /// long its body is.
+    fn receiver() -> (String, std::sync::mpsc::Receiver<(String, usize)>) {
+        use std::io::{BufRead, BufReader, Read, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+        let base = format!("http://{}", listener.local_addr().expect("an address"));
+        let (tx, rx) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut reader = BufReader::new(stream.expect("a stream"));
+                let mut lines = Vec::new();
+                loop {
+                    let mut line = String::new();
+                    reader.read_line(&mut line).expect("reads");
+                    match line.trim() {
+                        "" => break,
+                        line => lines.push(line.to_ascii_lowercase()),
+                    }
+                }
+                let length = lines.iter().find_map(|l| l.strip_prefix("content-length: "));
+                let mut body = vec![0; length.map_or(0, |n| n.parse().expect("a number"))];
+                reader.read_exact(&mut body).expect("reads");
+                let path = lines[0].split(' ').nth(1).expect("a path").to_owned();
+                let _ = tx.send((lines[0].clone(), body.len()));
+                let status = path.trim_matches(['/', 'x']).parse::<u16>().unwrap_or(200);
+                let location = if path.ends_with('x') { "" } else { "Location: /new\r\n" };
+                let answer = format!(
+                    "HTTP/1.1 {status} X\r\n{location}Connection: close\r\n\
+                     Content-Length: 2\r\n\r\nok"
+                );
+                let _ = reader.get_mut().write_all(answer.as_bytes());
+            }
+        });
+        (base, rx)
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_posted_again_or_a_failure_but_never_a_get() {
+        let (base, got) = receiver();
+        let notice = sample(NoticeKind::Problem, 0);
+        for (path, want) in [
+            ("200", None),
+            ("307", None),
+            ("308", None),
+            ("301", Some(false)),
+            ("302", Some(false)),
+            ("303", Some(false)),
+            ("300x", Some(false)),
+            ("307x", Some(false)),
+            ("400", Some(true)),
+            ("404", Some(false)),
+            ("413", Some(true)),
+            ("429", Some(false)),
+            ("503", Some(false)),
+        ] {
+            let hook = Webhook::new(&format!("{base}/{path}")).expect("right");
+            let sent = hook.send(&notice, "ops", "").await;
+            assert_eq!(sent.as_ref().err().map(|e| e.0), want, "{path}: {sent:?}");
+            let requests: Vec<(String, usize)> = got.try_iter().collect();
+            let is_moved = matches!(path, "307" | "308");
+            assert_eq!(requests.len(), if is_moved { 2 } else { 1 }, "{path}: {requests:?}");
+            assert!(requests.iter().all(|(l, n)| l.starts_with("post ") && *n > 0), "{requests:?}");
+            if path.starts_with('3')
+                && let Err((_, e)) = sent
+            {
+                assert!(e.contains("name its new URL"), "{e}");
+            }
         }
     }
 

@@ -3,7 +3,9 @@
 //!
 //! A `[[passive]]` of `collector.toml` is one target. [`Target::send`] hands it a
 //! batch; whoever calls it keeps what could not be sent in a [`Queue`] and comes
-//! again. Nagios' side is told names as [`Names`] makes them.
+//! again. A target that does not answer, or lets nobody in, fails as a whole; one that
+//! refuses single results has taken the others ([`Taken`]). Nagios' side is told names as
+//! [`Names`] makes them.
 
 mod icinga;
 mod names;
@@ -13,6 +15,7 @@ mod pipe;
 mod queue;
 mod spool;
 
+use crate::message::CUT;
 use rookery_plugins::config::parse_span_ms;
 use rookery_plugins::{HostState, State, TimeMs};
 use serde::Deserialize;
@@ -105,6 +108,9 @@ impl PassiveConfig {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = reqwest::Client::builder()
             .timeout(std::time::Duration::from_secs(HTTP_SECONDS_MAX))
+            // Password and token are for this address, and what a redirect leads to would
+            // be asked without the results.
+            .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("rookery/", env!("CARGO_PKG_VERSION")));
         if !self.ca.as_os_str().is_empty() {
             let wrong = |e: &dyn std::fmt::Display| format!("ca {}: {e}", self.ca.display());
@@ -161,16 +167,20 @@ impl CheckResult {
     }
 
     /// Text and perfdata as Nagios takes them: one line, backslashes doubled, at most
-    /// `bytes_max` long. Whole items of perfdata go first, then the text is cut.
+    /// `bytes_max` long. Whole items of perfdata go first, then the text is cut, and
+    /// says so.
     fn output(&self, bytes_max: usize) -> String {
         let mut out = self.text.replace('\\', "\\\\");
-        let mut cut = out.floor_char_boundary(bytes_max);
-        // Half of a doubled backslash would swallow what comes behind it.
-        if cut < out.len() && out[..cut].bytes().rev().take_while(|b| *b == b'\\').count() % 2 == 1
-        {
-            cut -= 1;
+        if out.len() > bytes_max {
+            let mut cut = out.floor_char_boundary(bytes_max.saturating_sub(CUT.len()));
+            // Half of a doubled backslash would swallow what comes behind it.
+            if out[..cut].bytes().rev().take_while(|b| *b == b'\\').count() % 2 == 1 {
+                cut -= 1;
+            }
+            out.truncate(cut);
+            out.push_str(CUT);
+            return out;
         }
-        out.truncate(cut);
         let mut glue = " | ";
         for item in &self.perf {
             let item = item.replace('\\', "\\\\");
@@ -184,12 +194,39 @@ impl CheckResult {
         out
     }
 
+    /// Whether something of it is left out of an output of so many bytes.
+    fn is_cut(&self, bytes_max: usize) -> bool {
+        let doubled = |text: &str| text.len() + text.bytes().filter(|b| *b == b'\\').count();
+        let perf: usize = self.perf.iter().map(|item| doubled(item) + 1).sum();
+        let glue = if self.perf.is_empty() { 0 } else { " | ".len() - 1 };
+        doubled(&self.text) + glue + perf > bytes_max
+    }
+
     /// `web1/cpu`, for a log.
     fn place(&self) -> String {
         match &self.service {
             Some(service) => format!("{}/{service}", self.host),
             None => self.host.clone(),
         }
+    }
+}
+
+/// What became of a batch that a target has looked at.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Taken {
+    /// How many results it has taken.
+    pub n_taken: usize,
+    /// How many it has refused and would refuse again.
+    pub n_refused: usize,
+    /// Those that it could not take now, and might later.
+    pub again: Vec<CheckResult>,
+    /// What is wrong on its side, and with whom; `None`: nothing.
+    pub note: Option<String>,
+}
+
+impl Taken {
+    fn all(batch: &[CheckResult]) -> Taken {
+        Taken { n_taken: batch.len(), ..Taken::default() }
     }
 }
 
@@ -257,18 +294,62 @@ impl Target {
         self.batch
     }
 
-    /// Hands over a batch. `Ok` may say what is wrong on the other side, and not
-    /// mended by trying again: objects that it does not know.
-    pub async fn send(&self, batch: &[CheckResult]) -> Result<Option<String>, String> {
-        match &self.way {
-            Way::Pipe(pipe) => pipe.send(batch).await.map(|()| None),
-            Way::Spool(spool) => spool.send(batch).await,
-            Way::Nsca(nsca) => nsca.send(batch).await,
-            Way::Nrdp(nrdp) => nrdp.send(batch).await.map(|()| None),
-            Way::Icinga(icinga) => icinga.send(batch).await,
+    /// Hands over a batch. An error is of the target as a whole: all of it is to be sent
+    /// again.
+    pub async fn send(&self, batch: &[CheckResult]) -> Result<Taken, String> {
+        let mut taken = match &self.way {
+            Way::Pipe(pipe) => pipe.send(batch).await.map(|()| Taken::all(batch))?,
+            Way::Spool(spool) => {
+                let note = spool.send(batch).await?;
+                Taken { note, ..Taken::all(batch) }
+            }
+            Way::Nsca(nsca) => nsca.send(batch).await?,
+            Way::Nrdp(nrdp) => nrdp.send(batch).await?,
+            Way::Icinga(icinga) => icinga.send(batch).await?,
+        };
+        if taken.note.is_none() {
+            taken.note = self.cut_note(batch);
         }
+        Ok(taken)
+    }
+
+    /// Says whose output is longer than the way takes.
+    fn cut_note(&self, batch: &[CheckResult]) -> Option<String> {
+        let max = match &self.way {
+            // A line's head has room beside it.
+            Way::Pipe(_) => pipe::OUTPUT_BYTES,
+            Way::Spool(_) | Way::Nrdp(_) => OUTPUT_BYTES_MAX,
+            Way::Nsca(_) => nsca::OUTPUT_BYTES,
+            Way::Icinga(_) => return None,
+        };
+        let mut long = batch.iter().filter(|r| r.is_cut(max));
+        let first = long.next()?;
+        Some(format!(
+            "{}: outputs of more than {max} bytes are cut: {} of {}, {} is one",
+            self.name,
+            long.count() + 1,
+            batch.len(),
+            first.place()
+        ))
     }
 }
+
+/// Where an answer leads to, as an error: nothing is sent there.
+fn redirected(place: &str, answer: &reqwest::Response) -> Option<String> {
+    let status = answer.status();
+    if !status.is_redirection() {
+        return None;
+    }
+    let to = answer.headers().get("location").and_then(|to| to.to_str().ok()).unwrap_or("nowhere");
+    let to: String = crate::message::line(to).chars().take(ANSWER_CHARS_MAX).collect();
+    Some(format!(
+        "{place}: HTTP {} to {to}: if it has moved, write that as its url",
+        status.as_u16()
+    ))
+}
+
+/// How much of a refusal an error quotes, characters.
+const ANSWER_CHARS_MAX: usize = 200;
 
 /// An error with its causes: reqwest's own text hides "connection refused".
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
@@ -311,8 +392,13 @@ mod tests {
         let whole = "CPU CRITICAL - c:\\\\temp is 95 | 'user'=95;80;90 'sys'=1";
         assert_eq!(r.output(1000), whole);
         assert_eq!(r.output(whole.len() - 1), "CPU CRITICAL - c:\\\\temp is 95 | 'user'=95;80;90");
-        assert_eq!(r.output(18), "CPU CRITICAL - c:");
-        assert_eq!(r.output(19), "CPU CRITICAL - c:\\\\");
+        assert_eq!(r.output(24), "CPU CRITICAL - c: (cut)");
+        assert_eq!(r.output(25), "CPU CRITICAL - c:\\\\ (cut)");
+        for (max, is_cut) in [(whole.len(), false), (whole.len() - 1, true), (25, true)] {
+            assert_eq!(r.is_cut(max), is_cut, "{max}");
+        }
+        let bare = CheckResult { perf: vec![], text: "x".repeat(20), ..r };
+        assert!(!bare.is_cut(20) && bare.is_cut(19));
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //! its own client does not notice; this one waits a moment after the first packet
 //! to see it.
 
-use super::{CheckResult, PassiveConfig};
+use super::{CheckResult, PassiveConfig, Taken};
 use aes::Aes256;
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use std::time::Duration;
@@ -28,7 +28,8 @@ const PACKET_BYTES: usize = 4304;
 pub const HOST_BYTES_MAX: usize = 63;
 /// The longest name of a service, bytes.
 pub const SERVICE_BYTES_MAX: usize = 127;
-const OUTPUT_BYTES: usize = 4095;
+/// The longest output, bytes.
+pub(super) const OUTPUT_BYTES: usize = 4095;
 /// How long a step may take: connecting, greeting, taking a batch.
 const STEP_MAX: Duration = Duration::from_secs(10);
 /// How long a server may take to hang up on a packet that it cannot read.
@@ -81,24 +82,26 @@ impl Nsca {
     }
 
     /// Sends the batch over one connection.
-    pub(super) async fn send(&self, batch: &[CheckResult]) -> Result<Option<String>, String> {
+    pub(super) async fn send(&self, batch: &[CheckResult]) -> Result<Taken, String> {
         let fits = |r: &&CheckResult| {
             r.host.len() <= HOST_BYTES_MAX
                 && r.service.as_ref().is_none_or(|s| s.len() <= SERVICE_BYTES_MAX)
         };
         let (good, long): (Vec<&CheckResult>, Vec<&CheckResult>) = batch.iter().partition(fits);
-        let talk = self.talk(&good);
-        let done = timeout(STEP_MAX * 3, talk).await;
-        let done = done.unwrap_or_else(|_| Err("it does not take what is sent".to_owned()));
-        done.map_err(|e| format!("NSCA at {}: {e}", self.address))?;
-        Ok(long.first().map(|r| {
+        if !good.is_empty() {
+            let done = timeout(STEP_MAX * 3, self.talk(&good)).await;
+            let done = done.unwrap_or_else(|_| Err("it does not take what is sent".to_owned()));
+            done.map_err(|e| format!("NSCA at {}: {e}", self.address))?;
+        }
+        let note = long.first().map(|r| {
             format!(
                 "NSCA knows no names longer than {HOST_BYTES_MAX} and {SERVICE_BYTES_MAX} bytes: \
                  {} results are not sent, {} is one",
                 long.len(),
                 r.place()
             )
-        }))
+        });
+        Ok(Taken { n_taken: good.len(), n_refused: long.len(), note, ..Taken::default() })
     }
 
     async fn talk(&self, batch: &[&CheckResult]) -> Result<(), String> {
@@ -225,7 +228,7 @@ mod tests {
         assert_eq!(p[4..8], crc32fast::hash(&bare).to_be_bytes());
         let long = CheckResult { text: "x".repeat(9000), ..sample() };
         let p = packet(&long, &[0; 4]).expect("packs");
-        assert_eq!((p[206 + 4094], p[206 + 4095]), (b'x', 0));
+        assert_eq!((&p[206 + 4088..206 + 4095], p[206 + 4095]), (&b"x (cut)"[..], 0));
     }
 
     /// NIST SP 800-38A, F.3.11: CFB8-AES256.
@@ -276,8 +279,11 @@ mod tests {
             assert_eq!(all.len(), PACKET_BYTES);
         });
         let long = CheckResult { host: "h".repeat(64), ..sample() };
-        let note = nsca.send(&[long, sample()]).await.expect("sends");
-        assert!(note.is_some_and(|n| n.contains("1 results are not sent, hhh")));
+        let taken = nsca.send(&[long.clone(), sample()]).await.expect("sends");
+        assert_eq!((taken.n_taken, taken.n_refused), (1, 1));
+        assert!(taken.note.is_some_and(|n| n.contains("1 results are not sent, hhh")));
+        // Nothing to send: nobody needs to be there.
+        assert_eq!(nsca.send(&[long]).await.map(|t| t.n_refused), Ok(1));
         let e = nsca.send(&[sample()]).await.expect_err("nobody");
         assert!(e.starts_with(&format!("NSCA at {address}: ")), "{e}");
     }

@@ -10,6 +10,8 @@ use tokio::net::unix::pipe;
 /// What a pipe takes as a whole or not at all: PIPE_BUF of Linux. Lines of several
 /// writers do not mix.
 const PIPE_BYTES: usize = 4096;
+/// What is left of it for an output, beside names and time.
+pub(super) const OUTPUT_BYTES: usize = PIPE_BYTES - 600;
 /// How long Nagios may take to make room in the pipe.
 const PATIENCE: Duration = Duration::from_secs(5);
 

@@ -9,7 +9,7 @@ use super::trouble::Health;
 use crate::history::History;
 use crate::store::StoreError;
 use rookery_alerts::channels::ChannelError;
-use rookery_alerts::{Notice, Notifier, Verdict};
+use rookery_alerts::{Notice, Notifier};
 use rookery_plugins::TimeMs;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -19,7 +19,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 /// The longest pause between two tries, ms.
 const PAUSE_MS_MAX: TimeMs = 300_000;
-/// Notices older than this are given up: a day.
+/// What was tried for so long is given up: a day.
 const GIVE_UP_MS: TimeMs = 86_400_000;
 /// The outbox is looked at this often even when nothing rings.
 const POLL: Duration = Duration::from_secs(2);
@@ -35,6 +35,36 @@ pub type Clock = Arc<dyn Fn() -> TimeMs + Send + Sync>;
 
 /// After so many failures the contact's `fallback` is told, too.
 const FALLBACK_AFTER: u32 = 2;
+
+/// How long after so many failures it is tried again, ms.
+fn pause_ms(n_tries: u32) -> TimeMs {
+    (1000i64 << n_tries.min(20)).min(PAUSE_MS_MAX)
+}
+
+/// How long it has been waited between so many tries, ms. Counted from the first try, as
+/// before that it may have waited for its contact's period; and by tries, as no clock can
+/// be set past them.
+fn waited_ms(n_tries: u32) -> TimeMs {
+    (0..n_tries).map(pause_ms).sum()
+}
+
+/// The dispatcher's own clock: it begins as the wall clock, and goes on steadily when that
+/// is set.
+struct Steady {
+    began_ms: TimeMs,
+    began: tokio::time::Instant,
+}
+
+impl Steady {
+    fn new(now_ms: TimeMs) -> Steady {
+        Steady { began_ms: now_ms, began: tokio::time::Instant::now() }
+    }
+
+    fn now_ms(&self) -> TimeMs {
+        let elapsed = i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX);
+        self.began_ms.saturating_add(elapsed)
+    }
+}
 
 /// What the channels' tasks report.
 enum Report {
@@ -87,6 +117,14 @@ pub async fn run(dir: &Path, postman: Postman, mut stop: watch::Receiver<bool>) 
             _ = stop.changed() => return,
         }
     };
+    let steady = Steady::new(clock());
+    let inherited = ledger.inherit(|c| match notifier.knows(c) {
+        true => Vec::new(),
+        false => notifier.heirs(c),
+    });
+    if let Err(e) = inherited.and_then(|()| ledger.wake(steady.now_ms(), PAUSE_MS_MAX)) {
+        tracing::error!("what waits cannot be looked at: {e}");
+    }
     let grace = alerts.live().machine.settings().start_grace_ms;
     let grace = tokio::time::Instant::now() + Duration::from_millis(grace);
     let (reports, mut reported) = mpsc::unbounded_channel();
@@ -96,7 +134,9 @@ pub async fn run(dir: &Path, postman: Postman, mut stop: watch::Receiver<bool>) 
     let mut unnoted: Vec<(Box<Due>, Result<(), ChannelError>)> = Vec::new();
     loop {
         while let Some((item, outcome)) = unnoted.pop() {
-            if let Err(e) = note(&ledger, &notifier, &health, &item, &outcome, clock()) {
+            if let Err(e) =
+                note(&mut ledger, &notifier, &health, &item, &outcome, times(&clock, &steady))
+            {
                 tracing::error!("what was told cannot be written down: {e}");
                 unnoted.push((item, outcome));
                 break;
@@ -114,7 +154,8 @@ pub async fn run(dir: &Path, postman: Postman, mut stop: watch::Receiver<bool>) 
             if let Err(e) = ledger.write_troubles(&notifier, &health, clock()) {
                 tracing::error!("what fails to be told cannot be written down: {e}");
             }
-            let started = begin(&mut ledger, &notifier, &illustrate, &mut busy, &reports, clock());
+            let now = times(&clock, &steady);
+            let started = begin(&mut ledger, &notifier, &illustrate, &mut busy, &reports, now);
             if let Err(e) = started {
                 tracing::error!("notices that are due cannot be read: {e}");
             }
@@ -134,6 +175,19 @@ pub async fn run(dir: &Path, postman: Postman, mut stop: watch::Receiver<bool>) 
     }
 }
 
+/// What time it is.
+#[derive(Clone, Copy)]
+struct Times {
+    /// By the wall clock, ms: of that are periods.
+    wall_ms: TimeMs,
+    /// By the dispatcher's, ms: by that things wait.
+    steady_ms: TimeMs,
+}
+
+fn times(clock: &Clock, steady: &Steady) -> Times {
+    Times { wall_ms: clock(), steady_ms: steady.now_ms() }
+}
+
 /// Starts a task for each channel that has something to tell and is not at it.
 fn begin(
     ledger: &mut Ledger,
@@ -141,16 +195,16 @@ fn begin(
     illustrate: &Illustrate,
     busy: &mut BTreeSet<String>,
     reports: &mpsc::UnboundedSender<Report>,
-    now_ms: TimeMs,
+    now: Times,
 ) -> Result<(), StoreError> {
-    for channel in ledger.channels_due(now_ms)? {
+    for channel in ledger.channels_due(now.steady_ms)? {
         if busy.contains(&channel) {
             continue;
         }
         let (is_open, has_digest) =
-            (notifier.is_open(&channel, now_ms), notifier.has_digest(&channel));
-        ledger.open_period(&channel, is_open, has_digest, now_ms)?;
-        let batch = ledger.begin(&channel, now_ms, notifier.batch(&channel))?;
+            (notifier.is_open(&channel, now.wall_ms), notifier.has_digest(&channel));
+        ledger.open_period(&channel, is_open, has_digest, now.steady_ms)?;
+        let batch = ledger.begin(&channel, now.steady_ms, notifier.batch(&channel))?;
         if batch.is_empty() {
             continue;
         }
@@ -193,23 +247,26 @@ async fn deliver(
 
 /// Writes down what became of a notice.
 fn note(
-    ledger: &Ledger,
+    ledger: &mut Ledger,
     notifier: &Notifier,
     health: &Health,
     due: &Due,
     outcome: &Result<(), ChannelError>,
-    now: TimeMs,
+    now: Times,
 ) -> Result<(), StoreError> {
     let error = match outcome {
         Ok(()) => {
             tracing::info!(notice = due.letter.id(), channel = due.channel, "told");
             health.works(&due.channel);
-            return ledger.settle(due.id, now, None);
+            return ledger.settle(due.id, now.wall_ms, None);
         }
         Err(error) => error,
     };
-    health.failed(&due.channel, &error.message, error.permanent, now);
-    let given_up = error.permanent || now - due.letter.time_ms() > GIVE_UP_MS;
+    // One that there is no more cannot be mended.
+    if notifier.knows(&due.channel) {
+        health.failed(&due.channel, &error.message, error.permanent, now.wall_ms);
+    }
+    let given_up = error.permanent || waited_ms(due.n_tries) >= GIVE_UP_MS;
     if let Letter::Notice(notice) = &due.letter
         && (given_up || due.n_tries + 1 == FALLBACK_AFTER)
     {
@@ -217,17 +274,40 @@ fn note(
         if !others.is_empty() {
             let instead_of = Some(error.to_string());
             let notice = Notice { instead_of, repeated: false, ..(**notice).clone() };
-            // In another's stead it is told, whatever it wants for itself.
-            let others: Vec<_> = others.into_iter().map(|c| (c, Verdict::Now)).collect();
-            ledger.also(&notice, &others, now)?;
+            ledger.also(&notice, &others, now.wall_ms)?;
             tracing::warn!(notice = due.letter.id(), "others are told instead of {}", due.channel);
         }
     }
     if given_up {
         tracing::error!(notice = due.letter.id(), "given up: {error}");
-        return ledger.settle(due.id, now, Some(&error.to_string()));
+        return ledger.give_up(due, now.wall_ms, &error.to_string());
     }
-    let pause = (1000i64 << due.n_tries.min(20)).min(PAUSE_MS_MAX);
+    let pause = pause_ms(due.n_tries);
     tracing::warn!(notice = due.letter.id(), "not told, again in {} s: {error}", pause / 1000);
-    ledger.postpone(due.id, now + pause, &error.to_string())
+    ledger.postpone(due, now.steady_ms + pause, &error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_of_tries_is_given_up_and_not_before() {
+        assert_eq!((0..10).map(pause_ms).sum::<TimeMs>(), 811_000);
+        assert_eq!(pause_ms(u32::MAX), PAUSE_MS_MAX);
+        let last = (0..).find(|n| waited_ms(*n) >= GIVE_UP_MS).expect("some day");
+        assert_eq!(last, 296);
+    }
+
+    #[test]
+    fn the_dispatchers_clock_goes_on_when_the_wall_clock_is_set() {
+        let steady = Steady::new(1_000_000);
+        let steady = Steady { began: steady.began - Duration::from_secs(5), ..steady };
+        // An hour back, and a year ahead.
+        for wall_ms in [-2_600_000, 31_536_000_000] {
+            let now = times(&(Arc::new(move || wall_ms) as Clock), &steady);
+            assert_eq!(now.wall_ms, wall_ms);
+            assert!((1_005_000..1_015_000).contains(&now.steady_ms), "{}", now.steady_ms);
+        }
+    }
 }

@@ -6,7 +6,8 @@
 
 use super::Alerts;
 use super::ledger::Ledger;
-use super::outbox::{Letter, held, json, over_ms};
+use super::outbox::Letter;
+use super::rows::{held, json, over_ms};
 use crate::history::History;
 use crate::store::StoreError;
 use rookery_alerts::digest::{Digest, Fact};
@@ -48,7 +49,10 @@ impl Ledger {
         let mut told_to_nobody: HashMap<TimeMs, Vec<Fact>> = HashMap::new();
         for (channel, gets_all) in notifier.digests() {
             let tx = self.conn.transaction().map_err(err)?;
-            let sql = "SELECT day, until_ms FROM digest WHERE channel = ?1";
+            // A recipient's own, or that of all when they were one channel.
+            let sql = "SELECT day, until_ms FROM digest WHERE channel = ?1 \
+                       OR substr(?1, 1, length(channel) + 1) = channel || ' ' \
+                       ORDER BY until_ms DESC LIMIT 1";
             let before: Option<(String, TimeMs)> = tx
                 .query_row(sql, [&channel], |r| Ok((r.get(0)?, r.get(1)?)))
                 .optional()

@@ -62,7 +62,7 @@ pub struct Telling {
     pub n_tries: u32,
     /// When it was told, or given up (then `error` says why); `None`: not yet.
     pub sent_ms: Option<TimeMs>,
-    /// When it is tried next, where it was not told yet, ms.
+    /// When it is tried next, where it was not told yet, on the dispatcher's clock, ms.
     pub next_ms: TimeMs,
     /// What went wrong last, or why it is not told now.
     pub error: Option<String>,
@@ -187,13 +187,14 @@ fn tellings(mut rows: rusqlite::Rows<'_>) -> rusqlite::Result<Vec<Telling>> {
     while let Some(r) = rows.next()? {
         let json: String = r.get(0)?;
         let Ok(notice) = serde_json::from_str(&json) else { continue };
+        let (created_ms, next_ms): (TimeMs, TimeMs) = (r.get(2)?, r.get(5)?);
         notices.push(Telling {
             notice,
             channel: r.get(1)?,
-            created_ms: r.get(2)?,
+            created_ms,
             n_tries: r.get(3)?,
             sent_ms: r.get(4)?,
-            next_ms: r.get(5)?,
+            next_ms: next_ms.max(created_ms),
             error: r.get(6)?,
             held: r.get(7)?,
         });

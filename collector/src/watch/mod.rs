@@ -10,11 +10,14 @@ pub mod aggregates;
 pub mod always;
 pub mod deliver;
 pub mod digest;
+mod holding;
 pub mod hush;
+mod lane;
 pub mod learn;
 pub mod ledger;
 pub mod outbox;
 pub mod passive;
+mod rows;
 pub mod trouble;
 pub mod why;
 

@@ -5,20 +5,25 @@
 //! and marked as a repeat. `held` says why it is not told now: `period` waits for the
 //! contact's own, `digest` for the next one, `never` is kept only to be explained.
 //!
+//! Of one incident a channel is told in order: what comes later waits until what comes
+//! before was taken, or given up. A problem that could not be told before it was over
+//! says that it is.
+//!
 //! A recovery goes only to those who were told of the problem, or will be; what
 //! waits for a period and is over when that opens goes to the digest.
+//!
+//! `next_ms` is on the dispatcher's own clock ([`super::deliver`]), which goes on when
+//! the wall clock is set; 0 is now.
 
 use super::ledger::Ledger;
+use super::rows::{NOT_TOLD, bounds, incident_of, json, put, told_instead};
 use crate::store::StoreError;
 use rookery_alerts::digest::Digest;
+use rookery_alerts::message;
 use rookery_alerts::{Notice, NoticeKind, Output, RecordState, StateRecord, Verdict};
 use rookery_plugins::TimeMs;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-
-/// What waits for a period is looked at so often, ms.
-const PERIOD_MS: TimeMs = 30_000;
 
 /// What is to be told.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,19 +47,19 @@ impl Letter {
         }
     }
 
-    /// When it was decided, ms.
-    pub fn time_ms(&self) -> TimeMs {
-        match self {
-            Letter::Notice(notice) => notice.time_ms,
-            Letter::Digest { digest } => digest.to_ms,
-        }
-    }
-
     /// It, where it is no digest.
     pub fn notice(&self) -> Option<&Notice> {
         match self {
             Letter::Notice(notice) => Some(notice),
             Letter::Digest { .. } => None,
+        }
+    }
+
+    /// Whether it may have been told before.
+    pub fn is_repeated(&self) -> bool {
+        match self {
+            Letter::Notice(notice) => notice.repeated,
+            Letter::Digest { digest } => digest.repeated,
         }
     }
 
@@ -76,12 +81,15 @@ pub struct Due {
     pub letter: Letter,
     /// How often it was tried.
     pub n_tries: u32,
-    /// When it came to the outbox, ms.
-    pub created_ms: TimeMs,
 }
 
-/// Id, JSON, tries, whether it was begun, when it came.
-type Row = (i64, String, u32, bool, TimeMs);
+/// A row that is due.
+struct Row {
+    id: i64,
+    json: String,
+    n_tries: u32,
+    was_begun: bool,
+}
 
 impl Ledger {
     /// Writes all of it in one commit. Returns how many notices wait now.
@@ -107,7 +115,13 @@ impl Ledger {
                     .map_err(err)?;
                 }
                 Output::Notice(notice) => {
-                    for (channel, verdict) in channels(notice) {
+                    let mut all = channels(notice);
+                    for channel in told_instead(&tx, notice).map_err(err)? {
+                        if all.iter().all(|(c, _)| *c != channel) {
+                            all.push((channel, Verdict::Now));
+                        }
+                    }
+                    for (channel, verdict) in all {
                         put(&tx, notice, &channel, verdict, now_ms).map_err(err)?;
                         n_notices += 1;
                     }
@@ -116,19 +130,6 @@ impl Ledger {
         }
         tx.commit().map_err(err)?;
         Ok(n_notices)
-    }
-
-    /// Has these channels tell it, too; those that have it already do not.
-    pub fn also(
-        &self,
-        notice: &Notice,
-        channels: &[(String, Verdict)],
-        now_ms: TimeMs,
-    ) -> Result<(), StoreError> {
-        for (channel, verdict) in channels {
-            put(&self.conn, notice, channel, verdict.clone(), now_ms).map_err(|e| self.err(e))?;
-        }
-        Ok(())
     }
 
     /// The channels for which something is due.
@@ -142,100 +143,81 @@ impl Ledger {
         read().map_err(|e| self.err(e))
     }
 
-    /// What is due for a channel, oldest first; at most `n`. From now on it counts
-    /// as begun.
+    /// What is due for a channel, oldest first; at most `n`, and of each incident only
+    /// what comes next. From now on it counts as begun.
     pub fn begin(&self, channel: &str, now_ms: TimeMs, n: usize) -> Result<Vec<Due>, StoreError> {
-        let read = || -> rusqlite::Result<Vec<Row>> {
-            let mut stmt = self.conn.prepare_cached(
-                "SELECT id, json, n_tries, begun_ms IS NOT NULL, created_ms FROM outbox \
-                 WHERE sent_ms IS NULL AND next_ms <= ?1 AND channel = ?2 AND held IS NULL \
-                 ORDER BY id LIMIT ?3",
-            )?;
-            stmt.query_map(params![now_ms, channel, n as i64], |r| {
-                Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?))
-            })?
-            .collect()
-        };
-        let rows = read().map_err(|e| self.err(e))?;
+        let rows = self.next_of(channel, now_ms, n).map_err(|e| self.err(e))?;
         let mut due = Vec::new();
-        for (id, json, n_tries, was_begun, created_ms) in rows {
-            match serde_json::from_str::<Letter>(&json) {
-                Ok(mut letter) => {
-                    if was_begun {
-                        letter.mark_repeated();
-                    }
-                    due.push(Due { id, channel: channel.to_owned(), letter, n_tries, created_ms });
+        for row in rows {
+            let mut letter = match serde_json::from_str::<Letter>(&row.json) {
+                Ok(letter) => letter,
+                Err(e) => {
+                    self.settle(row.id, now_ms, Some(&format!("unreadable: {e}")))?;
+                    continue;
                 }
-                Err(e) => self.settle(id, now_ms, Some(&format!("unreadable: {e}")))?,
+            };
+            if row.was_begun {
+                letter.mark_repeated();
             }
-        }
-        if let Some(last) = due.last() {
+            if let Letter::Notice(notice) = &mut letter {
+                self.mark_over(row.id, channel, notice).map_err(|e| self.err(e))?;
+            }
             self.conn
-                .execute(
-                    "UPDATE outbox SET begun_ms = ?1 WHERE sent_ms IS NULL AND next_ms <= ?1 \
-                     AND channel = ?2 AND held IS NULL AND id <= ?3",
-                    params![now_ms, channel, last.id],
-                )
+                .prepare_cached("UPDATE outbox SET begun_ms = ?2 WHERE id = ?1")
+                .and_then(|mut s| s.execute(params![row.id, now_ms]))
                 .map_err(|e| self.err(e))?;
+            let (id, n_tries) = (row.id, row.n_tries);
+            due.push(Due { id, channel: channel.to_owned(), letter, n_tries });
         }
         Ok(due)
     }
 
-    /// Looks at what waits for the period of a channel's contact. While that is
-    /// closed it goes on waiting. When it is open, what is still so is told: of an
-    /// incident the newest word. What is over goes to the digest, or to nobody.
-    pub fn open_period(
-        &mut self,
-        channel: &str,
-        is_open: bool,
-        has_digest: bool,
-        now_ms: TimeMs,
-    ) -> Result<(), StoreError> {
-        let path = self.path.clone();
-        let err = |e| StoreError::db(&path, e);
-        let tx = self.conn.transaction().map_err(err)?;
-        if !is_open {
-            tx.execute(
-                "UPDATE outbox SET next_ms = ?2 WHERE channel = ?1 AND held = 'period' \
-                 AND sent_ms IS NULL AND next_ms <= ?3",
-                params![channel, now_ms + PERIOD_MS, now_ms],
-            )
-            .map_err(err)?;
-            return tx.commit().map_err(err);
-        }
-        let mut incidents: BTreeMap<String, Vec<(i64, Notice)>> = BTreeMap::new();
-        for (id, notice) in held(&tx, channel, "period").map_err(err)? {
-            incidents.entry(notice.incident.clone()).or_default().push((id, notice));
-        }
-        for rows in incidents.into_values() {
-            let has_problem = rows.iter().any(|(_, n)| n.kind == NoticeKind::Problem);
-            let ends = rows.iter().any(|(_, n)| n.kind == NoticeKind::Recovery);
-            // Who heard of it before hears of its end, too.
-            let before = rows.first().map(|(_, n)| was_told(&tx, n, channel)).transpose();
-            let is_over = ends && !before.map_err(err)?.unwrap_or(false);
-            let newest = rows.last().map(|(id, _)| *id);
-            for (id, notice) in rows {
-                let problem = notice.kind == NoticeKind::Problem;
-                if has_problem && is_over && problem && has_digest {
-                    tx.execute(
-                        "UPDATE outbox SET held = 'digest', next_ms = ?2, \
-                         error = 'it was over when its period opened' WHERE id = ?1",
-                        params![id, TimeMs::MAX],
-                    )
-                } else if has_problem && is_over {
-                    never(&tx, id, "it was over when its period opened", now_ms)
-                } else if Some(id) == newest {
-                    tx.execute(
-                        "UPDATE outbox SET held = NULL, error = NULL, next_ms = ?2 WHERE id = ?1",
-                        params![id, now_ms],
-                    )
-                } else {
-                    never(&tx, id, "there was newer word when its period opened", now_ms)
-                }
-                .map_err(err)?;
+    /// The rows that are due and have nothing of their incident before them.
+    fn next_of(&self, channel: &str, now_ms: TimeMs, n: usize) -> rusqlite::Result<Vec<Row>> {
+        let mut stmt = self.conn.prepare_cached(
+            "SELECT id, notice_id, json, n_tries, begun_ms IS NOT NULL FROM outbox \
+             WHERE sent_ms IS NULL AND next_ms <= ?1 AND channel = ?2 AND held IS NULL ORDER BY id",
+        )?;
+        let mut before = self.conn.prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM outbox WHERE notice_id > ?1 AND notice_id < ?2 \
+             AND channel = ?3 AND id < ?4 AND sent_ms IS NULL AND held IS NULL)",
+        )?;
+        let mut found = stmt.query(params![now_ms, channel])?;
+        let mut rows = Vec::new();
+        while let Some(r) = found.next()?
+            && rows.len() < n
+        {
+            let (id, notice_id): (i64, String) = (r.get(0)?, r.get(1)?);
+            let (from, to) = bounds(incident_of(&notice_id));
+            if before.query_row(params![from, to, channel, id], |r| r.get(0))? {
+                continue;
             }
+            let (json, n_tries, was_begun) = (r.get(2)?, r.get(3)?, r.get(4)?);
+            rows.push(Row { id, json, n_tries, was_begun });
         }
-        tx.commit().map_err(err)
+        Ok(rows)
+    }
+
+    /// Has a problem whose end waits behind it say that it is over.
+    fn mark_over(&self, id: i64, channel: &str, notice: &mut Notice) -> rusqlite::Result<()> {
+        if !matches!(notice.kind, NoticeKind::Problem | NoticeKind::Flapping) {
+            return Ok(());
+        }
+        let (from, to) = bounds(&notice.incident);
+        let over_ms: Option<TimeMs> = self
+            .conn
+            .prepare_cached(
+                "SELECT json ->> 'time_ms' FROM outbox WHERE notice_id > ?1 AND notice_id < ?2 \
+                 AND channel = ?3 AND id > ?4 AND sent_ms IS NULL AND held IS NULL \
+                 AND json ->> 'kind' = 'RECOVERY' LIMIT 1",
+            )?
+            .query_row(params![from, to, channel, id], |r| r.get(0))
+            .optional()?;
+        if let Some(over_ms) = over_ms {
+            let over = message::time(over_ms);
+            notice.text = format!("over since {over}, told late: {}", notice.text);
+        }
+        Ok(())
     }
 
     /// Notes that a notice was told, or (with an error) never will be.
@@ -249,129 +231,42 @@ impl Ledger {
         Ok(())
     }
 
-    /// Notes that telling failed, and when to try again.
-    pub fn postpone(&self, id: i64, next_ms: TimeMs, error: &str) -> Result<(), StoreError> {
+    /// Notes that telling failed, and when to try again. What may have been told before a
+    /// restart stays a repeat.
+    pub fn postpone(&self, due: &Due, next_ms: TimeMs, error: &str) -> Result<(), StoreError> {
         self.conn
             .execute(
                 "UPDATE outbox SET next_ms = ?2, error = ?3, n_tries = n_tries + 1, \
-                 begun_ms = NULL WHERE id = ?1",
-                params![id, next_ms, error],
+                 begun_ms = CASE WHEN ?4 THEN begun_ms END WHERE id = ?1",
+                params![due.id, next_ms, error, due.letter.is_repeated()],
             )
             .map_err(|e| self.err(e))?;
         Ok(())
     }
-}
 
-/// A row for a notice and a channel, as its contact wants it.
-pub(super) fn put(
-    conn: &Connection,
-    notice: &Notice,
-    channel: &str,
-    verdict: Verdict,
-    now_ms: TimeMs,
-) -> rusqlite::Result<()> {
-    let verdict = match notice.kind {
-        // Who waits for the end, or is on it, was told of the beginning.
-        NoticeKind::Recovery | NoticeKind::Acknowledgement => match verdict {
-            Verdict::Now | Verdict::Wait(_) if !is_told(conn, notice, channel)? => {
-                Verdict::Never("its problem was not told by this way".to_owned())
-            }
-            verdict => verdict,
-        },
-        NoticeKind::Problem | NoticeKind::Flapping => verdict,
-    };
-    let (held, error, next_ms, sent_ms) = match verdict {
-        Verdict::Now => (None, None, now_ms, None),
-        Verdict::Wait(why) => (Some("period"), Some(why), now_ms, None),
-        Verdict::Digest(why) => (Some("digest"), Some(why), TimeMs::MAX, None),
-        Verdict::Never(why) => (Some("never"), Some(why), now_ms, Some(now_ms)),
-    };
-    conn.prepare_cached(
-        "INSERT OR IGNORE INTO outbox(notice_id, channel, json, created_ms, next_ms, held, error, \
-         sent_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-    )?
-    .execute(params![
-        notice.id,
-        channel,
-        json(notice),
-        now_ms,
-        next_ms,
-        held,
-        error,
-        sent_ms
-    ])?;
-    Ok(())
-}
-
-/// Whether something of a notice's incident was told by this way, or will be.
-fn is_told(conn: &Connection, notice: &Notice, channel: &str) -> rusqlite::Result<bool> {
-    // `incident.0` to `incident.9…`: the sign after the dot is the slash.
-    conn.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM outbox WHERE notice_id > ?1 AND notice_id < ?2 \
-         AND channel = ?3 AND (held IS NULL OR held = 'period'))",
-    )?
-    .query_row(
-        params![format!("{}.", notice.incident), format!("{}/", notice.incident), channel],
-        |r| r.get(0),
-    )
-}
-
-/// Whether something of a notice's incident was handed to this way.
-fn was_told(conn: &Connection, notice: &Notice, channel: &str) -> rusqlite::Result<bool> {
-    conn.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM outbox WHERE notice_id > ?1 AND notice_id < ?2 \
-         AND channel = ?3 AND held IS NULL)",
-    )?
-    .query_row(
-        params![format!("{}.", notice.incident), format!("{}/", notice.incident), channel],
-        |r| r.get(0),
-    )
-}
-
-fn never(conn: &Connection, id: i64, why: &str, now_ms: TimeMs) -> rusqlite::Result<usize> {
-    conn.execute(
-        "UPDATE outbox SET held = 'never', error = ?2, sent_ms = ?3 WHERE id = ?1",
-        params![id, why, now_ms],
-    )
-}
-
-/// A channel's rows that are held for this.
-pub(super) fn held(
-    conn: &Connection,
-    channel: &str,
-    why: &str,
-) -> rusqlite::Result<Vec<(i64, Notice)>> {
-    let mut stmt = conn.prepare_cached(
-        "SELECT id, json FROM outbox WHERE channel = ?1 AND held = ?2 AND sent_ms IS NULL \
-         ORDER BY id",
-    )?;
-    let rows: Vec<(i64, String)> = stmt
-        .query_map([channel, why], |r| Ok((r.get(0)?, r.get(1)?)))?
-        .collect::<Result<_, _>>()?;
-    let parse = |(id, json): (i64, String)| Some((id, serde_json::from_str(&json).ok()?));
-    Ok(rows.into_iter().filter_map(parse).collect())
-}
-
-/// When an incident was over, as a channel would have been told.
-pub(super) fn over_ms(
-    conn: &Connection,
-    notice: &Notice,
-    channel: &str,
-) -> rusqlite::Result<Option<TimeMs>> {
-    conn.prepare_cached(
-        "SELECT json ->> 'time_ms' FROM outbox WHERE notice_id > ?1 AND notice_id < ?2 \
-         AND channel = ?3 AND json ->> 'kind' = 'RECOVERY' ORDER BY id DESC LIMIT 1",
-    )?
-    .query_row(
-        params![format!("{}.", notice.incident), format!("{}/", notice.incident), channel],
-        |r| r.get(0),
-    )
-    .optional()
-}
-
-pub(super) fn json(value: &impl serde::Serialize) -> String {
-    // Plain structs of strings and numbers: there is nothing to fail.
-    serde_json::to_string(value).unwrap_or_default()
+    /// Notes that something will never be told. The end of a problem of which nothing was
+    /// told, and nothing will be, is not told either.
+    pub fn give_up(&mut self, due: &Due, now_ms: TimeMs, error: &str) -> Result<(), StoreError> {
+        let path = self.path.clone();
+        let err = |e| StoreError::db(&path, e);
+        let tx = self.conn.transaction().map_err(err)?;
+        let sql = "UPDATE outbox SET sent_ms = ?2, error = ?3, n_tries = n_tries + 1 WHERE id = ?1";
+        tx.execute(sql, params![due.id, now_ms, error]).map_err(err)?;
+        if let Letter::Notice(notice) = &due.letter {
+            let (from, to) = bounds(&notice.incident);
+            tx.execute(
+                "UPDATE outbox SET held = 'never', sent_ms = ?4, error = ?5 \
+                 WHERE notice_id > ?1 AND notice_id < ?2 AND channel = ?3 AND sent_ms IS NULL \
+                 AND json ->> 'kind' IN ('RECOVERY', 'ACKNOWLEDGEMENT') \
+                 AND NOT EXISTS (SELECT 1 FROM outbox WHERE notice_id > ?1 AND notice_id < ?2 \
+                   AND channel = ?3 AND json ->> 'kind' IN ('PROBLEM', 'FLAPPING') \
+                   AND (held IS NULL OR held = 'period') AND (sent_ms IS NULL OR error IS NULL))",
+                params![from, to, due.channel, now_ms, NOT_TOLD],
+            )
+            .map_err(err)?;
+        }
+        tx.commit().map_err(err)
+    }
 }
 
 fn save_record(tx: &Connection, record: &StateRecord) -> rusqlite::Result<()> {
@@ -386,6 +281,7 @@ fn save_record(tx: &Connection, record: &StateRecord) -> rusqlite::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rows::{held, over_ms};
     use super::*;
 
     fn notice(sequence: u32, kind: &str, state: &str) -> Notice {
@@ -441,10 +337,11 @@ mod tests {
         drop(ledger);
         let ledger = Ledger::open(dir.path()).expect("opens");
         assert_eq!(begin(&ledger, 11), [(first[0].0, true)]);
-        // It failed, and that was noted: the next try is no repeat.
-        ledger.postpone(first[0].0, 20, "refused").expect("notes");
+        // It failed, and that was noted: of the first try nothing is known still.
+        let due = ledger.begin("a", 11, 9).expect("begins");
+        ledger.postpone(&due[0], 20, "refused").expect("notes");
         assert!(begin(&ledger, 19).is_empty(), "not yet");
-        assert_eq!(begin(&ledger, 20), [(first[0].0, false)]);
+        assert_eq!(begin(&ledger, 20), [(first[0].0, true)]);
         ledger.settle(first[0].0, 21, None).expect("notes");
         assert_eq!(ledger.channels_due(30).expect("reads"), ["b"]);
         let past = ledger.past("n", Some("s"), 9).expect("reads");
@@ -464,7 +361,143 @@ mod tests {
         // A later word of it that is told, and then its end.
         save(&mut ledger, notice(2, "PROBLEM", "CRITICAL"), &Verdict::Now, 3);
         save(&mut ledger, notice(3, "RECOVERY", "OK"), &Verdict::Now, 4);
-        assert_eq!(begin(&ledger, 9), [("i.2".to_owned(), false), ("i.3".to_owned(), false)]);
+        assert_eq!(all_of(&mut ledger, 9), ["i.2", "i.3"]);
+    }
+
+    fn due(ledger: &Ledger, now: TimeMs) -> Vec<Due> {
+        ledger.begin("a", now, 9).expect("begins")
+    }
+
+    /// What is told when everything is taken, in order.
+    fn all_of(ledger: &mut Ledger, now: TimeMs) -> Vec<String> {
+        let mut told = Vec::new();
+        loop {
+            let batch = due(ledger, now);
+            if batch.is_empty() {
+                return told;
+            }
+            for item in batch {
+                ledger.settle(item.id, now, None).expect("notes");
+                told.push(item.letter.id());
+            }
+        }
+    }
+
+    #[test]
+    fn of_one_incident_all_is_told_in_order_whatever_fails() {
+        let dir = tempfile::tempdir().expect("tmp");
+        let mut ledger = Ledger::open(dir.path()).expect("opens");
+        save(&mut ledger, problem(), &Verdict::Now, 1);
+        let first = due(&ledger, 2);
+        assert_eq!(first.len(), 1);
+        ledger.postpone(&first[0], 1000, "refused").expect("notes");
+        // Its end, and a problem of another incident.
+        save(&mut ledger, notice(1, "RECOVERY", "OK"), &Verdict::Now, 3);
+        let mut other = problem();
+        (other.id, other.incident) = ("j.0".to_owned(), "j".to_owned());
+        save(&mut ledger, other, &Verdict::Now, 4);
+        assert_eq!(all_of(&mut ledger, 10), ["j.0"], "an end never comes before its beginning");
+        // What comes late says that it is over.
+        let late = due(&ledger, 1000);
+        let text = |due: &Due| due.letter.notice().map(|n| n.text.clone()).unwrap_or_default();
+        assert_eq!(text(&late[0]), "over since 1970-01-01 00:00:00 UTC, told late: x");
+        ledger.postpone(&late[0], 2000, "refused").expect("notes");
+        assert_eq!(all_of(&mut ledger, 2000), ["i.0", "i.1"]);
+    }
+
+    #[test]
+    fn the_end_of_what_was_given_up_is_not_told() {
+        let dir = tempfile::tempdir().expect("tmp");
+        let mut ledger = Ledger::open(dir.path()).expect("opens");
+        save(&mut ledger, problem(), &Verdict::Now, 1);
+        let first = due(&ledger, 2);
+        save(&mut ledger, notice(1, "RECOVERY", "OK"), &Verdict::Now, 3);
+        ledger.give_up(&first[0], 4, "550 no").expect("notes");
+        assert!(due(&ledger, 9).is_empty());
+        assert_eq!(why(&ledger), [NOT_TOLD, "550 no"]);
+        // One that comes after that.
+        save(&mut ledger, notice(2, "RECOVERY", "OK"), &Verdict::Now, 5);
+        assert!(due(&ledger, 9).is_empty());
+        // Where something of it was told, its end is.
+        save(&mut ledger, notice(3, "PROBLEM", "WARNING"), &Verdict::Now, 6);
+        assert_eq!(all_of(&mut ledger, 9), ["i.3"]);
+        save(&mut ledger, notice(4, "PROBLEM", "CRITICAL"), &Verdict::Now, 7);
+        let worse = due(&ledger, 9);
+        save(&mut ledger, notice(5, "RECOVERY", "OK"), &Verdict::Now, 8);
+        ledger.give_up(&worse[0], 9, "550 no").expect("notes");
+        assert_eq!(all_of(&mut ledger, 9), ["i.5"]);
+    }
+
+    #[test]
+    fn who_is_told_in_anothers_stead_is_told_of_the_end_too() {
+        let dir = tempfile::tempdir().expect("tmp");
+        let mut ledger = Ledger::open(dir.path()).expect("opens");
+        let to_b = |ledger: &mut Ledger, notice: Notice, verdict: &Verdict| {
+            let all = [Output::Notice(notice)];
+            ledger.save(&all, |_| vec![("b".to_owned(), verdict.clone())], 1).expect("saves");
+        };
+        // The other waits for its period itself: now it is needed.
+        to_b(&mut ledger, problem(), &Verdict::Now);
+        save(&mut ledger, problem(), &Verdict::Wait("outside".to_owned()), 1);
+        assert!(due(&ledger, 9).is_empty());
+        let instead = Notice { instead_of: Some("b: refused".to_owned()), ..problem() };
+        ledger.also(&instead, &["a".to_owned()], 2).expect("notes");
+        assert_eq!(all_of(&mut ledger, 9), ["i.0"]);
+        // Once: it has it.
+        ledger.also(&instead, &["a".to_owned()], 3).expect("notes");
+        assert!(due(&ledger, 9).is_empty());
+        to_b(&mut ledger, notice(1, "RECOVERY", "OK"), &Verdict::Now);
+        assert_eq!(all_of(&mut ledger, 9), ["i.1"]);
+    }
+
+    #[test]
+    fn a_way_by_mail_may_become_one_for_each_recipient_and_back() {
+        let dir = tempfile::tempdir().expect("tmp");
+        let mut ledger = Ledger::open(dir.path()).expect("opens");
+        let to = |ledger: &mut Ledger, notice: Notice, channel: &str| {
+            let all = [Output::Notice(notice)];
+            ledger.save(&all, |_| vec![(channel.to_owned(), Verdict::Now)], 1).expect("saves");
+        };
+        let ids = |ledger: &Ledger, channel: &str| -> Vec<String> {
+            let due = ledger.begin(channel, 9, 9).expect("begins");
+            due.iter().map(|d| d.letter.id()).collect()
+        };
+        to(&mut ledger, problem(), "mail");
+        let heirs = |c: &str| match c {
+            "mail" => vec!["mail x@y".to_owned(), "mail z@y".to_owned()],
+            _ => vec![],
+        };
+        ledger.inherit(heirs).expect("inherits");
+        assert!(ids(&ledger, "mail").is_empty());
+        assert_eq!(ids(&ledger, "mail x@y"), ["i.0"]);
+        assert_eq!(ids(&ledger, "mail z@y"), ["i.0"]);
+        // Told when it was one: who is told now hears of the end.
+        let mut other = problem();
+        (other.id, other.incident) = ("j.0".to_owned(), "j".to_owned());
+        let mut end = notice(1, "RECOVERY", "OK");
+        (end.id, end.incident) = ("j.1".to_owned(), "j".to_owned());
+        to(&mut ledger, other, "mail");
+        let told = ledger.begin("mail", 9, 9).expect("begins");
+        ledger.settle(told[0].id, 9, None).expect("notes");
+        to(&mut ledger, end.clone(), "mail x@y");
+        assert!(ids(&ledger, "mail x@y").contains(&"j.1".to_owned()));
+        to(&mut ledger, end, "mailx");
+        assert!(ids(&ledger, "mailx").is_empty());
+    }
+
+    #[test]
+    fn what_waits_until_long_from_now_is_woken_at_a_start() {
+        let dir = tempfile::tempdir().expect("tmp");
+        let mut ledger = Ledger::open(dir.path()).expect("opens");
+        save(&mut ledger, problem(), &Verdict::Now, 1);
+        let first = due(&ledger, 2);
+        // The clock was an hour ahead when it was tried.
+        ledger.postpone(&first[0], 3_600_000, "refused").expect("notes");
+        ledger.wake(10, 300_000).expect("wakes");
+        assert_eq!(due(&ledger, 10).len(), 1);
+        ledger.postpone(&first[0], 60_000, "refused").expect("notes");
+        ledger.wake(10, 300_000).expect("wakes");
+        assert!(due(&ledger, 10).is_empty(), "that is soon enough");
     }
 
     #[test]
@@ -506,6 +539,6 @@ mod tests {
         save(&mut ledger, notice(1, "PROBLEM", "CRITICAL"), &wait, 3);
         save(&mut ledger, notice(2, "RECOVERY", "OK"), &wait, 4);
         ledger.open_period("a", true, true, 5).expect("opens");
-        assert_eq!(begin(&ledger, 9), [("i.2".to_owned(), false)]);
+        assert_eq!(all_of(&mut ledger, 9), ["i.2"]);
     }
 }

@@ -7,31 +7,25 @@
 //! is replayed) is UNKNOWN, as `check_rookery` has it.
 
 use super::Alerts;
+use super::lane::{Lane, lock, send};
 use super::trouble::Health;
 use crate::history::{History, ServiceInfo};
 use crate::store::now_ms;
 use rookery_alerts::check::{AGE_MS_MIN, FieldReading, Reading, Wish, judge};
 use rookery_alerts::message::span;
-use rookery_alerts::passive::{
-    CheckResult, FRESH_REFRESHES, HEARTBEAT, HOST, Names, PassiveConfig, Queue, Target,
-};
+use rookery_alerts::passive::{CheckResult, FRESH_REFRESHES, HEARTBEAT, Names, PassiveConfig};
 use rookery_alerts::rpn::Rpn;
 use rookery_alerts::{HostView, Output, ServiceView, TransitionKind};
 use rookery_plugins::perfdata::{Perf, clean_text};
 use rookery_plugins::{FieldSpec, State, TimeMs, Value};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 /// What changes within this time is sent together.
 const GATHER: Duration = Duration::from_millis(200);
-/// The longest pause between two tries.
-const PAUSE_MAX: Duration = Duration::from_secs(60);
-/// A target that fails for so long is told of in the log: Nagios may be reloading.
-const PATIENCE: Duration = Duration::from_secs(20);
-
 /// What has changed and was not looked at yet; at most one entry a service.
 #[derive(Default)]
 pub struct Changes {
@@ -60,10 +54,6 @@ impl Changes {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Who sends.
 pub struct Reporter {
     alerts: Alerts,
@@ -75,29 +65,6 @@ pub struct Reporter {
     health: Arc<Health>,
     /// Until then old data is no news: agents find a collector that was away again.
     grace: Instant,
-}
-
-/// One target with what waits for it.
-struct Lane {
-    target: Target,
-    host: String,
-    limits_only: bool,
-    refresh: Duration,
-    queue: Mutex<Queue>,
-    ring: Notify,
-}
-
-impl Lane {
-    fn new(config: &PassiveConfig) -> Result<Lane, String> {
-        Ok(Lane {
-            target: Target::new(config)?,
-            host: if config.host.is_empty() { HOST.to_owned() } else { config.host.clone() },
-            limits_only: config.limits_only,
-            refresh: Duration::from_millis(config.refresh_ms()?),
-            queue: Mutex::new(Queue::default()),
-            ring: Notify::new(),
-        })
-    }
 }
 
 /// How a node and its services stand, by their own names.
@@ -386,64 +353,6 @@ impl Lane {
             tracing::error!("{}: too much waits, {n_dropped} results dropped", self.target.name());
         }
     }
-}
-
-/// Empties a lane's queue, again and again.
-async fn send(lane: Arc<Lane>, health: Arc<Health>) {
-    let what = format!("passive {}", lane.target.name());
-    let mut failing: Option<(Instant, u32, bool)> = None;
-    let mut noted: Option<String> = None;
-    loop {
-        let all = lock(&lane.queue).drain();
-        if all.is_empty() {
-            lane.ring.notified().await;
-            continue;
-        }
-        let name = lane.target.name();
-        let mut rest = all.into_iter();
-        loop {
-            let batch: Vec<CheckResult> = rest.by_ref().take(lane.target.batch()).collect();
-            if batch.is_empty() {
-                break;
-            }
-            match lane.target.send(&batch).await {
-                Ok(note) => {
-                    health.works(&what);
-                    if failing.take().is_some_and(|(_, _, is_told)| is_told) {
-                        tracing::info!("{name}: results are taken again");
-                    }
-                    if let Some(note) = note
-                        && noted.as_ref() != Some(&note)
-                    {
-                        tracing::warn!("{note}");
-                        noted = Some(note);
-                    }
-                }
-                Err(e) => {
-                    lock(&lane.queue).put_back(batch.into_iter().chain(rest).collect());
-                    health.failed(&what, &e, false, now_ms());
-                    let pause = note_failure(&mut failing, name, &e);
-                    tokio::time::sleep(pause).await;
-                    break;
-                }
-            }
-        }
-    }
-}
-
-/// Says in the log, once, that a target fails; how long to wait.
-fn note_failure(failing: &mut Option<(Instant, u32, bool)>, name: &str, e: &str) -> Duration {
-    let (since, n_tries, is_told) = failing.get_or_insert((Instant::now(), 0, false));
-    *n_tries += 1;
-    if !*is_told && since.elapsed() >= PATIENCE {
-        *is_told = true;
-        tracing::error!(
-            "{name}: results are not taken ({e}); the newest of each service is kept and tried again"
-        );
-    } else {
-        tracing::debug!("{name}: {e}");
-    }
-    Duration::from_secs(1 << (*n_tries - 1).min(10)).min(PAUSE_MAX)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! tells nothing twice. What fails now is shown on `/problems` and by `rookery status`.
 
 use super::ledger::Ledger;
-use super::outbox::put;
+use super::rows::put;
 use crate::history::Trouble;
 use crate::store::StoreError;
 use rookery_alerts::message::{OWN_NODE, OWN_TITLE};
@@ -14,6 +14,8 @@ use rookery_plugins::{State, TimeMs};
 use rusqlite::params;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// What fails for so long is told, ms.
 pub const TROUBLE_MS: TimeMs = 300_000;
@@ -25,19 +27,40 @@ pub struct Health(Mutex<BTreeMap<String, Seen>>);
 #[derive(Clone, Debug, PartialEq)]
 enum Seen {
     Works,
-    Fails { since_ms: TimeMs, is_certain: bool, error: String },
+    Fails(Failure),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Failure {
+    /// By the wall clock, ms, to be shown.
+    since_ms: TimeMs,
+    /// By one that nobody sets; `None`: since before the start.
+    since: Option<Instant>,
+    is_certain: bool,
+    error: String,
+}
+
+impl Failure {
+    fn is_certain(&self) -> bool {
+        let lasts = |since: Instant| since.elapsed() >= Duration::from_millis(TROUBLE_MS as u64);
+        self.is_certain || self.since.is_none_or(lasts)
+    }
 }
 
 impl Health {
     /// It has failed. `is_certain`: trying again is of no use, so it is told at once.
     pub fn failed(&self, what: &str, error: &str, is_certain: bool, now_ms: TimeMs) {
+        self.note(what, error, is_certain, (now_ms, Some(Instant::now())));
+    }
+
+    fn note(&self, what: &str, error: &str, is_certain: bool, now: (TimeMs, Option<Instant>)) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let since_ms = match all.get(what) {
-            Some(Seen::Fails { since_ms, .. }) => *since_ms,
-            _ => now_ms,
+        let (since_ms, since) = match all.get(what) {
+            Some(Seen::Fails(f)) => (f.since_ms, f.since),
+            _ => now,
         };
         let error = error.to_owned();
-        all.insert(what.to_owned(), Seen::Fails { since_ms, is_certain, error });
+        all.insert(what.to_owned(), Seen::Fails(Failure { since_ms, since, is_certain, error }));
     }
 
     /// It has worked.
@@ -51,15 +74,15 @@ impl Health {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let fails = all.iter().filter_map(|(what, seen)| match seen {
             Seen::Works => None,
-            Seen::Fails { since_ms, error, .. } => {
-                Some(Trouble { what: what.clone(), since_ms: *since_ms, error: error.clone() })
+            Seen::Fails(f) => {
+                Some(Trouble { what: what.clone(), since_ms: f.since_ms, error: f.error.clone() })
             }
         });
         fails.collect()
     }
 
     /// What is certain by now: that it works (said once), or since when it fails.
-    fn certain(&self, now_ms: TimeMs) -> Vec<(String, Option<(TimeMs, String)>)> {
+    fn certain(&self) -> Vec<(String, Option<(TimeMs, String)>)> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut found = Vec::new();
         all.retain(|what, seen| match seen {
@@ -67,9 +90,9 @@ impl Health {
                 found.push((what.clone(), None));
                 false
             }
-            Seen::Fails { since_ms, is_certain, error } => {
-                if *is_certain || now_ms.saturating_sub(*since_ms) >= TROUBLE_MS {
-                    found.push((what.clone(), Some((*since_ms, error.clone()))));
+            Seen::Fails(f) => {
+                if f.is_certain() {
+                    found.push((what.clone(), Some((f.since_ms, f.error.clone()))));
                 }
                 true
             }
@@ -93,7 +116,7 @@ impl Ledger {
         };
         for (what, since_ms, text) in read().map_err(|e| self.err(e))? {
             if exists(&what) {
-                health.failed(&what, &text, false, since_ms);
+                health.note(&what, &text, false, (since_ms, None));
             } else {
                 let gone = "DELETE FROM trouble WHERE what = ?1";
                 self.conn.execute(gone, [&what]).map_err(|e| self.err(e))?;
@@ -109,7 +132,7 @@ impl Ledger {
         health: &Health,
         now_ms: TimeMs,
     ) -> Result<(), StoreError> {
-        let certain = health.certain(now_ms);
+        let certain = health.certain();
         if certain.is_empty() {
             return Ok(());
         }
@@ -202,6 +225,11 @@ mod tests {
         };
         health.failed("contact a file", "disk full", false, 1000);
         assert!(write(2000).is_empty(), "it may pass");
+        // However the wall clock is set meanwhile.
+        assert!(write(2000 + 2 * TROUBLE_MS).is_empty(), "it may pass");
+        health.works("contact a file");
+        let before = Instant::now() - Duration::from_millis(TROUBLE_MS as u64);
+        health.note("contact a file", "disk full", false, (1000, Some(before)));
         health.failed("contact a file", "disk full", false, 200_000);
         let problem = ("contact b file".to_owned(), NoticeKind::Problem);
         assert_eq!(write(1000 + TROUBLE_MS), std::slice::from_ref(&problem));
