@@ -5,9 +5,8 @@
 //! before [`Events::add`] returns, and are never changed.
 
 use crate::db;
-use crate::ingest::check_time;
 use crate::store::StoreError;
-use rookery_plugins::TimeMs;
+use rookery_plugins::{TimeMs, times};
 use rusqlite::{Connection, Row, params};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -78,7 +77,7 @@ impl NewEvent {
         if node.is_some() && group.is_some() {
             return Err("an event concerns a node or a group, not both: send it twice".to_owned());
         }
-        check_time(time_ms, now_ms)?;
+        times::check(time_ms, now_ms).map_err(|e| e.to_string())?;
         Ok(NewEvent { text, node, group })
     }
 }

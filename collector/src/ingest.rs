@@ -1,11 +1,12 @@
 //! `/api/v1/ingest`: frames and JSON over HTTP.
 //!
-//! 200 means: on disk. 400: this body will never be taken, with the reason.
-//! 401: wrong or no token. 409: say first what these layouts are. 413: too
-//! large. 503: not now (too much waits, or the disk failed); try again.
+//! 200 means: on disk, or, of a row whose time cannot be right, left out and counted.
+//! 400: this body will never be taken, with the reason. 401: wrong or no token. 409: say
+//! first what these layouts are. 413: too large. 503: not now (too much waits, or the
+//! disk failed); try again.
 
 use crate::auth::Auth;
-use crate::json;
+use crate::json::{self, LeftOut};
 use crate::store::{Shared, StoreError, now_ms};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
@@ -13,17 +14,21 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use rookery_plugins::TimeMs;
-use rookery_plugins::wire::{CONTENT_TYPE, FRAME_BYTES_MAX, Frame};
+use rookery_plugins::wire::{CONTENT_TYPE, FRAME_BYTES_MAX, Frame, keep_rows};
+use rookery_plugins::{FieldKey, TimeMs, times};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Samples further ahead of our clock than this are refused: a day.
-pub const FUTURE_MS_MAX: TimeMs = 86_400_000;
+/// Says in an answer how many rows were left out because their time cannot be right.
+pub const LEFT_OUT: &str = "rookery-left-out";
 
 /// What those are told who may not write.
 pub const NO_TOKEN: &str =
     "wrong or missing token: send \"Authorization: Bearer TOKEN\" with the collector's token";
+
+/// A JSON request's rows are planned so many times, should others bring the same new
+/// fields just then.
+const PLANS_MAX: usize = 20;
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -64,38 +69,81 @@ async fn ingest(State(ingest): State<Ingest>, request: Request<Body>) -> Respons
         let text = format!("the body is larger than {FRAME_BYTES_MAX} bytes, or broke off");
         return failure(StatusCode::PAYLOAD_TOO_LARGE, &text);
     };
-    let now = now_ms();
-    let (bytes, n_samples) = if is_frame {
-        (body, None)
-    } else {
-        match json::to_frame(&body, now) {
-            Ok((bytes, n)) => (Bytes::from(bytes), Some(n)),
-            Err(e) => {
-                ingest.shared.stats.refused.fetch_add(1, Ordering::Relaxed);
-                return failure(StatusCode::BAD_REQUEST, &e);
-            }
+    let done = match is_frame {
+        true => take_frame(&ingest.shared, body).await,
+        false => take_json(ingest.shared.clone(), body).await,
+    };
+    done.unwrap_or_else(|e| {
+        if matches!(e, StoreError::Refused(_)) {
+            ingest.shared.stats.refused.fetch_add(1, Ordering::Relaxed);
         }
-    };
-    if let Err(e) = check_times(&bytes, now) {
-        ingest.shared.stats.refused.fetch_add(1, Ordering::Relaxed);
-        return failure(StatusCode::BAD_REQUEST, &e);
-    }
-    let Some(answer) = ingest.shared.queue.send(bytes) else {
-        return failure(StatusCode::SERVICE_UNAVAILABLE, "too many batches wait; try again");
-    };
-    match answer.await {
-        Ok(Ok(())) => accepted(n_samples),
-        Ok(Err(e)) => refusal(&e),
-        Err(_) => failure(StatusCode::SERVICE_UNAVAILABLE, "the collector is stopping"),
-    }
+        refusal(&e)
+    })
 }
 
-fn accepted(n_samples: Option<usize>) -> Response {
-    match n_samples {
-        None => StatusCode::OK.into_response(),
-        Some(n) => {
-            let body = format!("{{\"accepted\":{n}}}\n");
-            ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+/// What is told who must wait.
+fn busy() -> StoreError {
+    StoreError::Other("too many batches wait; try again".to_owned())
+}
+
+fn stopping<E>(_: E) -> StoreError {
+    StoreError::Other("the collector is stopping".to_owned())
+}
+
+async fn take_frame(shared: &Shared, body: Bytes) -> Result<Response, StoreError> {
+    let (bytes, left_out) = admit(shared, body, now_ms()).map_err(StoreError::Refused)?;
+    shared.queue.send(bytes).ok_or_else(busy)?.await.map_err(stopping)??;
+    Ok(accepted(Taken::Frame(left_out)))
+}
+
+/// A large request takes a while to be read: on a thread that may be held.
+async fn take_json(shared: Arc<Shared>, body: Bytes) -> Result<Response, StoreError> {
+    let parsed = tokio::task::spawn_blocking(move || json::parse(&body, now_ms()));
+    let post = parsed.await.map_err(stopping)?.map_err(StoreError::Refused)?;
+    if let Some(left_out) = &post.left_out {
+        shared.note_bad_times(&post.node, left_out.n as u64, &left_out.example);
+    }
+    let post = Arc::new(post);
+    for _ in 0..PLANS_MAX {
+        let (of, node) = (post.clone(), shared.nodes.get(&post.node));
+        let written = tokio::task::spawn_blocking(move || {
+            let homes = |keys: &[FieldKey]| match node {
+                Some(node) => node.homes(keys),
+                None => vec![None; keys.len()],
+            };
+            json::to_frame(&of, homes)
+        });
+        let bytes = Bytes::from(written.await.map_err(stopping)?);
+        match shared.queue.send_json(bytes).ok_or_else(busy)?.await.map_err(stopping)? {
+            Err(StoreError::Replan) => {}
+            other => {
+                other?;
+                return Ok(accepted(Taken::Json(post.samples.len(), post.left_out.clone())));
+            }
+        }
+    }
+    Err(StoreError::Replan)
+}
+
+/// What came of a request whose samples are on disk.
+enum Taken {
+    /// A frame, of which so many rows were left out.
+    Frame(u64),
+    /// So many samples of JSON, and those that were left out.
+    Json(usize, Option<LeftOut>),
+}
+
+fn accepted(taken: Taken) -> Response {
+    match taken {
+        Taken::Frame(0) => StatusCode::OK.into_response(),
+        Taken::Frame(n) => (StatusCode::OK, [(LEFT_OUT, n.to_string())]).into_response(),
+        Taken::Json(n, left_out) => {
+            let mut body = serde_json::json!({ "accepted": n });
+            if let Some(left_out) = left_out {
+                body["left_out"] = left_out.n.into();
+                body["reason"] = left_out.example.into();
+            }
+            ([(header::CONTENT_TYPE, "application/json")], format!("{body}\n")).into_response()
         }
     }
 }
@@ -116,30 +164,17 @@ fn refusal(e: &StoreError) -> Response {
     }
 }
 
-/// The frame is one, and its times are believable.
-fn check_times(bytes: &[u8], now: TimeMs) -> Result<(), String> {
-    let frame = Frame::parse(bytes).map_err(|e| e.to_string())?;
-    for (i, row) in frame.rows.iter().enumerate() {
-        check_time(row.time_ms, now)
-            .map_err(|e| format!("row {i} of node {:?}: {e}", frame.node))?;
-    }
-    Ok(())
-}
-
-/// A time that a sample may have.
-pub(crate) fn check_time(t: TimeMs, now: TimeMs) -> Result<(), String> {
-    if t < 0 {
-        return Err(format!("time {t} ms is before 1970"));
-    }
-    if t > now.saturating_add(FUTURE_MS_MAX) {
-        return Err(format!(
-            "time {t} ms is {} hours ahead of the collector's clock ({now} ms); at most {} are \
-             allowed: set the sender's clock",
-            (t - now) / 3_600_000,
-            FUTURE_MS_MAX / 3_600_000
-        ));
-    }
-    Ok(())
+/// A frame whose times can be right; its rows that say another time are left out and
+/// counted, which costs no other row. With the number of them.
+fn admit(shared: &Shared, bytes: Bytes, now: TimeMs) -> Result<(Bytes, u64), String> {
+    let frame = Frame::parse(&bytes).map_err(|e| e.to_string())?;
+    let mut bad = frame.rows.iter().filter_map(|row| times::check(row.time_ms, now).err());
+    let Some(first) = bad.next() else { return Ok((bytes, 0)) };
+    let n = 1 + bad.count() as u64;
+    shared.note_bad_times(frame.node, n, &first.to_string());
+    let kept = keep_rows(&bytes, |row| times::check(row.time_ms, now).is_ok());
+    let kept = kept.map_err(|e| e.to_string())?;
+    Ok((kept.map_or(bytes, Bytes::from), n))
 }
 
 async fn seal(State(ingest): State<Ingest>, headers: HeaderMap) -> Response {

@@ -4,66 +4,104 @@
 //! becomes a frame like any agent's, so that journal and head know one form
 //! only. `value`: a number (an integer stays one), null for unknown, or a
 //! string as a plugin would print it. Without `time_ms`: now.
+//!
+//! Which samples share a row is [`crate::json_rows`]'s part.
 
-use crate::ingest::check_time;
+use crate::json_rows::{Home, Sample, write_rows};
 use rookery_plugins::wire::{Announce, FrameWriter};
-use rookery_plugins::{Cells, FieldKey, Layout, TimeMs, Value, names};
+use rookery_plugins::{FieldKey, TimeMs, Value, names, times};
 use serde_json::{Map, Value as Json};
 
 /// Samples in one POST, at most.
 pub const SAMPLES_MAX: usize = 100_000;
 
-/// Turns a POST into a frame; the error names the sample and what is wrong.
-/// Returns the frame's bytes and the number of samples.
-pub fn to_frame(body: &[u8], now_ms: TimeMs) -> Result<(Vec<u8>, usize), String> {
+/// A POST that was understood.
+#[derive(Debug)]
+pub struct Post {
+    /// Whose samples these are.
+    pub node: String,
+    /// Its group, if it says so.
+    pub group: Option<String>,
+    /// Those that can be taken, at least one.
+    pub samples: Vec<Sample>,
+    /// Those that are left out because of their time.
+    pub left_out: Option<LeftOut>,
+}
+
+/// Samples that are left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// How many.
+    pub n: usize,
+    /// Names the first of them, and says why.
+    pub example: String,
+}
+
+/// Reads a POST; the error names the sample and what is wrong. A sample whose time
+/// cannot be right is left out, unless that leaves none.
+pub fn parse(body: &[u8], now_ms: TimeMs) -> Result<Post, String> {
     let json: Json = serde_json::from_slice(body).map_err(|e| format!("not JSON: {e}"))?;
     let top = json.as_object().ok_or("a JSON object with \"node\" and \"samples\" is expected")?;
     known_keys(top, &["node", "group", "samples"], "the object")?;
-    let node = text(top, "node", "the object")?;
-    let samples = top
+    let node = text(top, "node", "the object")?.to_owned();
+    let group = match top.get("group") {
+        None | Some(Json::Null) => None,
+        Some(_) => Some(text(top, "group", "the object")?.to_owned()),
+    };
+    let list = top
         .get("samples")
         .and_then(Json::as_array)
         .ok_or("\"samples\" is missing, or is not an array")?;
-    if samples.is_empty() || samples.len() > SAMPLES_MAX {
-        return Err(format!("{} samples: 1 to {SAMPLES_MAX} are allowed", samples.len()));
+    if list.is_empty() || list.len() > SAMPLES_MAX {
+        return Err(format!("{} samples: 1 to {SAMPLES_MAX} are allowed", list.len()));
     }
-    let mut writer = FrameWriter::default();
-    // Sequence 0: no agent's; the samples themselves tell what is doubled.
-    writer.start(node, 0, 0);
-    if let Some(group) = top.get("group").and_then(Json::as_str) {
-        writer.announce(&Announce { group: group.to_owned(), ..Announce::default() });
+    let mut samples = Vec::with_capacity(list.len());
+    let mut left_out: Option<LeftOut> = None;
+    for (i, sample) in list.iter().enumerate() {
+        let sample = one(sample, i, now_ms)?;
+        match (times::check(sample.time_ms, now_ms), &mut left_out) {
+            (Ok(()), _) => samples.push(sample),
+            (Err(_), Some(left_out)) => left_out.n += 1,
+            (Err(e), None) => {
+                left_out = Some(LeftOut { n: 1, example: format!("samples[{i}]: {e}") });
+            }
+        }
     }
-    let mut cells = Cells::new();
-    for (i, sample) in samples.iter().enumerate() {
-        let place = format!("samples[{i}]");
-        let (key, time_ms, value) = one(sample, &place, now_ms)?;
-        // One field a row: whoever sends it with which neighbours, a field's
-        // samples meet in one place, where doubled ones are told apart.
-        let layout = Layout::new(vec![key]);
-        writer.layout(&layout);
-        cells.clear();
-        cells.push(value);
-        writer.row(layout.id(), time_ms, &cells);
+    match left_out {
+        Some(left_out) if samples.is_empty() => Err(left_out.example),
+        left_out => Ok(Post { node, group, samples, left_out }),
     }
-    Ok((writer.finish().to_vec(), samples.len()))
 }
 
-fn one(sample: &Json, place: &str, now_ms: TimeMs) -> Result<(FieldKey, TimeMs, Value), String> {
-    let sample = sample.as_object().ok_or(format!("{place}: an object is expected"))?;
+/// The frame of a POST. `homes` says where the samples of known fields are kept, see
+/// [`crate::json_rows`].
+pub fn to_frame(post: &Post, homes: impl FnOnce(&[FieldKey]) -> Vec<Option<Home>>) -> Vec<u8> {
+    let mut writer = FrameWriter::default();
+    // Sequence 0: no agent's; the samples themselves tell what is doubled.
+    writer.start(&post.node, 0, 0);
+    if let Some(group) = &post.group {
+        writer.announce(&Announce { group: group.clone(), ..Announce::default() });
+    }
+    write_rows(&mut writer, &post.samples, homes);
+    writer.finish().to_vec()
+}
+
+fn one(sample: &Json, i: usize, now_ms: TimeMs) -> Result<Sample, String> {
+    let place = || format!("samples[{i}]");
+    let sample = sample.as_object().ok_or_else(|| format!("{}: an object is expected", place()))?;
     known_keys(sample, &["service", "field", "time_ms", "value"], place)?;
     let key = FieldKey::new(text(sample, "service", place)?, text(sample, "field", place)?);
     let time_ms = match sample.get("time_ms") {
         None => now_ms,
-        Some(t) => t.as_i64().ok_or(format!(
-            "{place}: \"time_ms\" is {t}; whole milliseconds since 1970 are expected"
-        ))?,
+        Some(t) => t.as_i64().ok_or_else(|| {
+            format!("{}: \"time_ms\" is {t}; whole milliseconds since 1970 are expected", place())
+        })?,
     };
-    check_time(time_ms, now_ms).map_err(|e| format!("{place}: {e}"))?;
-    let value = sample.get("value").ok_or(format!("{place}: \"value\" is missing"))?;
-    let value = number(value).ok_or(format!(
-        "{place}: \"value\" is {value}; a number, null or a plugin's text is expected"
-    ))?;
-    Ok((key, time_ms, value))
+    let value = sample.get("value").ok_or_else(|| format!("{}: \"value\" is missing", place()))?;
+    let value = number(value).ok_or_else(|| {
+        format!("{}: \"value\" is {value}; a number, null or a plugin's text is expected", place())
+    })?;
+    Ok(Sample { key, time_ms, value })
 }
 
 fn number(json: &Json) -> Option<Value> {
@@ -79,21 +117,53 @@ fn number(json: &Json) -> Option<Value> {
     }
 }
 
-fn text<'j>(object: &'j Map<String, Json>, key: &str, place: &str) -> Result<&'j str, String> {
-    let value = object.get(key).ok_or(format!("{place}: {key:?} is missing"))?;
-    let value = value.as_str().ok_or(format!("{place}: {key:?} is {value}, not a string"))?;
-    if names::is_valid(value) {
-        return Ok(value);
-    }
-    Err(format!("{place}: {key:?} is {value:?}: empty, too long, or with a control character or /"))
+/// Where something stands, for an error; made only when there is one.
+trait Place {
+    fn name(self) -> String;
 }
 
-fn known_keys(object: &Map<String, Json>, known: &[&str], place: &str) -> Result<(), String> {
+impl Place for &str {
+    fn name(self) -> String {
+        self.to_owned()
+    }
+}
+
+impl<F: FnOnce() -> String> Place for F {
+    fn name(self) -> String {
+        self()
+    }
+}
+
+fn text<'j>(
+    object: &'j Map<String, Json>,
+    key: &str,
+    place: impl Place,
+) -> Result<&'j str, String> {
+    match object.get(key) {
+        None => Err(format!("{}: {key:?} is missing", place.name())),
+        Some(Json::String(value)) if names::is_valid(value) => Ok(value),
+        Some(Json::String(value)) => {
+            let shown: String = value.chars().take(names::NAME_BYTES_MAX).collect();
+            Err(format!(
+                "{}: {key:?} is {shown:?}: empty, longer than {} bytes, or with a control \
+                 character or /",
+                place.name(),
+                names::NAME_BYTES_MAX
+            ))
+        }
+        Some(value) => Err(format!("{}: {key:?} is {value}, not a string", place.name())),
+    }
+}
+
+fn known_keys(object: &Map<String, Json>, known: &[&str], place: impl Place) -> Result<(), String> {
     match object.keys().find(|k| !known.contains(&k.as_str())) {
         None => Ok(()),
         Some(bad) => Err(match rookery_plugins::config::nearest(bad, known) {
-            Some(near) => format!("{place}: unknown key {bad:?}; did you mean {near:?}?"),
-            None => format!("{place}: unknown key {bad:?}; known keys are {}", known.join(", ")),
+            Some(near) => format!("{}: unknown key {bad:?}; did you mean {near:?}?", place.name()),
+            None => {
+                let known = known.join(", ");
+                format!("{}: unknown key {bad:?}; known keys are {known}", place.name())
+            }
         }),
     }
 }
@@ -110,9 +180,10 @@ mod tests {
             {"service":"s","field":"f","time_ms":2,"value":18446744073709551615},
             {"service":"s","field":"g","time_ms":3,"value":0.1},
             {"service":"s","field":"g","value":null}]}"#;
-        let (bytes, n) = to_frame(body, 77).expect("taken");
+        let post = parse(body, 77).expect("taken");
+        let bytes = to_frame(&post, |keys| vec![None; keys.len()]);
         let frame = Frame::parse(&bytes).expect("parses");
-        assert_eq!((frame.node, n, frame.rows.len()), ("n", 4, 4));
+        assert_eq!((frame.node, post.samples.len(), frame.rows.len()), ("n", 4, 4));
         let mut bits = vec![];
         frame.rows.iter().for_each(|r| r.append_bits(&mut bits));
         assert_eq!(bits, [9_007_199_254_740_993, u64::MAX, 0.1f64.to_bits(), 0]);
@@ -121,11 +192,12 @@ mod tests {
 
     #[test]
     fn errors_name_the_sample() {
-        let cases: [(&str, &str); 6] = [
+        let cases: [(&str, &str); 8] = [
             ("nonsense", "not JSON: "),
             ("[]", "a JSON object"),
             (r#"{"node":"n","samples":[]}"#, "0 samples"),
             (r#"{"node":"n","sample":[]}"#, "did you mean \"samples\"?"),
+            (r#"{"node":"n","group":"a\u0007b","samples":[]}"#, "the object: \"group\" is"),
             (
                 r#"{"node":"n","samples":[{"service":"s","field":"f","time_ms":1,"value":1},
                 {"service":"s","field":"f","time_ms":"x","value":1}]}"#,
@@ -135,10 +207,29 @@ mod tests {
                 r#"{"node":"n","samples":[{"service":"","field":"f","time_ms":1,"value":1}]}"#,
                 "samples[0]: \"service\" is \"\"",
             ),
+            (
+                r#"{"node":"n","samples":[{"service":"s","field":"f","time_ms":-1,"value":1}]}"#,
+                "samples[0]: time -1 ms is before 1970",
+            ),
         ];
         for (body, want) in cases {
-            let e = to_frame(body.as_bytes(), 0).expect_err("refused");
+            let e = parse(body.as_bytes(), 0).expect_err("refused");
             assert!(e.contains(want), "{body}: {e}");
         }
+        let long = format!(r#"{{"node":"n","group":"{}","samples":[]}}"#, "g".repeat(10_000_000));
+        assert!(parse(long.as_bytes(), 0).expect_err("refused").len() < 1000);
+    }
+
+    #[test]
+    fn a_bad_time_costs_its_sample_alone() {
+        let body = br#"{"node":"n","samples":[
+            {"service":"s","field":"f","time_ms":-5,"value":1},
+            {"service":"s","field":"f","time_ms":5,"value":2},
+            {"service":"s","field":"f","time_ms":4000000000000000,"value":3}]}"#;
+        let post = parse(body, 77).expect("taken");
+        assert_eq!(post.samples.iter().map(|s| s.time_ms).collect::<Vec<_>>(), [5]);
+        let left_out = post.left_out.expect("two");
+        assert_eq!(left_out.n, 2);
+        assert!(left_out.example.starts_with("samples[0]: time -5 ms"), "{}", left_out.example);
     }
 }

@@ -23,7 +23,7 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
 /// The counters as text.
 pub fn text(shared: &Shared) -> String {
     let s = &shared.stats;
-    let counters: [(&str, &str, &AtomicU64); 13] = [
+    let counters: [(&str, &str, &AtomicU64); 14] = [
         ("frames", "Batches acknowledged.", &s.frames),
         ("rows", "Rows of samples taken.", &s.rows),
         ("samples", "Samples taken.", &s.samples),
@@ -35,6 +35,7 @@ pub fn text(shared: &Shared) -> String {
         ("blocks_packed", "Sealed blocks packed into longer ones.", &s.blocks_packed),
         ("sealed_bytes", "Bytes of sealed blocks.", &s.bytes_sealed),
         ("refused", "Requests refused.", &s.refused),
+        ("bad_times", "Rows left out because their time cannot be right.", &s.bad_times),
         ("damages", "Damaged files and blocks come across.", &s.damages),
         ("failures", "Commits or sealings that failed.", &s.failures),
     ];

@@ -4,6 +4,8 @@
 //! Layouts and specs are JSON that says the same words again and again.
 
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
+use std::cell::RefCell;
+use zstd::bulk::Compressor;
 
 /// The longest text that is taken out of a frame, bytes: a layout of the most
 /// columns with the longest names is well below.
@@ -11,10 +13,18 @@ const TEXT_BYTES_MAX: usize = 256 << 20;
 /// zstd's level: these are written once.
 const LEVEL: i32 = 9;
 
+thread_local! {
+    /// Made once: of thousands of short texts it took most of the time.
+    static COMPRESSOR: RefCell<Option<Compressor<'static>>> =
+        RefCell::new(Compressor::new(LEVEL).ok());
+}
+
 /// The text as it is stored.
 pub fn pack(text: &str) -> ToSqlOutput<'_> {
-    match zstd::bulk::compress(text.as_bytes(), LEVEL) {
-        Ok(packed) if packed.len() < text.len() => ToSqlOutput::Owned(Value::Blob(packed)),
+    let packed = COMPRESSOR
+        .with_borrow_mut(|compressor| compressor.as_mut().map(|c| c.compress(text.as_bytes())));
+    match packed {
+        Some(Ok(packed)) if packed.len() < text.len() => ToSqlOutput::Owned(Value::Blob(packed)),
         _ => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
     }
 }

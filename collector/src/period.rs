@@ -9,6 +9,7 @@
 use crate::chunk::{Block, ChunkError, Digest, DigestPart, ReadAt};
 use crate::db;
 use crate::disk;
+use crate::pool::Pool;
 use crate::store::StoreError;
 use rookery_plugins::{LayoutId, TimeMs};
 use rusqlite::blob::Blob;
@@ -17,7 +18,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS block(
@@ -162,12 +163,20 @@ pub struct NewBlock<'a> {
 /// One month's file.
 pub struct Period {
     path: PathBuf,
-    readers: Mutex<Vec<Connection>>,
+    pool: Arc<Pool>,
+    /// Its number in the pool.
+    number: u64,
+}
+
+impl Drop for Period {
+    fn drop(&mut self) {
+        self.pool.let_go(self.number);
+    }
 }
 
 impl Period {
-    fn new(path: PathBuf) -> Period {
-        Period { path, readers: Mutex::default() }
+    fn new(path: PathBuf, pool: &Arc<Pool>) -> Period {
+        Period { path, pool: pool.clone(), number: pool.number() }
     }
 
     /// Its file.
@@ -188,22 +197,21 @@ impl Period {
         &self,
         f: impl FnOnce(&Connection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let pooled = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let conn = match pooled {
+        let conn = match self.pool.take(self.number) {
             Some(conn) => conn,
             None => db::open_reader(&self.path).map_err(|e| StoreError::db(&self.path, e))?,
         };
         let begun = conn.unchecked_transaction().map_err(|e| StoreError::db(&self.path, e))?;
         let result = f(&conn)?;
         begun.finish().map_err(|e| StoreError::db(&self.path, e))?;
-        self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
+        self.pool.put(self.number, conn);
         Ok(result)
     }
 
     /// Closes what is open of it; the last to close removes the empty WAL and its
     /// index, which a reader may not.
     fn let_go(&self) {
-        self.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.pool.let_go(self.number);
         if disk::with_suffix(&self.path, "-shm").exists()
             && let Ok(conn) = db::open_durable(&self.path, PAGE_BYTES)
         {
@@ -389,6 +397,7 @@ pub fn insert_block(conn: &Connection, block: &NewBlock<'_>) -> rusqlite::Result
 /// All periods of a history.
 pub struct Periods {
     dir: PathBuf,
+    pool: Arc<Pool>,
     open: RwLock<BTreeMap<PeriodId, Arc<Period>>>,
 }
 
@@ -396,6 +405,7 @@ impl Periods {
     /// Looks at the folder; opens nothing.
     pub fn open(dir: &Path) -> Result<Periods, StoreError> {
         let mut open = BTreeMap::new();
+        let pool = Arc::new(Pool::default());
         if !dir.exists() {
             std::fs::create_dir_all(dir).map_err(|e| StoreError::io(dir, e))?;
         }
@@ -404,10 +414,10 @@ impl Periods {
             let name = path.file_name().and_then(|n| n.to_str());
             let id = name.and_then(|n| n.strip_suffix(".sqlite")).and_then(PeriodId::parse);
             if let Some(id) = id {
-                open.insert(id, Arc::new(Period::new(path)));
+                open.insert(id, Arc::new(Period::new(path, &pool)));
             }
         }
-        Ok(Periods { dir: dir.to_owned(), open: RwLock::new(open) })
+        Ok(Periods { dir: dir.to_owned(), pool, open: RwLock::new(open) })
     }
 
     /// The period of this month, made if it is new.
@@ -416,7 +426,8 @@ impl Periods {
         if let Some(period) = open.get(&id) {
             return Ok(period.clone());
         }
-        let period = Arc::new(Period::new(self.dir.join(format!("{}.sqlite", id.name()))));
+        let path = self.dir.join(format!("{}.sqlite", id.name()));
+        let period = Arc::new(Period::new(path, &self.pool));
         // Readers must find the table.
         db::make_whole(&period.path, SCHEMA, |path| db::open_shrinking(path, PAGE_BYTES))?;
         open.insert(id, period.clone());
@@ -472,6 +483,11 @@ impl Periods {
     pub fn let_go(&self) {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         open.values().for_each(|period| period.let_go());
+    }
+
+    /// How many connections for reading are kept open.
+    pub fn n_open(&self) -> usize {
+        self.pool.n_idle()
     }
 
     /// All periods, newest first.

@@ -160,7 +160,8 @@ impl Collector {
             self.history(),
             borrowed,
         );
-        let beside = [tokio::spawn(always), tokio::spawn(aggregates)];
+        let intake = watch::intake::run(self.store.shared().clone(), self.health.clone());
+        let beside = [tokio::spawn(always), tokio::spawn(aggregates), tokio::spawn(intake)];
         deliver::run(&self.data, postman, stop).await;
         beside.iter().for_each(tokio::task::JoinHandle::abort);
     }

@@ -65,7 +65,7 @@ pub fn run(shared: &Shared, jobs: &mpsc::Receiver<SealJob>) {
     let mut sealer = Sealer {
         encoder: Encoder::new(),
         data: Vec::new(),
-        writers: HashMap::new(),
+        writers: Writers::default(),
         sealed: BTreeSet::new(),
         packing: Packing::new(shared),
     };
@@ -112,10 +112,35 @@ pub fn run(shared: &Shared, jobs: &mpsc::Receiver<SealJob>) {
     }
 }
 
+/// Months whose files stay open to be written.
+const WRITERS_MAX: usize = 8;
+
+/// The connections of the months that were written to last, the last at the end.
+#[derive(Default)]
+struct Writers(Vec<(PeriodId, Connection)>);
+
+impl Writers {
+    fn remove(&mut self, id: PeriodId) -> Option<Connection> {
+        let at = self.0.iter().position(|(i, _)| *i == id)?;
+        Some(self.0.remove(at).1)
+    }
+
+    fn insert(&mut self, id: PeriodId, conn: Connection) {
+        self.0.push((id, conn));
+        if self.0.len() > WRITERS_MAX {
+            self.0.remove(0);
+        }
+    }
+
+    fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
 struct Sealer {
     encoder: Encoder,
     data: Vec<u8>,
-    writers: HashMap<PeriodId, Connection>,
+    writers: Writers,
     /// The months that have their part of the blocks at hand, while another's
     /// fails.
     sealed: BTreeSet<PeriodId>,
@@ -126,6 +151,8 @@ struct Sealer {
 struct Packing {
     /// Months that were written to since they were looked at.
     touched: BTreeSet<PeriodId>,
+    /// Months that were written to and may hold freed pages.
+    untidy: BTreeSet<PeriodId>,
     looked: Instant,
     /// What was found; `None`: the month is done, give its freed pages back.
     found: VecDeque<(PeriodId, Option<(i64, LayoutId)>)>,
@@ -140,6 +167,7 @@ impl Packing {
     fn new(shared: &Shared) -> Packing {
         Packing {
             touched: shared.periods.newest_first().into_iter().map(|p| p.0).collect(),
+            untidy: BTreeSet::new(),
             looked: Instant::now(),
             found: VecDeque::new(),
             all: false,
@@ -197,7 +225,7 @@ impl Sealer {
         if let Err(e) = done {
             shared.stats.failures.fetch_add(1, Ordering::Relaxed);
             tracing::error!("packing failed, the blocks stay as they are: {e}");
-            self.writers.remove(&id);
+            self.writers.remove(id);
             if let Some((node, layout)) = what {
                 self.packing.failed.insert((id, node, layout));
             }
@@ -223,7 +251,7 @@ impl Sealer {
         self.packing.found.extend(found.iter().map(|f| (id, Some((f.0, f.1)))));
         if all {
             // A month that nobody has written to stays as it is, to the byte.
-            if !found.is_empty() || self.writers.contains_key(&id) {
+            if !found.is_empty() || self.packing.untidy.remove(&id) {
                 self.packing.found.push_back((id, None));
             }
         } else if !found.is_empty() {
@@ -310,7 +338,7 @@ impl Sealer {
     }
 
     fn writer(&mut self, period: &Period, id: PeriodId) -> Result<Connection, StoreError> {
-        match self.writers.remove(&id) {
+        match self.writers.remove(id) {
             Some(conn) => Ok(conn),
             None => period.writer(),
         }
@@ -372,14 +400,14 @@ impl Sealer {
         for _ in 1..DAMAGED_TRIES {
             match self.seal_period(shared, id, work, pieces) {
                 // SQLite says so, too, when a page could not be read just now.
-                Err(e) if e.is_beyond_repair() => self.writers.remove(&id),
+                Err(e) if e.is_beyond_repair() => self.writers.remove(id),
                 other => return other,
             };
             std::thread::sleep(DAMAGED_RETRY);
         }
         match self.seal_period(shared, id, work, pieces) {
             Err(e) if e.is_beyond_repair() => {
-                self.writers.remove(&id);
+                self.writers.remove(id);
                 let aside = shared.periods.set_aside(id)?;
                 tracing::error!(
                     "FATAL: {e}: the file cannot be written, is {} now, and the month is begun \
@@ -403,6 +431,7 @@ impl Sealer {
         let err = |e| StoreError::db(period.path(), e);
         let conn = self.writer(&period, id)?;
         self.packing.touched.insert(id);
+        self.packing.untidy.insert(id);
         let tx = conn.unchecked_transaction().map_err(err)?;
         let mut n_bytes = 0;
         for (i, rows) in pieces {

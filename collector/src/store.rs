@@ -1,11 +1,12 @@
 //! The history as a whole: opening, what its threads share, closing.
 
-use crate::catalog::{Catalog, NodeEntry, NodesView};
+use crate::catalog::{Catalog, NodeEntry, NodesView, Said};
 use crate::chunk::ChunkError;
 use crate::disk;
 use crate::journal::{self, Journal};
 use crate::offline;
 use crate::period::{PeriodId, Periods};
+use crate::refusals::{Refusals, Why};
 use crate::seal;
 use crate::writer::{self, Observer, Queue};
 use rookery_plugins::wire::Frame;
@@ -55,6 +56,10 @@ pub enum StoreError {
     /// The sender must say first what these layouts are.
     #[error("unknown layouts")]
     UnknownLayouts(Vec<LayoutId>),
+    /// Somebody else has given one of the fields a home meanwhile: plan the request's
+    /// rows again, see [`crate::json_rows`].
+    #[error("too many requests bring the same new fields at a time; try again")]
+    Replan,
     /// Another process has this history open.
     #[error("{} is in use by another rookery: stop it, or name another folder", .0.display())]
     InUse(PathBuf),
@@ -196,6 +201,8 @@ pub struct Stats {
     pub blocks_packed: AtomicU64,
     /// Frames refused.
     pub refused: AtomicU64,
+    /// Rows left out because their time cannot be right.
+    pub bad_times: AtomicU64,
     /// Commits or sealings that failed.
     pub failures: AtomicU64,
     /// Damaged files and blocks that were come across.
@@ -214,6 +221,8 @@ pub struct Shared {
     pub queue: Queue,
     /// Counters.
     pub stats: Stats,
+    /// What was left out of what nodes sent.
+    pub refusals: Refusals,
     /// Why sealing fails at the moment.
     sealing_failure: Mutex<Option<String>>,
     /// Damage that was told already.
@@ -222,6 +231,8 @@ pub struct Shared {
     pub stopping: AtomicBool,
 }
 
+/// A start reads the newest months, so many, whatever the catalog knows of them.
+const MONTHS_READ: usize = 2;
 /// So many different damages are told in the log; then no more.
 const TOLD_MAX: usize = 1000;
 
@@ -232,6 +243,7 @@ impl Shared {
             periods: Periods::open(&settings.dir.join("periods"))?,
             queue: Queue::default(),
             stats: Stats::default(),
+            refusals: Refusals::default(),
             sealing_failure: Mutex::default(),
             told: Mutex::default(),
             stopping: AtomicBool::new(false),
@@ -239,13 +251,13 @@ impl Shared {
         })
     }
 
-    /// When each node was heard last, where the journal no longer says it: from
-    /// the newest sealed blocks.
+    /// When each node was heard last, where the journal no longer says it: from the
+    /// newest sealed blocks. Of older ones the catalog knows it.
     fn note_sealed(&self) -> Result<(), StoreError> {
         let nodes = self.nodes.all();
         let is_known = |n: &Arc<NodeEntry>| n.last_seen_ms.load(Ordering::Relaxed) != TimeMs::MIN;
-        for (_, period) in self.periods.newest_first() {
-            if nodes.iter().all(is_known) {
+        for (i, (_, period)) in self.periods.newest_first().into_iter().enumerate() {
+            if i >= MONTHS_READ && nodes.iter().all(is_known) {
                 break;
             }
             let read = period.with_reader(|conn| {
@@ -268,6 +280,13 @@ impl Shared {
     /// Why sealed blocks cannot be written at the moment; `None`: they can.
     pub fn sealing_failure(&self) -> Option<String> {
         self.sealing_failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes that `n` rows or samples of a node were left out for their time, of which
+    /// `example` is one.
+    pub fn note_bad_times(&self, node: &str, n: u64, example: &str) {
+        self.stats.bad_times.fetch_add(n, Ordering::Relaxed);
+        self.refusals.note(node, Why::Times, n, example, now_ms());
     }
 
     /// Notes how the last sealing went.
@@ -333,10 +352,9 @@ impl Store {
         let mut replay = Replay::new(&shared);
         // Positions of new frames must be above all that was ever sealed, also
         // where the journal was lost or is an older copy.
-        let mut sealed_to = 0;
-        for (_, period) in shared.periods.newest_first() {
-            sealed_to = sealed_to.max(shared.pass_damage(period.sealed_position())?);
-        }
+        let sealed_to = catalog.sealed_position(&shared.periods.newest_first(), |period| {
+            shared.pass_damage(period.sealed_position())
+        })?;
         let journal = Journal::open(&dir.join("journal"), sealed_to, |position, bytes| {
             replay.frame(&mut catalog, position, bytes)
         })?;
@@ -473,9 +491,11 @@ impl<'a> Replay<'a> {
         }
         if frame.layouts.iter().any(|l| node.layout(l.id()).is_none()) {
             let from_ms = frame.rows.first().map_or(0, |r| r.time_ms);
-            catalog.take(&node, None, &frame.layouts, from_ms)?;
+            catalog.take(&node, Said::before(&frame.layouts), from_ms)?;
         }
         for row in &frame.rows {
+            // Also of rows that are sealed: no month need be opened for it.
+            node.last_seen_ms.fetch_max(row.time_ms, Ordering::Relaxed);
             let Some(index) = node.layout(row.layout) else {
                 self.n_bad += 1;
                 continue;

@@ -4,7 +4,7 @@
 //! the more connections wait, the cheaper each becomes. Only after the commit
 //! are rows applied to the head, shown to the [`Observer`] and acknowledged.
 
-use crate::catalog::{Catalog, LayoutIndex, NodeEntry};
+use crate::catalog::{Catalog, LayoutIndex, NodeEntry, Said};
 use crate::head::{Appended, Stored};
 use crate::journal::{Journal, Position};
 use crate::retain::{Keep, Removed};
@@ -53,8 +53,16 @@ pub type Reply = Result<(), StoreError>;
 /// What whoever asked for retention is told.
 pub type RetainReply = Result<Removed, StoreError>;
 
+/// A frame that waits for its commit.
+struct Waiting {
+    bytes: Bytes,
+    /// Its layouts are homes of what comes as JSON, see [`crate::json_rows`].
+    are_homes: bool,
+    reply: oneshot::Sender<Reply>,
+}
+
 enum Job {
-    Frame { bytes: Bytes, reply: oneshot::Sender<Reply> },
+    Frame(Waiting),
     SealAll { reply: oneshot::Sender<Reply> },
     Retain { rules: Vec<Keep>, now_ms: TimeMs, reply: oneshot::Sender<RetainReply> },
 }
@@ -73,7 +81,14 @@ impl Queue {
     /// disk. `None`: too many wait already.
     pub fn send(&self, bytes: Bytes) -> Option<oneshot::Receiver<Reply>> {
         let (reply, answer) = oneshot::channel();
-        self.push(Job::Frame { bytes, reply }).then_some(answer)
+        self.push(Job::Frame(Waiting { bytes, are_homes: false, reply })).then_some(answer)
+    }
+
+    /// As [`Queue::send`], a frame that was made of JSON. It is answered
+    /// [`StoreError::Replan`] when one of its fields has a home that it does not know.
+    pub fn send_json(&self, bytes: Bytes) -> Option<oneshot::Receiver<Reply>> {
+        let (reply, answer) = oneshot::channel();
+        self.push(Job::Frame(Waiting { bytes, are_homes: true, reply })).then_some(answer)
     }
 
     /// Asks for the whole head to be sealed and for the journal to be emptied.
@@ -237,9 +252,9 @@ impl Writer {
         let mut bytes_waiting = 0;
         for job in jobs.drain(..) {
             match job {
-                Job::Frame { bytes, reply } => {
-                    bytes_waiting += bytes.len();
-                    frames.push((bytes, reply));
+                Job::Frame(frame) => {
+                    bytes_waiting += frame.bytes.len();
+                    frames.push(frame);
                     if bytes_waiting >= COMMIT_BYTES_MAX {
                         self.commit(std::mem::take(&mut frames));
                         bytes_waiting = 0;
@@ -264,27 +279,27 @@ impl Writer {
     }
 
     /// One durable commit of these frames, then their application.
-    fn commit(&mut self, frames: Vec<(Bytes, oneshot::Sender<Reply>)>) {
+    fn commit(&mut self, frames: Vec<Waiting>) {
         if frames.is_empty() {
             return;
         }
         if let Err(e) = self.is_ready() {
             let text = self.note_failure(&e);
-            for (_, reply) in frames {
+            for frame in frames {
                 // The sender may have hung up.
-                let _ = reply.send(Err(StoreError::Other(text.clone())));
+                let _ = frame.reply.send(Err(StoreError::Other(text.clone())));
             }
             return;
         }
         let mut accepted = Vec::with_capacity(frames.len());
-        let mut answers = Vec::with_capacity(frames.len());
-        for (bytes, reply) in &frames {
-            match self.accept(bytes) {
+        let mut refusals = Vec::with_capacity(frames.len());
+        for frame in &frames {
+            match self.accept(frame) {
                 Ok(taken) => {
                     accepted.extend(taken);
-                    answers.push((reply, None));
+                    refusals.push(None);
                 }
-                Err(e) => answers.push((reply, Some(e))),
+                Err(e) => refusals.push(Some(e)),
             }
         }
         // What frames describe first: their rows need it.
@@ -307,8 +322,7 @@ impl Writer {
             self.apply_all(&accepted);
         }
         drop(accepted);
-        let refusals: Vec<_> = answers.into_iter().map(|(_, refusal)| refusal).collect();
-        for ((_, reply), refusal) in frames.into_iter().zip(refusals) {
+        for (Waiting { reply, .. }, refusal) in frames.into_iter().zip(refusals) {
             let answer = match (&failure, refusal) {
                 (_, Some(e)) => Err(e),
                 (Some(text), None) => Err(StoreError::Other(text.clone())),
@@ -335,18 +349,18 @@ impl Writer {
     /// commit; `None` for a frame that was taken before.
     fn accept<'b>(
         &mut self,
-        bytes: &'b Bytes,
+        Waiting { bytes, are_homes, .. }: &'b Waiting,
     ) -> Result<Option<(Arc<NodeEntry>, Frame<'b>, Position)>, StoreError> {
-        let refuse = |e: StoreError| {
-            self.shared.stats.refused.fetch_add(1, Ordering::Relaxed);
-            e
-        };
-        let frame = Frame::parse(bytes).map_err(|e| refuse(StoreError::Refused(e.to_string())))?;
+        let frame = Frame::parse(bytes).map_err(|e| StoreError::Refused(e.to_string()))?;
         let node = self.catalog.node(frame.node)?;
         if frame.announce.is_some() || !frame.layouts.is_empty() {
             let from_ms = frame.rows.first().map_or_else(now_ms, |r| r.time_ms);
+            if *are_homes && !node.may_be_homes(&frame.layouts) {
+                return Err(StoreError::Replan);
+            }
             let announce = frame.announce.as_ref();
-            if self.catalog.take(&node, announce, &frame.layouts, from_ms)? {
+            let said = Said::now(announce, &frame.layouts, *are_homes);
+            if self.catalog.take(&node, said, from_ms)? {
                 self.observer.described(&node);
             }
         }
@@ -498,7 +512,10 @@ pub fn apply(
     let id = index.layout.id();
     let mut head = node.head();
     let phase = (node.id as u64).wrapping_mul(0x9e37_79b9) >> 7 ^ id.0;
-    let head = head.layout_or_new(index, phase, || sealed_to(shared, node.id, id));
+    let head = head.layout_or_new(index, phase, || match node.take_fresh(id) {
+        true => None,
+        false => sealed_to(shared, node.id, id),
+    });
     let done = head.append(row, position, now_ms, |t| stored_row(shared, node.id, index, t));
     node.last_seen_ms.fetch_max(row.time_ms, Ordering::Relaxed);
     node.first_seen_ms.fetch_min(row.time_ms, Ordering::Relaxed);

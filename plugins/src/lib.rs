@@ -22,6 +22,7 @@ pub mod rpn;
 pub mod sheet;
 pub mod spec;
 pub mod state;
+pub mod times;
 pub mod value;
 pub mod wire;
 

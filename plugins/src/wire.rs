@@ -243,6 +243,38 @@ impl<'a> Frame<'a> {
     }
 }
 
+/// The frame without the rows that `keep` does not want, with a checksum of its own;
+/// `None`: all were wanted. What else the frame says stays as it is, sections of unknown
+/// tags too.
+pub fn keep_rows(
+    bytes: &[u8],
+    mut keep: impl FnMut(&Row<'_>) -> bool,
+) -> Result<Option<Vec<u8>>, WireError> {
+    let mut reader = Reader { bytes: checked_body(bytes)? };
+    reader.str("node's name")?;
+    reader.u64("boot")?;
+    reader.u64("sequence")?;
+    let mut kept = bytes[..bytes.len() - reader.bytes.len()].to_vec();
+    let mut is_whole = true;
+    while !reader.bytes.is_empty() {
+        let before = reader.bytes;
+        let tag = reader.u8("section's tag")?;
+        let len = reader.u32("section's length")? as usize;
+        let payload = reader.take(len, "section")?;
+        if tag == TAG_ROW && !keep(&parse_row(payload)?) {
+            is_whole = false;
+            continue;
+        }
+        kept.extend_from_slice(&before[..before.len() - reader.bytes.len()]);
+    }
+    if is_whole {
+        return Ok(None);
+    }
+    let crc = crc32fast::hash(&kept[HEADER_BYTES..]);
+    kept[4..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+    Ok(Some(kept))
+}
+
 /// Checks magic and checksum only; the body. For a reader that has parsed the
 /// frame before.
 pub fn checked_body(bytes: &[u8]) -> Result<&[u8], WireError> {
@@ -409,6 +441,29 @@ mod tests {
             }
             cells
         })
+    }
+
+    #[test]
+    fn rows_that_are_not_wanted_go_and_the_rest_stays() {
+        let layout = Layout::new(vec![FieldKey::new("svc", "f")]);
+        let mut cells = Cells::new();
+        cells.push(Value::Int(7));
+        let mut w = FrameWriter::default();
+        w.start("n", 1, 2);
+        w.layout(&layout);
+        for time_ms in [1, -5, 2, 1 << 62] {
+            w.row(layout.id(), time_ms, &cells);
+        }
+        w.section(9, |buf| buf.extend_from_slice(b"of a later program"));
+        let bytes = w.finish().to_vec();
+        assert_eq!(keep_rows(&bytes, |_| true), Ok(None));
+        let kept = keep_rows(&bytes, |r| (0..100).contains(&r.time_ms));
+        let kept = kept.expect("a frame").expect("without some");
+        let frame = Frame::parse(&kept).expect("parses");
+        assert_eq!((frame.node, frame.boot, frame.sequence), ("n", 1, 2));
+        assert_eq!(frame.layouts, [layout]);
+        assert_eq!(frame.rows.iter().map(|r| r.time_ms).collect::<Vec<_>>(), [1, 2]);
+        assert!(kept.ends_with(b"of a later program"));
     }
 
     proptest! {

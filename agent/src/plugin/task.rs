@@ -19,6 +19,7 @@ use crate::report::{DURATION, SUCCESS, report_fields, report_specs};
 use crate::schedule::Grid;
 use rookery_plugins::munin::{Extinfo, Parsed, Reading, parse};
 use rookery_plugins::names::clean_field;
+use rookery_plugins::times::{self, LeftOut};
 use rookery_plugins::{Cells, FieldKey, FieldSpec, Layout, ServiceSpec, TimeMs, Value};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
@@ -157,6 +158,8 @@ struct Task {
     /// Fields that `config` did not name although it was asked again.
     nameless: HashSet<(String, String)>,
     n_noise: usize,
+    /// Times of the last run's values could not be right.
+    has_bad_times: bool,
     extinfo: Extinfo,
 }
 
@@ -174,6 +177,7 @@ pub async fn run(context: Arc<Context>, plugin: Arc<Plugin>) {
         asked: None,
         nameless: HashSet::new(),
         n_noise: 0,
+        has_bad_times: false,
         extinfo: Extinfo::default(),
     };
     let mut early = true;
@@ -384,6 +388,8 @@ impl Task {
         let Some(layout) = self.layout.clone() else { return };
         let mut rows: BTreeMap<TimeMs, Vec<Option<Value>>> = BTreeMap::new();
         let seconds = Value::Float(took.as_micros() as f64 / 1e6);
+        let readings = self.believable(readings, time_ms);
+        let ok = ok && !self.has_bad_times;
         let own = [Some(seconds), Some(Value::Int(i64::from(ok)))];
         let node = match &self.virtual_node {
             None => {
@@ -409,6 +415,20 @@ impl Task {
         for (time_ms, values) in rows {
             self.send_row(node, &layout, time_ms, &values);
         }
+    }
+
+    /// The readings whose times can be right: the collector takes no others. Logged once,
+    /// until all of a run's are right again.
+    fn believable<'r>(&mut self, readings: &'r [Reading], now: TimeMs) -> Vec<&'r Reading> {
+        let (good, left_out) = times::believable(readings, now);
+        if let (Some(LeftOut { field, why, .. }), false) = (&left_out, self.has_bad_times) {
+            tracing::warn!(
+                plugin = %self.plugin.name, field,
+                "the plugin prints a value with a wrong time; such values are left out: {why}"
+            );
+        }
+        self.has_bad_times = left_out.is_some();
+        good
     }
 
     fn send_row(

@@ -3,7 +3,7 @@
 
 use crate::head::NodeHead;
 use rookery_plugins::{FieldKey, FieldSpec, Layout, LayoutId, ServiceSpec, TimeMs};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -16,7 +16,8 @@ pub struct LayoutIndex {
 }
 
 impl LayoutIndex {
-    pub(super) fn new(layout: Layout) -> LayoutIndex {
+    /// Of this layout.
+    pub(crate) fn new(layout: Layout) -> LayoutIndex {
         let fields = layout.fields().iter().enumerate();
         let columns = fields.map(|(i, f)| (f.clone(), i as u32)).collect();
         LayoutIndex { layout, columns }
@@ -64,9 +65,54 @@ pub(super) struct NodeState {
     /// What each service has been, oldest first, and since when; the last is
     /// what it is now.
     pub(super) versions: HashMap<String, Vec<(TimeMs, Arc<ServiceSpec>)>>,
-    pub(super) layouts: Vec<Arc<LayoutIndex>>,
+    layouts: Vec<Arc<LayoutIndex>>,
+    /// Where each layout stands in `layouts`.
+    layout_at: HashMap<LayoutId, usize>,
+    /// Where the samples of a field that come as JSON are kept, see [`crate::json_rows`]:
+    /// in a layout that was made for that, or in the field's own.
+    homes: HashMap<FieldKey, Arc<LayoutIndex>>,
+    /// Layouts that came since the start: no sealed block is of them before their first
+    /// row has come.
+    fresh: HashSet<LayoutId>,
     /// Highest sequence of each boot.
     pub(super) sequences: HashMap<u64, u64>,
+}
+
+impl NodeState {
+    /// Notes that no sealed block is of this layout.
+    pub(super) fn note_fresh(&mut self, id: LayoutId) {
+        self.fresh.insert(id);
+    }
+
+    /// Of a new node in this group.
+    pub(super) fn in_group(group: &str) -> NodeState {
+        NodeState { group: group.to_owned(), ..NodeState::default() }
+    }
+
+    /// Adds a layout, if it is new; `is_home`: what comes as JSON is kept in it. Whether
+    /// anything changed.
+    pub(super) fn add_layout(&mut self, index: &Arc<LayoutIndex>, is_home: bool) -> bool {
+        let id = index.layout.id();
+        let is_new = !self.layout_at.contains_key(&id);
+        if is_new {
+            self.layout_at.insert(id, self.layouts.len());
+            self.layouts.push(index.clone());
+        }
+        let is_own = index.layout.len() == 1;
+        if !is_home && !is_own {
+            return is_new;
+        }
+        let mut changed = is_new;
+        for key in index.layout.fields() {
+            let known = self.homes.get(key);
+            // One that was made for it comes before the field's own.
+            if known.is_none_or(|k| is_home && k.layout.id() != id) {
+                self.homes.insert(key.clone(), index.clone());
+                changed = true;
+            }
+        }
+        changed
+    }
 }
 
 pub(super) fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
@@ -102,7 +148,30 @@ impl NodeEntry {
 
     /// A layout that this node has used.
     pub fn layout(&self, id: LayoutId) -> Option<Arc<LayoutIndex>> {
-        read(&self.state).layouts.iter().find(|l| l.layout.id() == id).cloned()
+        let state = read(&self.state);
+        state.layout_at.get(&id).map(|at| state.layouts[*at].clone())
+    }
+
+    /// Whether no sealed block can be of this layout, which it says once.
+    pub(crate) fn take_fresh(&self, id: LayoutId) -> bool {
+        write(&self.state).fresh.remove(&id)
+    }
+
+    /// Where the samples of these fields that come as JSON are kept; `None`: nowhere yet.
+    pub(crate) fn homes(&self, keys: &[FieldKey]) -> Vec<Option<Arc<LayoutIndex>>> {
+        let state = read(&self.state);
+        keys.iter().map(|key| state.homes.get(key).cloned()).collect()
+    }
+
+    /// Whether each of these layouts may be the home of all of its fields: none of them
+    /// has another one.
+    pub(crate) fn may_be_homes(&self, layouts: &[Layout]) -> bool {
+        let state = read(&self.state);
+        let is_free = |layout: &Layout| {
+            let homes = layout.fields().iter().filter_map(|key| state.homes.get(key));
+            homes.into_iter().all(|home| home.layout.id() == layout.id())
+        };
+        layouts.iter().all(is_free)
     }
 
     /// Every layout that this node has used.

@@ -23,6 +23,7 @@ impl Catalog {
         self.load_layouts_of(&mut by_id)?;
         sequences(&self.conn, &mut by_id)?;
         let first_ms = first_announced(&self.conn)?;
+        let last_ms = last_seen(&self.conn)?;
         let mut nodes = write(&self.nodes);
         nodes.by_name.retain(|_, n| by_id.contains_key(&n.id));
         for (id, (name, mut state)) in by_id {
@@ -35,6 +36,9 @@ impl Catalog {
             let entry = NodeEntry::new(id, &name, state);
             if let Some(first_ms) = first_ms.get(&id) {
                 entry.first_seen_ms.store(*first_ms, Ordering::Relaxed);
+            }
+            if let Some(last_ms) = last_ms.get(&id) {
+                entry.last_seen_ms.store(*last_ms, Ordering::Relaxed);
             }
             nodes.by_name.insert(name, Arc::new(entry));
         }
@@ -67,11 +71,18 @@ impl Catalog {
     }
 
     fn load_layouts_of(&self, nodes: &mut Found) -> rusqlite::Result<()> {
-        for_each(&self.conn, "SELECT node, layout FROM node_layout", |r| {
+        let sql = match has_table(&self.conn, "home")? {
+            true => {
+                "SELECT n.node, n.layout, h.node IS NOT NULL FROM node_layout n \
+                 LEFT JOIN home h ON h.node = n.node AND h.layout = n.layout"
+            }
+            false => "SELECT node, layout, 0 FROM node_layout",
+        };
+        for_each(&self.conn, sql, |r| {
             let (node, layout): (i64, i64) = (r.get(0)?, r.get(1)?);
             let layout = self.layouts.get(&LayoutId(layout as u64));
             if let (Some((_, state)), Some(layout)) = (nodes.get_mut(&node), layout) {
-                state.layouts.push(layout.clone());
+                state.add_layout(layout, r.get(2)?);
             }
             Ok(())
         })
@@ -81,8 +92,8 @@ impl Catalog {
 fn nodes(conn: &Connection) -> rusqlite::Result<Found> {
     let mut found = Found::new();
     for_each(conn, "SELECT id, name, grp FROM node", |r| {
-        let state = NodeState { group: r.get(2)?, ..NodeState::default() };
-        found.insert(r.get(0)?, (r.get(1)?, state));
+        let group: String = r.get(2)?;
+        found.insert(r.get(0)?, (r.get(1)?, NodeState::in_group(&group)));
         Ok(())
     })?;
     Ok(found)
@@ -125,6 +136,25 @@ fn first_announced(conn: &Connection) -> rusqlite::Result<HashMap<i64, TimeMs>> 
         Ok(())
     })?;
     Ok(first_ms)
+}
+
+/// When each node was heard last, as far as that was written down.
+fn last_seen(conn: &Connection) -> rusqlite::Result<HashMap<i64, TimeMs>> {
+    let mut last_ms = HashMap::new();
+    if has_table(conn, "seen")? {
+        for_each(conn, "SELECT node, last_ms FROM seen", |r| {
+            last_ms.insert(r.get(0)?, r.get(1)?);
+            Ok(())
+        })?;
+    }
+    Ok(last_ms)
+}
+
+/// A catalog that is only looked at may be older than some tables are.
+fn has_table(conn: &Connection, name: &str) -> rusqlite::Result<bool> {
+    conn.query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?1)", [name], |r| {
+        r.get(0)
+    })
 }
 
 fn for_each(

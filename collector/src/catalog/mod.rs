@@ -11,18 +11,21 @@
 
 mod index;
 mod load;
+mod months;
 mod take;
 
 use crate::db;
 use crate::store::StoreError;
 use index::{NodeState, read, write};
-use rookery_plugins::{LayoutId, ServiceSpec, names};
+use rookery_plugins::{LayoutId, ServiceSpec, TimeMs, names};
 use rusqlite::{Connection, params};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, RwLock};
 
 pub use index::{LayoutIndex, NodeEntry, Nodes, NodesView, ServiceEntry};
+pub use take::Said;
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS node(
@@ -35,6 +38,12 @@ CREATE TABLE IF NOT EXISTS service(
 CREATE TABLE IF NOT EXISTS layout(id INTEGER PRIMARY KEY, json TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS node_layout(
   node INTEGER NOT NULL, layout INTEGER NOT NULL, PRIMARY KEY(node, layout)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS home(
+  node INTEGER NOT NULL, layout INTEGER NOT NULL, PRIMARY KEY(node, layout)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS seen(node INTEGER PRIMARY KEY, last_ms INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS month(
+  id INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, changed_ns INTEGER NOT NULL,
+  position INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS agent(
   node INTEGER NOT NULL, boot INTEGER NOT NULL, sequence INTEGER NOT NULL,
   PRIMARY KEY(node, boot)) WITHOUT ROWID;
@@ -103,7 +112,7 @@ impl Catalog {
         self.conn
             .execute("INSERT INTO node(name, grp) VALUES (?1, ?2)", [name, group])
             .map_err(|e| StoreError::db(&self.path, e))?;
-        let state = NodeState { group: group.to_owned(), ..NodeState::default() };
+        let state = NodeState::in_group(group);
         let node = Arc::new(NodeEntry::new(self.conn.last_insert_rowid(), name, state));
         write(&self.nodes).by_name.insert(name.to_owned(), node.clone());
         Ok(node)
@@ -162,8 +171,8 @@ impl Catalog {
         db::checkpoint(&self.conn).map_err(|e| StoreError::db(&self.path, e))
     }
 
-    /// Writes down the sequences of all agents, so that the journal that they
-    /// stand in may go.
+    /// Writes down the sequences of all agents and when each node was heard last, so
+    /// that the journal that they stand in may go.
     pub fn save_sequences(&mut self) -> Result<(), StoreError> {
         let err = |e| StoreError::db(&self.path, e);
         let tx = self.conn.transaction().map_err(err)?;
@@ -171,6 +180,12 @@ impl Catalog {
             for (boot, sequence) in &read(&node.state).sequences {
                 tx.prepare_cached("INSERT OR REPLACE INTO agent VALUES (?1, ?2, ?3)")
                     .and_then(|mut s| s.execute(params![node.id, *boot as i64, *sequence as i64]))
+                    .map_err(err)?;
+            }
+            let seen = node.last_seen_ms.load(Ordering::Relaxed);
+            if seen != TimeMs::MIN {
+                tx.prepare_cached("INSERT OR REPLACE INTO seen VALUES (?1, ?2)")
+                    .and_then(|mut s| s.execute([node.id, seen]))
                     .map_err(err)?;
             }
         }

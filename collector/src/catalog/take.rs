@@ -7,25 +7,50 @@ use crate::store::StoreError;
 use rookery_plugins::wire::Announce;
 use rookery_plugins::{FieldSpec, Layout, ServiceSpec, TimeMs};
 use rusqlite::params;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+/// What a frame says beside its rows.
+#[derive(Clone, Copy, Default)]
+pub struct Said<'a> {
+    /// New and changed services.
+    pub announce: Option<&'a Announce>,
+    /// Layouts defined here.
+    pub layouts: &'a [Layout],
+    /// The layouts are homes of what comes as JSON, see [`crate::json_rows`].
+    pub are_homes: bool,
+    /// Layouts that the catalog does not know have no sealed blocks: it is not older
+    /// than the frame.
+    are_current: bool,
+}
+
+impl<'a> Said<'a> {
+    /// By a frame out of the journal, which the catalog may be older than.
+    pub fn before(layouts: &'a [Layout]) -> Said<'a> {
+        Said { layouts, ..Said::default() }
+    }
+
+    /// By a frame that has just come.
+    pub fn now(announce: Option<&'a Announce>, layouts: &'a [Layout], are_homes: bool) -> Said<'a> {
+        Said { announce, layouts, are_homes, are_current: true }
+    }
+}
+
 impl Catalog {
-    /// Takes in what a frame says beside its rows: all or nothing. Returns
-    /// whether anything changed. On disk with [`Self::commit`], which comes
+    /// Takes in what a frame says beside its rows, all or nothing, as said at `from_ms`.
+    /// Returns whether anything changed. On disk with [`Self::commit`], which comes
     /// before the journal's: a description without samples does no harm.
     pub fn take(
         &mut self,
         node: &Arc<NodeEntry>,
-        announce: Option<&Announce>,
-        layouts: &[Layout],
+        said: Said<'_>,
         from_ms: TimeMs,
     ) -> Result<bool, StoreError> {
         let path = self.path.clone();
         let err = |e| StoreError::db(&path, e);
         self.begin()?;
         self.conn.execute_batch("SAVEPOINT one").map_err(err)?;
-        let done = self.take_inside(node, announce, layouts, from_ms);
+        let done = self.take_inside(node, said, from_ms);
         if done.is_err() {
             // The first error is the one to tell. Memory is ahead of the
             // database now: what stands there holds.
@@ -43,12 +68,11 @@ impl Catalog {
     fn take_inside(
         &mut self,
         node: &Arc<NodeEntry>,
-        announce: Option<&Announce>,
-        layouts: &[Layout],
+        said: Said<'_>,
         from_ms: TimeMs,
     ) -> Result<bool, StoreError> {
         let mut changed = false;
-        if let Some(announce) = announce {
+        if let Some(announce) = said.announce {
             changed |= self.set_group(node, &announce.group)?;
             for spec in &announce.services {
                 changed |= self.set_service(node, spec, true, from_ms)?;
@@ -59,9 +83,10 @@ impl Catalog {
                 }
             }
         }
-        for layout in layouts {
-            changed |= self.add_layout(node, layout, from_ms)?;
+        for layout in said.layouts {
+            changed |= self.add_layout(node, layout, said)?;
         }
+        changed |= self.describe_unannounced(node, said.layouts, from_ms)?;
         Ok(changed)
     }
 
@@ -114,7 +139,8 @@ impl Catalog {
         let err = |e| StoreError::db(&self.path, e);
         // All of the table is in `specs`: this one is new.
         self.conn
-            .execute("INSERT INTO spec(json) VALUES (?1)", [packed_text::pack(&json)])
+            .prepare_cached("INSERT INTO spec(json) VALUES (?1)")
+            .and_then(|mut s| s.execute([packed_text::pack(&json)]))
             .map_err(err)?;
         let id = self.conn.last_insert_rowid();
         let spec = Arc::new(spec.clone());
@@ -126,7 +152,7 @@ impl Catalog {
         &mut self,
         node: &Arc<NodeEntry>,
         layout: &Layout,
-        from_ms: TimeMs,
+        said: Said<'_>,
     ) -> Result<bool, StoreError> {
         let known = self.layouts.get(&layout.id()).cloned();
         let index = match known {
@@ -140,64 +166,72 @@ impl Catalog {
             }
             None => self.insert_layout(layout)?,
         };
-        let mut changed = false;
-        if node.layout(layout.id()).is_none() {
-            self.conn
-                .execute(
-                    "INSERT OR IGNORE INTO node_layout VALUES (?1, ?2)",
-                    params![node.id, layout.id().0 as i64],
-                )
-                .map_err(|e| StoreError::db(&self.path, e))?;
-            write(&node.state).layouts.push(index);
-            changed = true;
+        let is_home = said.are_homes;
+        let is_new = node.layout(layout.id()).is_none();
+        {
+            let mut state = write(&node.state);
+            if !state.add_layout(&index, is_home) {
+                return Ok(false);
+            }
+            if is_new && said.are_current {
+                state.note_fresh(layout.id());
+            }
         }
-        changed |= self.describe_unannounced(node, layout, from_ms)?;
-        Ok(changed)
+        let insert = |sql| {
+            let args = params![node.id, layout.id().0 as i64];
+            let done = self.conn.prepare_cached(sql).and_then(|mut s| s.execute(args));
+            done.map_err(|e| StoreError::db(&self.path, e))
+        };
+        insert("INSERT OR IGNORE INTO node_layout VALUES (?1, ?2)")?;
+        // A field's own layout is its home without being named.
+        if is_home && layout.len() > 1 {
+            insert("INSERT OR IGNORE INTO home VALUES (?1, ?2)")?;
+        }
+        Ok(true)
     }
 
     fn insert_layout(&mut self, layout: &Layout) -> Result<Arc<LayoutIndex>, StoreError> {
         let json =
             serde_json::to_string(layout).map_err(|e| StoreError::Other(format!("layout: {e}")))?;
         self.conn
-            .execute(
-                "INSERT OR IGNORE INTO layout VALUES (?1, ?2)",
-                params![layout.id().0 as i64, packed_text::pack(&json)],
-            )
+            .prepare_cached("INSERT OR IGNORE INTO layout VALUES (?1, ?2)")
+            .and_then(|mut s| s.execute(params![layout.id().0 as i64, packed_text::pack(&json)]))
             .map_err(|e| StoreError::db(&self.path, e))?;
         let index = Arc::new(LayoutIndex::new(layout.clone()));
         self.layouts.insert(layout.id(), index.clone());
         Ok(index)
     }
 
-    /// A field that nobody described (plain JSON from `curl`) gets a GAUGE of
-    /// its own name, so that it is found and drawn.
+    /// A field that nobody described (plain JSON from `curl`) gets a GAUGE of its own
+    /// name, so that it is found and drawn: one new version of each service, however
+    /// many fields are new.
     fn describe_unannounced(
         &mut self,
         node: &Arc<NodeEntry>,
-        layout: &Layout,
+        layouts: &[Layout],
         from_ms: TimeMs,
     ) -> Result<bool, StoreError> {
-        let mut grown: BTreeMap<&str, ServiceSpec> = BTreeMap::new();
-        for key in layout.fields() {
-            let known = match grown.get(key.service.as_str()) {
-                Some(spec) => spec.field(&key.field).is_some(),
-                None => {
-                    node.service(&key.service).is_some_and(|s| s.spec.field(&key.field).is_some())
-                }
-            };
-            if !known {
-                let spec = grown.entry(&key.service).or_insert_with(|| {
-                    node.service(&key.service).map_or_else(
-                        || ServiceSpec::new(&key.service, &key.service, "other"),
-                        |s| (*s.spec).clone(),
-                    )
-                });
-                spec.fields.push(FieldSpec::gauge(&key.field, &key.field));
+        let mut named: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for key in layouts.iter().flat_map(Layout::fields) {
+            named.entry(&key.service).or_default().push(&key.field);
+        }
+        let mut changed = false;
+        for (service, fields) in named {
+            let old = node.service(service);
+            let mut known: HashSet<&str> = HashSet::new();
+            if let Some(old) = &old {
+                known.extend(old.spec.fields.iter().map(|f| f.name.as_str()));
             }
+            let new: Vec<&str> = fields.into_iter().filter(|f| known.insert(f)).collect();
+            if new.is_empty() {
+                continue;
+            }
+            let mut spec = old
+                .as_ref()
+                .map_or_else(|| ServiceSpec::new(service, service, "other"), |s| (*s.spec).clone());
+            spec.fields.extend(new.into_iter().map(|name| FieldSpec::gauge(name, name)));
+            changed |= self.set_service(node, &spec, true, from_ms)?;
         }
-        for spec in grown.values() {
-            self.set_service(node, spec, true, from_ms)?;
-        }
-        Ok(!grown.is_empty())
+        Ok(changed)
     }
 }

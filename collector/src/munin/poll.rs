@@ -12,6 +12,7 @@ use super::tls::Secure;
 use crate::store::{Shared, now_ms};
 use rookery_plugins::munin::{Extinfo, Parsed, Reading, parse};
 use rookery_plugins::names::{clean_field, clean_service, is_valid};
+use rookery_plugins::times::{self, LeftOut};
 use rookery_plugins::{Draw, FieldKey, FieldSpec, Layout, ServiceSpec, TimeMs, Value};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -37,6 +38,10 @@ const SPOOL_OVERLAP_S: i64 = 300;
 const LOST_MAX: u32 = 3;
 /// First polls are so far apart.
 const STAGGER: Duration = Duration::from_millis(20);
+
+/// What is said of a plugin whose values have times that cannot be right.
+const BAD_TIMES: &str = "it gives values times before 1970 or more than a day ahead: these \
+                         are left out";
 
 /// As the agent calls what it says of its plugins.
 const DURATION: &str = "rookery_duration";
@@ -375,6 +380,12 @@ impl Node {
         error: Option<String>,
         rows: &mut Vec<Row>,
     ) {
+        let (readings, left_out) = times::believable(readings, time_ms);
+        if let Some(LeftOut { n, field, why }) = &left_out {
+            let example = format!("plugin {name}, field {field}: {why}");
+            self.shared.note_bad_times(&self.name, *n, &example);
+        }
+        let error = error.or_else(|| left_out.map(|_| BAD_TIMES.to_owned()));
         self.say(name, plugin, error);
         let own = own_field(name);
         let n = plugin.index.len();
@@ -443,8 +454,9 @@ impl Node {
             }
         }
         for reading in parsed.readings {
-            let newest = reading.time_ms.map(|ms| ms / 1000);
-            self.spooled_s = self.spooled_s.max(newest);
+            // A time that cannot be right would skip all that comes before it.
+            let newest = reading.time_ms.filter(|ms| times::check(*ms, now_ms()).is_ok());
+            self.spooled_s = self.spooled_s.max(newest.map(|ms| ms / 1000));
             if let Some(name) = plugin_of(&reading.service) {
                 by_plugin.entry(name).or_default().1.push(reading);
             }

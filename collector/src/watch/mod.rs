@@ -12,6 +12,7 @@ pub mod deliver;
 pub mod digest;
 mod holding;
 pub mod hush;
+pub mod intake;
 mod lane;
 pub mod learn;
 pub mod ledger;
