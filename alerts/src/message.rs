@@ -293,6 +293,7 @@ pub(crate) mod tests {
             labels: BTreeMap::from([("team".to_owned(), "db".to_owned())]),
             repeated: false,
             instead_of: None,
+            is_catch_up: false,
         }
     }
 

@@ -31,6 +31,17 @@ pub enum Status {
     Host(HostState),
 }
 
+impl Status {
+    /// How bad it is among all, for sorting: 0 is well.
+    pub fn rank(self) -> u8 {
+        match self {
+            Status::Host(HostState::Up) => 0,
+            Status::Host(_) => u8::MAX,
+            Status::Service(state) => state.severity(),
+        }
+    }
+}
+
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -199,6 +210,20 @@ pub struct Notice {
     /// Whom it could not be told, and why: it is told in their stead.
     #[serde(default)]
     pub instead_of: Option<String>,
+    /// It is only for those who were not notified of this incident's problem yet, see
+    /// [`Notice::is_known_to`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_catch_up: bool,
+}
+
+impl Notice {
+    /// Whether it is no news to somebody who was notified of a problem of the same
+    /// incident in this state. That something was UNKNOWN was no warning of what is
+    /// known of it now.
+    pub fn is_known_to(&self, told: Status) -> bool {
+        let unknown = Status::Service(State::Unknown);
+        self.is_catch_up && (told != unknown || self.state == unknown)
+    }
 }
 
 /// What must be kept for a restart.
@@ -286,6 +311,15 @@ pub enum RecordState {
         /// Who is on it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         acknowledged: Option<Acknowledgement>,
+        /// All are still to be notified of its change.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        is_owed: bool,
+        /// Whether the latest word of it was that it flaps; `None`: as `flapping` says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        flap_told: Option<bool>,
+        /// Only old samples have shown its state.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        is_stale: bool,
         /// The time of the latest evaluation, ms.
         last_ms: TimeMs,
         /// Which of its latest states were changes, and whether it flaps.
@@ -311,6 +345,15 @@ pub enum RecordState {
         service: Option<String>,
         /// The incident that is open.
         incident: Incident,
+        /// The worst state that was notified; `None`: CRITICAL, it was not kept.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        told: Option<State>,
+        /// Whom it was for; empty: all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        contacts: Option<Vec<String>>,
+        /// Who is on it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        acknowledged: Option<Acknowledgement>,
     },
     /// An incident that is open. Who is of it stands in their own records.
     Incident {

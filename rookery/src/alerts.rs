@@ -8,7 +8,7 @@
 use crate::say;
 use clap::{Args as ClapArgs, Subcommand};
 use rookery_alerts::rules::Terms;
-use rookery_alerts::{Machine, Notice, Output, Plan, Rules, Settings, message};
+use rookery_alerts::{Machine, Notice, NoticeKind, Output, Plan, Rules, Settings, Status, message};
 use rookery_collector::Store;
 use rookery_collector::config::Config;
 use rookery_collector::history::{History, ServiceInfo};
@@ -18,7 +18,7 @@ use rookery_collector::store::now_ms;
 use rookery_collector::watch::learn::teach;
 use rookery_plugins::{FieldKey, FieldSpec, Kind, Layout, ServiceSpec, TimeMs};
 use rookery_web::times;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
@@ -120,6 +120,8 @@ struct Replay<'a> {
     out: Vec<Output>,
     ticked_ms: Option<TimeMs>,
     told: BTreeMap<&'static str, u32>,
+    /// Of the open incidents the states that were told.
+    known: HashMap<String, HashSet<Status>>,
     n_changes: u32,
 }
 
@@ -158,8 +160,9 @@ impl<'a> Replay<'a> {
                 sources.push(Source { node, service, fields, plan, step_ms });
             }
         }
-        let (out, told) = (Vec::new(), BTreeMap::new());
-        Ok(Replay { reader, past, machine, sources, out, ticked_ms: None, told, n_changes: 0 })
+        let (out, told, known) = (Vec::new(), BTreeMap::new(), HashMap::new());
+        let (ticked_ms, n_changes) = (None, 0);
+        Ok(Replay { reader, past, machine, sources, out, ticked_ms, told, known, n_changes })
     }
 
     fn go(&mut self, from: TimeMs, to: TimeMs) -> Result<(), String> {
@@ -244,6 +247,18 @@ impl<'a> Replay<'a> {
         for output in std::mem::take(&mut self.out) {
             match output {
                 Output::Notice(notice) => {
+                    // As for a contact that is told of everything.
+                    let known = self.known.entry(notice.incident.clone()).or_default();
+                    let is_known = known.iter().any(|state| notice.is_known_to(*state));
+                    if notice.kind == NoticeKind::Problem {
+                        known.insert(notice.state);
+                    }
+                    if is_known {
+                        continue;
+                    }
+                    if notice.kind == NoticeKind::Recovery {
+                        self.known.remove(&notice.incident);
+                    }
                     *self.told.entry(notice.kind.word()).or_default() += 1;
                     say(format_args!("{}", line(&notice)));
                 }

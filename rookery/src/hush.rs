@@ -40,12 +40,21 @@ impl Desk {
 #[derive(ClapArgs)]
 #[command(after_help = "Examples:\n  rookery ack db1 mysql_connections --comment \"raising the \
                         limit\" --for 2h\n  rookery ack db1            # the node is DOWN\n  \
-                        rookery ack db1 mysql_connections --undo")]
+                        rookery ack db1 mysql_connections --undo\n  rookery ack --group web \
+                        --service apache_accesses   # of a group with a quorum")]
 pub struct AckArgs {
     /// The node
-    node: String,
+    #[arg(required_unless_present = "group", conflicts_with = "group")]
+    node: Option<String>,
     /// The service; without it the node itself, when it is DOWN
+    #[arg(conflicts_with = "group")]
     service: Option<String>,
+    /// Instead of a node: a group with a quorum, of which a problem was notified
+    #[arg(long, value_name = "GROUP")]
+    group: Option<String>,
+    /// The service of the group's nodes; without it those that are DOWN
+    #[arg(long = "service", value_name = "SERVICE", requires = "group")]
+    of_group: Option<String>,
     /// What is being done
     #[arg(long, default_value = "")]
     comment: String,
@@ -63,16 +72,22 @@ pub struct AckArgs {
 }
 
 pub fn ack(args: &AckArgs) -> Result<(), String> {
-    let service = args.service.as_deref().unwrap_or("");
-    let place = format!("{}{}{service}", args.node, if service.is_empty() { "" } else { "/" });
+    let (node, group) = (args.node.as_deref().unwrap_or(""), args.group.as_deref());
+    let service = args.service.as_deref().or(args.of_group.as_deref()).unwrap_or("");
+    let slash = if service.is_empty() { "" } else { "/" };
+    let place = match group {
+        Some(group) => format!("group {group}{slash}{service}"),
+        None => format!("{node}{slash}{service}"),
+    };
+    let group = group.unwrap_or("");
     if args.undo {
-        let what = json!({ "node": args.node, "service": service });
+        let what = json!({ "node": node, "group": group, "service": service });
         args.desk.post("/api/v1/unacknowledge", &what)?;
         say(format_args!("{place} is not acknowledged any more"));
         return Ok(());
     }
     let what = json!({
-        "node": args.node, "service": service, "author": args.desk.author(),
+        "node": node, "group": group, "service": service, "author": args.desk.author(),
         "comment": args.comment, "sticky": args.sticky, "for": args.lasts,
     });
     args.desk.post("/api/v1/acknowledge", &what)?;

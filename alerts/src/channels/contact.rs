@@ -96,16 +96,30 @@ pub const WORDS: [&str; 8] = [
 
 /// The word for a notice, of [`WORDS`].
 pub fn word(notice: &Notice) -> &'static str {
-    match (notice.kind, notice.state) {
-        (NoticeKind::Recovery, _) => "recovery",
-        (NoticeKind::Acknowledgement, _) => "acknowledgement",
-        (NoticeKind::Flapping, _) => "flapping",
-        (NoticeKind::Problem, Status::Host(HostState::Unreachable)) => "unreachable",
-        (NoticeKind::Problem, Status::Host(_)) => "down",
-        (NoticeKind::Problem, Status::Service(State::Warning)) => "warning",
-        (NoticeKind::Problem, Status::Service(State::Unknown)) => "unknown",
-        (NoticeKind::Problem, Status::Service(_)) => "critical",
+    match notice.kind {
+        NoticeKind::Recovery => "recovery",
+        NoticeKind::Acknowledgement => "acknowledgement",
+        NoticeKind::Flapping => "flapping",
+        NoticeKind::Problem => state_word(notice.state),
     }
+}
+
+fn state_word(state: Status) -> &'static str {
+    match state {
+        Status::Host(HostState::Unreachable) => "unreachable",
+        Status::Host(_) => "down",
+        Status::Service(State::Warning) => "warning",
+        Status::Service(State::Unknown) => "unknown",
+        Status::Service(_) => "critical",
+    }
+}
+
+/// What a notice says of the incident's other problems, those that are worse than what
+/// it is about left out: they were notified by themselves.
+fn other_words(notice: &Notice) -> impl Iterator<Item = &'static str> {
+    let is_problem = notice.kind == NoticeKind::Problem;
+    let others = notice.with.iter().filter(move |_| is_problem).map(|p| p.state);
+    others.filter(|s| s.rank() <= notice.state.rank()).map(state_word)
 }
 
 /// Whether a contact is told of a notice.
@@ -158,11 +172,15 @@ impl Taste {
     }
 
     pub fn verdict(&self, notice: &Notice, now_ms: TimeMs) -> Verdict {
-        let word = word(notice);
+        let is_wanted = |w: &&str| self.tell.is_empty() || self.tell.contains(*w);
+        let own = word(notice);
+        // An incident is of interest to whoever wants to hear of one of its problems.
+        let others = other_words(notice).filter(is_wanted);
+        let word = Some(own).filter(is_wanted).into_iter().chain(others).next().unwrap_or(own);
         if self.digest.contains(word) {
             return Verdict::Digest(format!("{word} is for its digest"));
         }
-        if !self.tell.is_empty() && !self.tell.contains(word) {
+        if !is_wanted(&word) {
             return Verdict::Never(format!("it is not told of {word}"));
         }
         if self.is_open(now_ms) {
@@ -313,6 +331,21 @@ mod tests {
         let nodes = taste("tell = [\"down\"]").expect("right");
         assert_eq!(nodes.verdict(&down, night), Verdict::Now);
         let why = |word: &str| Verdict::Never(format!("it is not told of {word}"));
+        // Of several problems each is of interest, but for one that is worse than the news.
+        let part = |state| crate::output::Part {
+            node: "n".to_owned(),
+            service: None,
+            state,
+            text: String::new(),
+        };
+        let with_warning =
+            Notice { with: vec![part(Status::Service(State::Warning))], ..critical.clone() };
+        let with_node =
+            Notice { with: vec![part(Status::Host(HostState::Down))], ..critical.clone() };
+        let mild = taste("tell = [\"warning\"]").expect("right");
+        assert_eq!(mild.verdict(&with_warning, night), Verdict::Now);
+        assert_eq!(mild.verdict(&critical, night), why("critical"));
+        assert_eq!(nodes.verdict(&with_node, night), why("critical"));
         assert_eq!(nodes.verdict(&critical, night), why("critical"));
         assert_eq!(nodes.verdict(&recovery, night), why("recovery"));
         let daily = taste("mail = [\"a@b\"]\ndigest = [\"warning\"]").expect("right");

@@ -1,8 +1,8 @@
 //! From a row to states: fields, then services, then what is to be said.
 
-use super::flap::Turn;
+use super::flap::Flap;
 use super::{Field, Machine, Member, Plan, Service, Settings};
-use crate::output::{NoticeKind, Output, Status, Transition, TransitionKind};
+use crate::output::{Output, Status, Transition, TransitionKind};
 use crate::rate;
 use rookery_plugins::{FieldType, HostState, Kind, Range, State, TimeMs, Value};
 
@@ -80,43 +80,48 @@ impl Machine {
             || state == State::Critical
                 && service.fields.iter().any(|f| self.fields[*f as usize].is_absent);
         service.step(state, time_ms, is_sure);
+        service.is_stale = !live;
         if before.hard_state != State::Ok && service.hard_state == State::Ok {
             service.recovered_ms = now_ms;
         }
         service.settle_acknowledgement(from, time_ms);
-        let turn = if is_newer { service.flaps(&self.settings) } else { None };
-        let due = if live { service.due(&self.settings, turn, time_ms) } else { None };
+        if is_newer {
+            service.flaps(&self.settings, is_sure);
+        }
+        let is_over = live && service.is_over(&self.settings, time_ms);
+        let news = if live { service.news(&self.settings) } else { None };
         if live && service.is_calming(&self.settings, time_ms) {
             self.calming.insert(idx);
         }
-        if due == Some(News::First) {
-            self.wait_to_tell(Member::Service(idx), now_ms, out);
+        if service.mark() != before {
+            let (state, hard, hard_state) = (service.state, service.hard, service.hard_state);
+            out.push(Output::StateChanged(self.service_record(idx)));
+            if (before.state, before.hard) != (state, hard) || before.hard_state != hard_state {
+                out.push(self.service_transition(idx, from, time_ms, !live));
+            }
         }
+        if is_over {
+            self.leave(Member::Service(idx), time_ms, self.service_text(idx), out);
+        }
+        if let Some(news) = news {
+            self.tell_news(idx, news, now_ms, out);
+        }
+    }
+
+    fn service_transition(&self, idx: u32, from: State, time_ms: TimeMs, stale: bool) -> Output {
         let service = &self.services[idx as usize];
-        let is_due = due.is_some_and(|due| due != News::First);
-        if service.mark() == before && !is_due && turn.is_none() {
-            return;
-        }
-        out.push(Output::StateChanged(self.service_record(idx)));
-        if (before.state, before.hard) != (service.state, service.hard)
-            || before.hard_state != service.hard_state
-        {
-            out.push(Output::Transition(Transition {
-                kind: TransitionKind::State,
-                node: self.nodes[service.node as usize].name.clone(),
-                service: Some(service.name.clone()),
-                from: Status::Service(from),
-                to: Status::Service(service.state),
-                hard: service.hard,
-                attempt: service.attempt,
-                time_ms,
-                stale: !live,
-                text: self.service_text(idx),
-            }));
-        }
-        if let Some(due) = due {
-            self.tell_news(Member::Service(idx), due, time_ms, out);
-        }
+        Output::Transition(Transition {
+            kind: TransitionKind::State,
+            node: self.nodes[service.node as usize].name.clone(),
+            service: Some(service.name.clone()),
+            from: Status::Service(from),
+            to: Status::Service(service.state),
+            hard: service.hard,
+            attempt: service.attempt,
+            time_ms,
+            stale,
+            text: self.service_text(idx),
+        })
     }
 
     /// Tells of ends that were held until they are sure, also where nothing more comes.
@@ -134,37 +139,6 @@ impl Machine {
             self.leave(Member::Service(idx), now_ms, self.service_text(idx), out);
         }
     }
-
-    fn tell_news(&mut self, member: Member, news: News, time_ms: TimeMs, out: &mut Vec<Output>) {
-        let Member::Service(idx) = member else { return };
-        match news {
-            News::First => {}
-            News::Over => self.leave(member, time_ms, self.service_text(idx), out),
-            News::Changed | News::Flaps => {
-                if self.is_quiet(member, time_ms) || self.root_of(member).is_some() {
-                    return;
-                }
-                let kind = match news {
-                    News::Flaps => NoticeKind::Flapping,
-                    _ => NoticeKind::Problem,
-                };
-                self.tell_alone(member, kind, time_ms, None, out);
-            }
-        }
-    }
-}
-
-/// What people are still to be told of a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum News {
-    /// That it has a problem.
-    First,
-    /// That its problem is another now.
-    Changed,
-    /// That it flaps.
-    Flaps,
-    /// That it is well.
-    Over,
 }
 
 /// What a change of makes a record due.
@@ -175,19 +149,36 @@ struct Mark {
     hard_state: State,
     attempt: u32,
     acknowledged: bool,
+    is_owed: bool,
+    flapping: (bool, bool),
+    is_stale: bool,
 }
 
 impl Service {
     fn mark(&self) -> Mark {
-        let Service { state, hard, hard_state, attempt, .. } = *self;
-        Mark { state, hard, hard_state, attempt, acknowledged: self.acknowledged.is_some() }
+        let Service { state, hard, hard_state, attempt, is_owed, .. } = *self;
+        Mark {
+            state,
+            hard,
+            hard_state,
+            attempt,
+            acknowledged: self.acknowledged.is_some(),
+            is_owed,
+            flapping: (self.flap.active, self.flap_told),
+            is_stale: self.is_stale && state != State::Ok,
+        }
     }
 
-    /// Takes an acknowledgement off that does not hold any more.
+    /// Takes an acknowledgement off that does not hold any more. What changed under it
+    /// was notified to nobody: it is now, to all.
     fn settle_acknowledgement(&mut self, before: State, time_ms: TimeMs) {
         let (state, changed) = (self.state, self.state != before);
-        self.acknowledged
+        let ended = self
+            .acknowledged
             .take_if(|ack| state == State::Ok || changed && !ack.sticky || ack.is_over(time_ms));
+        if ended.is_some() {
+            self.owe_change();
+        }
     }
 
     /// One evaluation, as Nagios counts: soft until seen `attempts_max` times
@@ -217,14 +208,17 @@ impl Service {
         self.last_ms = time_ms;
     }
 
-    /// Takes the state in that was just seen. A soft one tells nobody, and counts
-    /// for nothing.
-    fn flaps(&mut self, settings: &Settings) -> Option<Turn> {
+    /// Takes the state in that was just seen. A soft one is notified to nobody, and
+    /// counts for nothing. What time itself has proved (`is_sure`) is steady.
+    fn flaps(&mut self, settings: &Settings, is_sure: bool) {
         if self.state != State::Ok && !self.hard {
-            return None;
+            return;
         }
         let changed = self.seen.replace(self.state).is_some_and(|seen| seen != self.state);
-        self.flap.push(changed, settings.flap_high, settings.flap_low)
+        self.flap.push(changed, settings.flap_high, settings.flap_low);
+        if is_sure && self.flap.active {
+            self.flap = Flap::default();
+        }
     }
 
     /// From when on its end is told, on the samples' time. A short problem is soon back,
@@ -243,32 +237,10 @@ impl Service {
         is_known_bad && !self.flap.active && time_ms < self.calm_ms(settings)
     }
 
-    /// What people are still to be told. Comparing what is with what was told
-    /// makes late, repeated and restarted evaluation harmless.
-    fn due(&self, settings: &Settings, turn: Option<Turn>, time_ms: TimeMs) -> Option<News> {
-        match turn {
-            Some(Turn::Began) if self.acknowledged.is_none() => return Some(News::Flaps),
-            // Steady again: people are told as what.
-            Some(Turn::Ended) if self.notified.is_some() && self.state != State::Ok => {
-                return Some(News::Changed);
-            }
-            _ if self.flap.active => return None,
-            _ => {}
-        }
-        match (self.state, self.notified) {
-            (State::Ok, Some(_)) if time_ms < self.calm_ms(settings) => None,
-            (State::Ok, Some(_)) => Some(News::Over),
-            (State::Ok, None) => None,
-            (state, told) => {
-                if !self.hard || self.acknowledged.is_some() {
-                    return None;
-                }
-                let Some(told) = told else { return Some(News::First) };
-                // "It cannot be told" was no warning of what is known now.
-                let is_news = told != state && (settings.tell_changes || told == State::Unknown);
-                is_news.then_some(News::Changed)
-            }
-        }
+    /// Whether its end is to be notified now.
+    fn is_over(&self, settings: &Settings, time_ms: TimeMs) -> bool {
+        let is_known_bad = self.state == State::Ok && self.notified.is_some();
+        is_known_bad && !self.flap.active && time_ms >= self.calm_ms(settings)
     }
 }
 

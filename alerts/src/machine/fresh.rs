@@ -40,6 +40,16 @@ impl Machine {
         }
     }
 
+    /// Judges services that lost a field that was bad, by those that are left.
+    pub(super) fn judge_resettled(&mut self, now_ms: TimeMs, out: &mut Vec<Output>) {
+        for idx in std::mem::take(&mut self.resettled) {
+            let service = &self.services[idx as usize];
+            if !service.gone && service.last_ms != NEVER {
+                self.judge_service(idx, service.last_ms.saturating_add(1), true, now_ms, out);
+            }
+        }
+    }
+
     fn is_late(&self, idx: u32, now_ms: TimeMs) -> bool {
         let s = &self.services[idx as usize];
         let node = &self.nodes[s.node as usize];

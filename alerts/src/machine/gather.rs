@@ -54,7 +54,7 @@ impl Machine {
         self.waiting.entry(member).or_insert(now_ms);
     }
 
-    /// Whether it is a hard problem of which nobody was told, nor is to be kept from.
+    /// Whether it is a hard problem of which nobody was told, silenced or not.
     pub(super) fn is_untold(&self, member: Member) -> bool {
         match member {
             Member::Node(i) => {
@@ -64,7 +64,7 @@ impl Machine {
             Member::Service(idx) => {
                 let s = &self.services[idx as usize];
                 let is_bad = s.state != State::Ok && s.hard && !s.gone;
-                is_bad && s.notified.is_none() && !s.flap.active && s.acknowledged.is_none()
+                is_bad && s.notified.is_none() && !s.flap.active
             }
         }
     }
@@ -84,24 +84,35 @@ impl Machine {
 
     /// Whether nobody is to be told now, whatever else is.
     pub(super) fn is_quiet(&self, member: Member, now_ms: TimeMs) -> bool {
-        let outside = |p: &Option<std::sync::Arc<crate::period::Period>>| {
-            p.as_ref().is_some_and(|p| !p.contains(now_ms))
-        };
-        match member {
+        let is_left_out = match member {
             Member::Node(i) => {
                 let node = &self.nodes[i as usize];
-                node.silenced
-                    || node.quorum.is_some()
-                    || node.acknowledged.is_some()
-                    || outside(&node.period)
-                    || self.downtime(i as usize, None, now_ms).is_some()
+                node.silenced || node.quorum.is_some() || node.acknowledged.is_some()
             }
             Member::Service(idx) => {
                 let s = &self.services[idx as usize];
-                s.quorum.is_some()
-                    || s.acknowledged.is_some()
-                    || outside(&s.period)
-                    || self.downtime(s.node as usize, Some(&s.name), now_ms).is_some()
+                s.quorum.is_some() || s.acknowledged.is_some()
+            }
+        };
+        is_left_out || self.is_outside_period(member, now_ms) || self.is_planned(member, now_ms)
+    }
+
+    /// Whether its period is closed.
+    pub(super) fn is_outside_period(&self, member: Member, now_ms: TimeMs) -> bool {
+        let period = match member {
+            Member::Node(i) => &self.nodes[i as usize].period,
+            Member::Service(idx) => &self.services[idx as usize].period,
+        };
+        period.as_ref().is_some_and(|p| !p.contains(now_ms))
+    }
+
+    /// Whether it is in a downtime.
+    pub(super) fn is_planned(&self, member: Member, now_ms: TimeMs) -> bool {
+        match member {
+            Member::Node(i) => self.downtime(i as usize, None, now_ms).is_some(),
+            Member::Service(idx) => {
+                let s = &self.services[idx as usize];
+                self.downtime(s.node as usize, Some(&s.name), now_ms).is_some()
             }
         }
     }
@@ -125,8 +136,8 @@ impl Machine {
                 Gate::Ready => ready.push((*member, waited >= window || waited < 0)),
                 // Whatever it hangs on says nothing any more.
                 Gate::Wait if waited >= WAIT_MS_MAX => ready.push((*member, true)),
-                // What is planned and over is told by the next sample, not by the last.
-                Gate::Quiet if matches!(member, Member::Service(_)) => over.push(*member),
+                // What is silenced waits for the silence's end: there may be no further
+                // sample to tell of it.
                 _ => {}
             }
         }

@@ -18,8 +18,11 @@ impl Machine {
     /// whose step is not known (plain JSON samples) is never silent.
     pub fn tick(&mut self, now_ms: TimeMs, out: &mut Vec<Output>) {
         let started = self.begin(now_ms);
+        self.end_silence(now_ms, out);
         if now_ms.saturating_sub(started) >= ms(self.settings.start_grace_ms) {
-            self.end_hush(now_ms, out);
+            if !std::mem::replace(&mut self.is_awake, true) {
+                self.look_again(now_ms, out);
+            }
             for i in 0..self.nodes.len() {
                 self.judge_silence(i, started, now_ms, out);
             }
@@ -29,7 +32,9 @@ impl Machine {
         }
         self.compare_peers(now_ms);
         self.keep_memories(now_ms, out);
+        self.judge_resettled(now_ms, out);
         self.end_calm(now_ms, out);
+        self.tell_changed(now_ms, out);
         self.tell_waiting(now_ms, out);
         self.remind(now_ms, out);
     }

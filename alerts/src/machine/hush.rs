@@ -7,8 +7,9 @@
 //! who were told of the problem.
 //!
 //! A downtime is fixed (from, to), or comes again at times of the week or the year
-//! (`repeat`), or begins with the first hard problem in its window and lasts for so
-//! long from then on (`flexible_ms`), past the window's end if need be.
+//! (`repeat`), or begins with the first hard problem in its window, one that is there
+//! when the window opens among them, and lasts for so long from then on
+//! (`flexible_ms`), past the window's end if need be.
 
 use super::{Machine, Member};
 use crate::output::{NoticeKind, Output, RecordState, StateRecord};
@@ -121,6 +122,20 @@ impl Downtime {
         }
     }
 
+    /// Whether it is flexible, its window is open, and it waits for a problem.
+    fn waits(&self, now_ms: TimeMs) -> bool {
+        let is_waiting = self.flexible_ms.is_some() && self.began_ms.is_none();
+        is_waiting && (self.from_ms..self.to_ms).contains(&now_ms)
+    }
+
+    /// Whether it may be on at a time, by its window alone: what is asked first.
+    fn may_be_on(&self, time_ms: TimeMs) -> bool {
+        match self.flexible_ms {
+            Some(_) => self.is_on(None, time_ms),
+            None => (self.from_ms..self.to_ms).contains(&time_ms),
+        }
+    }
+
     /// Until when something is in it that is in it now, as far as that is known.
     pub fn until_ms(&self) -> Option<TimeMs> {
         match (self.flexible_ms, self.began_ms, &self.repeat) {
@@ -161,7 +176,7 @@ impl Downtime {
 }
 
 /// Checks who says what.
-fn words(author: &str, comment: &str) -> Result<(), String> {
+pub(super) fn words(author: &str, comment: &str) -> Result<(), String> {
     if author.trim().is_empty() {
         return Err("who says so? the author is missing".to_owned());
     }
@@ -186,10 +201,7 @@ impl Machine {
         if ack.until_ms.is_some_and(|until| until <= now_ms) {
             return Err("an acknowledgement must end in the future".to_owned());
         }
-        let text = match ack.comment.trim() {
-            "" => format!("{} is on it", ack.author),
-            comment => format!("{} is on it: {comment}", ack.author),
-        };
+        let text = ack.text();
         let (i, service) = self.target(node, service)?;
         let member = match service {
             None if self.nodes[i].state == HostState::Up => {
@@ -204,6 +216,7 @@ impl Machine {
         };
         // An incident is one thing: who is on it is on all of it.
         for m in self.together_with(member) {
+            self.acknowledged.insert(m);
             out.push(Output::StateChanged(match m {
                 Member::Node(i) => {
                     self.nodes[i as usize].acknowledged = Some(ack.clone());
@@ -234,24 +247,11 @@ impl Machine {
     ) -> Result<(), String> {
         let (i, service) = self.target(node, service)?;
         let member = service.map_or(Member::Node(i as u32), Member::Service);
-        let is_held = match member {
-            Member::Node(i) => self.nodes[i as usize].acknowledged.is_some(),
-            Member::Service(idx) => self.services[idx as usize].acknowledged.is_some(),
-        };
-        if !is_held {
+        if self.acknowledgement(member).is_none() {
             return Err("it is not acknowledged".to_owned());
         }
         for m in self.together_with(member) {
-            out.push(Output::StateChanged(match m {
-                Member::Node(i) => {
-                    self.nodes[i as usize].acknowledged = None;
-                    self.host_record(i as usize)
-                }
-                Member::Service(idx) => {
-                    self.services[idx as usize].acknowledged = None;
-                    self.service_record(idx)
-                }
-            }));
+            self.end_acknowledgement(m, out);
         }
         Ok(())
     }
@@ -310,7 +310,9 @@ impl Machine {
     ) -> Option<&Downtime> {
         let node = &self.nodes[i];
         self.downtimes.iter().find(|d| {
-            d.is_of(&node.name, &node.group, service) && d.is_on(self.repeats.get(&d.id), time_ms)
+            d.may_be_on(time_ms)
+                && d.is_of(&node.name, &node.group, service)
+                && d.is_on(self.repeats.get(&d.id), time_ms)
         })
     }
 
@@ -324,7 +326,7 @@ impl Machine {
 
     /// Begins the flexible downtimes that wait for such a problem.
     pub(super) fn begin_flexible(&mut self, member: Member, now_ms: TimeMs, out: &mut Vec<Output>) {
-        if !self.downtimes.iter().any(|d| d.flexible_ms.is_some() && d.began_ms.is_none()) {
+        if !self.downtimes.iter().any(|d| d.waits(now_ms)) {
             return;
         }
         let (i, service) = match member {
@@ -336,19 +338,37 @@ impl Machine {
         };
         let node = &self.nodes[i as usize];
         for d in &mut self.downtimes {
-            let waits = d.flexible_ms.is_some() && d.began_ms.is_none();
-            if waits
-                && (d.from_ms..d.to_ms).contains(&now_ms)
-                && d.is_of(&node.name, &node.group, service)
-            {
+            if d.waits(now_ms) && d.is_of(&node.name, &node.group, service) {
                 d.began_ms = Some(now_ms);
                 out.push(d.record(RecordState::Downtime { downtime: d.clone() }));
             }
         }
     }
 
-    /// Ends what is over.
-    pub(super) fn end_hush(&mut self, now_ms: TimeMs, out: &mut Vec<Output>) {
+    /// Begins the flexible downtimes whose window is open for what is bad already.
+    fn begin_flexible_for_all(&mut self, now_ms: TimeMs, out: &mut Vec<Output>) {
+        if !self.downtimes.iter().any(|d| d.waits(now_ms)) {
+            return;
+        }
+        let nodes = (0..self.nodes.len()).filter(|i| {
+            let node = &self.nodes[*i];
+            !node.gone && node.state != HostState::Up
+        });
+        let services = self.services.iter().enumerate().filter(|(_, s)| {
+            // Of a node that is DOWN it is not known how its services are.
+            let is_up = self.nodes[s.node as usize].state == HostState::Up;
+            !s.gone && is_up && s.state != State::Ok && s.hard
+        });
+        let bad: Vec<Member> = nodes
+            .map(|i| Member::Node(i as u32))
+            .chain(services.map(|(idx, _)| Member::Service(idx as u32)))
+            .collect();
+        bad.into_iter().for_each(|member| self.begin_flexible(member, now_ms, out));
+    }
+
+    /// Ends the downtimes and acknowledgements that are over, and begins the flexible
+    /// downtimes that are due. What was silenced is notified by those who wait for it.
+    pub(super) fn end_silence(&mut self, now_ms: TimeMs, out: &mut Vec<Output>) {
         if self.downtimes.iter().any(|d| d.is_over(now_ms)) {
             let (over, rest) = std::mem::take(&mut self.downtimes)
                 .into_iter()
@@ -357,20 +377,53 @@ impl Machine {
             over.iter().for_each(|d| drop(self.repeats.remove(&d.id)));
             out.extend(over.iter().map(|d| d.record(RecordState::Gone)));
         }
-        for i in 0..self.nodes.len() {
-            let node = &mut self.nodes[i];
-            if node.gone || node.state == HostState::Up {
-                continue;
-            }
-            if node.acknowledged.as_ref().is_some_and(|a| a.is_over(now_ms)) {
-                node.acknowledged = None;
-                out.push(Output::StateChanged(self.host_record(i)));
+        self.begin_flexible_for_all(now_ms, out);
+        let acknowledged: Vec<Member> = self.acknowledged.iter().copied().collect();
+        for member in acknowledged {
+            match self.acknowledgement(member) {
+                None => drop(self.acknowledged.remove(&member)),
+                Some(ack) if ack.is_over(now_ms) => self.end_acknowledgement(member, out),
+                Some(_) => {}
             }
         }
+    }
+
+    fn acknowledgement(&self, member: Member) -> Option<&Acknowledgement> {
+        match member {
+            Member::Node(i) => self.nodes[i as usize].acknowledged.as_ref(),
+            Member::Service(idx) => self.services[idx as usize].acknowledged.as_ref(),
+        }
+    }
+
+    /// Takes an acknowledgement off. What nobody was notified of waits for that already;
+    /// what has changed meanwhile is looked at with the next tick.
+    fn end_acknowledgement(&mut self, member: Member, out: &mut Vec<Output>) {
+        self.acknowledged.remove(&member);
+        out.push(Output::StateChanged(match member {
+            Member::Node(i) => {
+                self.nodes[i as usize].acknowledged = None;
+                self.host_record(i as usize)
+            }
+            Member::Service(idx) => {
+                let service = &mut self.services[idx as usize];
+                service.acknowledged = None;
+                service.owe_change();
+                self.changed.insert(idx);
+                self.service_record(idx)
+            }
+        }));
     }
 }
 
 impl Acknowledgement {
+    /// What those are notified of who know of the problem.
+    pub(super) fn text(&self) -> String {
+        match self.comment.trim() {
+            "" => format!("{} is on it", self.author),
+            comment => format!("{} is on it: {comment}", self.author),
+        }
+    }
+
     pub(super) fn is_over(&self, time_ms: TimeMs) -> bool {
         self.until_ms.is_some_and(|until| until <= time_ms)
     }

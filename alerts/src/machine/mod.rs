@@ -21,12 +21,14 @@ mod hosts;
 mod hush;
 mod lasting;
 mod learn;
+mod news;
 mod notice;
 mod parents;
 mod plan;
 mod pool;
 mod records;
 mod settings;
+mod tally;
 mod threads;
 mod views;
 mod why;
@@ -96,6 +98,14 @@ pub struct Machine {
     fresh_at: usize,
     /// Services that are well, of which that is told when it is sure.
     calming: BTreeSet<u32>,
+    /// Services whose change is kept back by something that silences it.
+    changed: BTreeSet<u32>,
+    /// Who is acknowledged, or was.
+    acknowledged: BTreeSet<Member>,
+    /// Services that lost a field that was bad.
+    resettled: BTreeSet<u32>,
+    /// What was restored was looked at again, see [`Machine::look_again`].
+    is_awake: bool,
     /// Hard problems of which nobody was told yet, and since when they wait, on the
     /// collector's clock.
     waiting: BTreeMap<Member, TimeMs>,
@@ -198,6 +208,12 @@ struct Service {
     hard_state: State,
     last_ms: TimeMs,
     notified: Option<State>,
+    /// Its acknowledgement ended by a change that all are still to be notified of.
+    is_owed: bool,
+    /// The latest word of it was that it flaps.
+    flap_told: bool,
+    /// Only old samples have shown its state: it wakes nobody.
+    is_stale: bool,
     /// The open incident's id: there is one while `notified` says something.
     incident: Option<String>,
     acknowledged: Option<Acknowledgement>,
@@ -296,6 +312,10 @@ impl Machine {
             threads: BTreeMap::new(),
             fresh_at: 0,
             calming: BTreeSet::new(),
+            changed: BTreeSet::new(),
+            acknowledged: BTreeSet::new(),
+            resettled: BTreeSet::new(),
+            is_awake: true,
             waiting: BTreeMap::new(),
         }
     }
@@ -376,6 +396,9 @@ impl Machine {
             hard_state: State::Ok,
             last_ms: NEVER,
             notified: None,
+            is_owed: false,
+            flap_told: false,
+            is_stale: false,
             incident: None,
             acknowledged: None,
             step_ms: 0,

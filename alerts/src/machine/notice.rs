@@ -1,7 +1,6 @@
 //! An incident's next message.
 
 use super::lasting::Due;
-use super::threads::rank;
 use super::{Machine, Member, Thread};
 use crate::message;
 use crate::output::{Incident, Notice, NoticeKind, Output, Part, Status};
@@ -17,11 +16,13 @@ pub(super) struct Saying {
     pub due: Option<Due>,
     /// In which words; `None`: the machine's own.
     pub text: Option<String>,
+    /// It is for those only who were not notified of the incident's problem yet.
+    pub is_catch_up: bool,
 }
 
 impl Saying {
     pub(super) fn new(subject: Member, kind: NoticeKind, time_ms: TimeMs) -> Saying {
-        Saying { subject, kind, time_ms, due: None, text: None }
+        Saying { subject, kind, time_ms, due: None, text: None, is_catch_up: false }
     }
 }
 
@@ -32,7 +33,8 @@ impl Machine {
         let mut rest: Vec<Member> =
             thread.members.iter().copied().filter(|m| *m != saying.subject).collect();
         rest.sort_by_cached_key(|m| self.order(*m));
-        let is_problem = saying.kind == NoticeKind::Problem;
+        // For most of them a catch-up says nothing: reminders go on as they were.
+        let is_problem = saying.kind == NoticeKind::Problem && !saying.is_catch_up;
         let mut incident = thread.incident.clone();
         incident.sequence += 1;
         if is_problem {
@@ -45,9 +47,7 @@ impl Machine {
             if is_problem {
                 thread.n_told = rest.len() + 1;
                 // Without its root it is as bad as what is left of it.
-                let has_root = thread.members.iter().any(|m| matches!(m, Member::Node(_)));
-                let is_rootless = matches!(thread.told, Status::Host(_)) && !has_root;
-                if is_rootless || rank(notice.state) > rank(thread.told) {
+                if thread.is_rootless() || notice.state.rank() > thread.told.rank() {
                     thread.told = notice.state;
                 }
             }
@@ -64,7 +64,7 @@ impl Machine {
         saying: Saying,
         rest: &[Member],
     ) -> Notice {
-        let Saying { subject, kind, time_ms, due, text } = saying;
+        let Saying { subject, kind, time_ms, due, text, is_catch_up } = saying;
         // Only a problem needs to name all that is of it.
         let rest = if kind == NoticeKind::Problem { rest } else { &[] };
         let behind = match kind {
@@ -120,6 +120,7 @@ impl Machine {
             labels: labels.clone(),
             repeated: false,
             instead_of: None,
+            is_catch_up,
         }
     }
 

@@ -161,10 +161,13 @@ impl Machine {
             }
         }
         // A field without limits any more must not keep its service from
-        // being OK again: the next row judges it without.
+        // being OK again, whether another row comes or not.
         for idx in &self.services[service as usize].fields {
             if !active.contains(idx) {
                 let field = &mut self.fields[*idx as usize];
+                if field.active && field.state != State::Ok {
+                    self.resettled.insert(service);
+                }
                 (field.active, field.state) = (false, State::Ok);
                 (field.absent_ms, field.is_absent) = (None, false);
                 self.expected.remove(idx);

@@ -1,93 +1,78 @@
-//! Groups with a quorum: what some nodes of many have is told once, of the group,
+//! Groups with a quorum: what some nodes of many have is notified once, of the group,
 //! and only when it is many of them.
 //!
 //! A pool is a group's nodes that a rule with `quorum` speaks of: those that are
 //! DOWN, or those of whose service a hard problem is known. Looked at once a tick.
-//! What is in downtime does not count.
+//! What is in a downtime or outside of its period does not count; what somebody has
+//! acknowledged does. An acknowledgement of the pool itself silences the pool.
 
-use super::{Machine, Member, incident_id};
+use super::hush::{Acknowledgement, words};
+use super::lasting::Due;
+use super::tally::Tally;
+use super::{Machine, incident_id};
 use crate::output::{
     Incident, Notice, NoticeKind, Output, RecordState, StateRecord, Status, Transition,
     TransitionKind,
 };
-use crate::quorum::Quorum;
 use rookery_plugins::{HostState, State, TimeMs};
-use std::collections::{BTreeMap, BTreeSet};
 
 /// A pool that was told of is well again when it was below its quorum so long, or
 /// at once when nothing is wrong in it any more, ms: else it would flap.
 const CALM_MS: TimeMs = 300_000;
-/// The most nodes that a message names.
-const NAMED_MAX: usize = 10;
 
 /// A group, and the service; `None`: its nodes themselves.
-type Key = (String, Option<String>);
+pub(super) type Key = (String, Option<String>);
 
 /// What people were told of a pool.
 #[derive(Clone, Debug)]
 pub(super) struct Pool {
     pub incident: Incident,
+    /// The worst state that they were notified of.
+    pub told: State,
+    /// Who was meant then; `None`: it was not kept, in folders of before.
+    pub contacts: Option<Vec<String>>,
+    pub acknowledged: Option<Acknowledgement>,
     /// Since when it is below its quorum.
     calm_since_ms: Option<TimeMs>,
 }
 
+/// What is to be said of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    Begins,
+    /// Its acknowledgement has ended, and it is worse than people know.
+    Worse,
+    /// It is worse, or is others' as well: for those who do not know of it.
+    CatchUp,
+    Lasts(Due),
+    Ends,
+}
+
 impl Pool {
-    pub(super) fn new(incident: Incident) -> Pool {
-        Pool { incident, calm_since_ms: None }
-    }
-}
-
-/// A pool as it stands.
-struct Tally<'a> {
-    quorum: Quorum,
-    n_all: usize,
-    bad: Vec<&'a str>,
-    worst: State,
-    contacts: BTreeSet<String>,
-    /// Somebody in it is told to all contacts.
-    to_all: bool,
-    labels: BTreeMap<String, String>,
-}
-
-impl<'a> Tally<'a> {
-    fn new(quorum: Quorum) -> Tally<'a> {
-        Tally {
-            quorum,
-            n_all: 0,
-            bad: Vec::new(),
-            worst: State::Ok,
-            contacts: BTreeSet::new(),
-            to_all: false,
-            labels: BTreeMap::new(),
+    /// What is to be said of one that is known, and is one still.
+    fn word(&self, tally: &Tally<'_>, was_acknowledged: bool, now_ms: TimeMs) -> Option<Word> {
+        if self.acknowledged.is_some() || !tally.is_reached() {
+            return None;
         }
-    }
-
-    fn add(
-        &mut self,
-        node: &'a str,
-        state: State,
-        contacts: &[String],
-        labels: &BTreeMap<String, String>,
-    ) {
-        self.n_all += 1;
-        if state == State::Ok {
-            return;
+        let is_worse = tally.worst.severity() > self.told.severity();
+        if is_worse && was_acknowledged {
+            return Some(Word::Worse);
         }
-        self.bad.push(node);
-        self.worst = self.worst.worst(state);
-        self.to_all |= contacts.is_empty();
-        self.contacts.extend(contacts.iter().cloned());
-        self.labels.extend(labels.clone());
+        if is_worse || self.contacts.as_ref().is_some_and(|c| *c != tally.contacts()) {
+            return Some(Word::CatchUp);
+        }
+        tally.lasting.due(&self.incident, now_ms).map(Word::Lasts)
     }
 
-    /// `12 of 50 nodes: web1, web2 and 10 more`.
-    fn text(&self) -> String {
-        let named = self.bad[..self.bad.len().min(NAMED_MAX)].join(", ");
-        let more = match self.bad.len().saturating_sub(NAMED_MAX) {
-            0 => String::new(),
-            n => format!(" and {n} more"),
-        };
-        format!("{} of {} nodes: {named}{more}", self.bad.len(), self.n_all)
+    /// Takes an acknowledgement off that does not hold any more; whether it did.
+    fn settle_acknowledgement(&mut self, worst: State, now_ms: TimeMs) -> bool {
+        let is_worse = worst.severity() > self.told.severity();
+        self.acknowledged.take_if(|a| is_worse && !a.sticky || a.is_over(now_ms)).is_some()
+    }
+
+    fn next_sequence(&mut self) -> u32 {
+        self.incident.sequence += 1;
+        self.incident.sequence - 1
     }
 }
 
@@ -97,54 +82,39 @@ impl Machine {
         if self.pools.is_empty() && !self.has_quorums() {
             return;
         }
+        let mut pools = std::mem::take(&mut self.pools);
         let tallies = self.tallies(now_ms);
-        let mut said: Vec<(Key, Option<Pool>, Notice)> = Vec::new();
-        let mut calm: Vec<(Key, Option<TimeMs>)> = Vec::new();
-        for (key, tally) in &tallies {
-            let is_bad = tally.quorum.is_reached(tally.bad.len(), tally.n_all);
-            match self.pools.get(key) {
-                None if is_bad => {
-                    let id = incident_id(&key.0, key.1.as_deref().unwrap_or(""), now_ms);
-                    let incident = Incident { sequence: 1, ..Incident::new(id, now_ms) };
-                    let notice = notice(key, &incident, NoticeKind::Problem, now_ms, Some(tally));
-                    said.push((key.clone(), Some(Pool::new(incident)), notice));
-                }
-                Some(_) if is_bad => calm.push((key.clone(), None)),
-                Some(pool) => {
-                    let since = pool.calm_since_ms.unwrap_or(now_ms);
-                    if tally.bad.is_empty() || now_ms.saturating_sub(since) >= CALM_MS {
-                        let recovery = NoticeKind::Recovery;
-                        let notice = notice(key, &pool.incident, recovery, now_ms, Some(tally));
-                        said.push((key.clone(), None, notice));
-                    } else {
-                        calm.push((key.clone(), Some(since)));
-                    }
-                }
-                None => {}
-            }
-        }
         // Rules or nodes are gone: nobody waits for its end.
-        let lost: Vec<Key> =
-            self.pools.keys().filter(|k| !tallies.contains_key(*k)).cloned().collect();
-        drop(tallies);
-        for key in lost {
-            self.pools.remove(&key);
-            out.push(record(&key, None));
-        }
-        for (key, since) in calm {
-            if let Some(pool) = self.pools.get_mut(&key) {
-                pool.calm_since_ms = since;
+        let lost = pools.extract_if(.., |key, _| !tallies.contains_key(key));
+        out.extend(lost.map(|(key, _)| record(&key, None)));
+        for (key, tally) in &tallies {
+            let Some(pool) = pools.get_mut(key) else {
+                if tally.is_reached() {
+                    let id = incident_id(&key.0, key.1.as_deref().unwrap_or(""), now_ms);
+                    let mut pool = Pool::new(Incident::new(id, now_ms), State::Ok);
+                    say(key, &mut pool, Word::Begins, tally, now_ms, out);
+                    pools.insert(key.clone(), pool);
+                }
+                continue;
+            };
+            let ended = pool.settle_acknowledgement(tally.worst, now_ms);
+            if tally.is_still_reached() {
+                pool.calm_since_ms = None;
+                match pool.word(tally, ended, now_ms) {
+                    Some(word) => say(key, pool, word, tally, now_ms, out),
+                    None if ended => out.push(record(key, Some(pool))),
+                    None => {}
+                }
+                continue;
+            }
+            let since = *pool.calm_since_ms.get_or_insert(now_ms);
+            if tally.is_well() || now_ms.saturating_sub(since) >= CALM_MS {
+                say(key, pool, Word::Ends, tally, now_ms, out);
+                pools.remove(key);
             }
         }
-        for (key, pool, notice) in said {
-            out.push(record(&key, pool.as_ref()));
-            out.push(Output::Transition(transition(&notice)));
-            match pool {
-                Some(pool) => self.pools.insert(key, pool),
-                None => self.pools.remove(&key),
-            };
-            out.push(Output::Notice(notice));
-        }
+        drop(tallies);
+        self.pools = pools;
     }
 
     fn has_quorums(&self) -> bool {
@@ -152,47 +122,112 @@ impl Machine {
             || self.services.iter().any(|s| s.quorum.is_some())
     }
 
-    fn tallies(&self, now_ms: TimeMs) -> BTreeMap<Key, Tally<'_>> {
-        let mut tallies: BTreeMap<Key, Tally<'_>> = BTreeMap::new();
-        for (i, node) in self.nodes.iter().enumerate().filter(|(_, n)| !n.gone) {
-            let is_up = node.state == HostState::Up;
-            if let Some(quorum) = node.quorum {
-                let is_bad = node.state == HostState::Down
-                    && self.downtime(i, None, now_ms).is_none()
-                    && self.is_to_blame(Member::Node(i as u32), now_ms);
-                let state = if is_bad { State::Critical } else { State::Ok };
-                let tally =
-                    tallies.entry((node.group.clone(), None)).or_insert_with(|| Tally::new(quorum));
-                tally.add(&node.name, state, &node.contacts, &node.labels);
-            }
-            for idx in node.services.values() {
-                let s = &self.services[*idx as usize];
-                let Some(quorum) = s.quorum else { continue };
-                let is_bad = is_up
-                    && s.hard_state != State::Ok
-                    && self.downtime(i, Some(&s.name), now_ms).is_none()
-                    && self.is_to_blame(Member::Service(*idx), now_ms);
-                let state = if is_bad { s.hard_state } else { State::Ok };
-                let tally = tallies
-                    .entry((node.group.clone(), Some(s.name.clone())))
-                    .or_insert_with(|| Tally::new(quorum));
-                tally.add(&node.name, state, &s.contacts, &s.labels);
-            }
+    /// Notes that somebody is on the problem of a group with a quorum, and notifies
+    /// those who know of it. The error says why not.
+    pub fn acknowledge_group(
+        &mut self,
+        group: &str,
+        service: Option<&str>,
+        ack: Acknowledgement,
+        out: &mut Vec<Output>,
+    ) -> Result<(), String> {
+        words(&ack.author, &ack.comment)?;
+        let now_ms = ack.time_ms;
+        if ack.until_ms.is_some_and(|until| until <= now_ms) {
+            return Err("an acknowledgement must end in the future".to_owned());
         }
-        tallies
-    }
-
-    /// Whether nothing else is, or may soon be, the cause.
-    fn is_to_blame(&self, member: Member, now_ms: TimeMs) -> bool {
-        self.root_of(member).is_none()
-            && !self.is_undecided(member, now_ms)
-            && !self.is_recovering(member, now_ms)
-    }
-
-    pub(super) fn restore_pool(&mut self, group: &str, service: Option<&str>, told: &Incident) {
         let key = (group.to_owned(), service.map(str::to_owned));
-        self.pools.insert(key, Pool::new(told.clone()));
+        let pool = self.pools.get_mut(&key).ok_or_else(|| unknown(&key))?;
+        let text = ack.text();
+        pool.acknowledged = Some(ack);
+        let sequence = pool.next_sequence();
+        let told = Status::Service(pool.told);
+        let state = if key.1.is_some() { told } else { Status::Host(HostState::Down) };
+        let blank = notice(&key, &pool.incident, sequence, NoticeKind::Acknowledgement, state);
+        out.push(record(&key, Some(pool)));
+        out.push(Output::Notice(Notice { text, time_ms: now_ms, ..blank }));
+        Ok(())
     }
+
+    /// Takes an acknowledgement of a group's problem back.
+    pub fn unacknowledge_group(
+        &mut self,
+        group: &str,
+        service: Option<&str>,
+        out: &mut Vec<Output>,
+    ) -> Result<(), String> {
+        let key = (group.to_owned(), service.map(str::to_owned));
+        let pool = self.pools.get_mut(&key).ok_or_else(|| unknown(&key))?;
+        if pool.acknowledged.take().is_none() {
+            return Err("it is not acknowledged".to_owned());
+        }
+        out.push(record(&key, Some(pool)));
+        Ok(())
+    }
+
+    pub(super) fn restore_pool(&mut self, key: Key, pool: Pool) {
+        self.pools.insert(key, pool);
+    }
+}
+
+fn unknown((group, service): &Key) -> String {
+    let what = match service {
+        Some(service) => format!("{service:?} on nodes of the group {group:?}"),
+        None => format!("nodes of the group {group:?} that are DOWN"),
+    };
+    format!("no problem with a quorum is known of {what}: there is nothing to acknowledge")
+}
+
+impl Pool {
+    pub(super) fn new(incident: Incident, told: State) -> Pool {
+        Pool { incident, told, contacts: None, acknowledged: None, calm_since_ms: None }
+    }
+}
+
+/// Says it, and keeps that it was said.
+fn say(
+    key: &Key,
+    pool: &mut Pool,
+    word: Word,
+    tally: &Tally<'_>,
+    now_ms: TimeMs,
+    out: &mut Vec<Output>,
+) {
+    let sequence = pool.next_sequence();
+    let (kind, due) = match word {
+        Word::Ends => (NoticeKind::Recovery, None),
+        Word::Lasts(due) => (NoticeKind::Problem, Some(due)),
+        Word::Begins | Word::Worse | Word::CatchUp => (NoticeKind::Problem, None),
+    };
+    let is_problem = kind == NoticeKind::Problem;
+    let is_catch_up = word == Word::CatchUp;
+    if is_problem {
+        pool.incident.escalated |= due == Some(Due::Further);
+        pool.told = pool.told.worst(tally.worst);
+        pool.contacts = Some(tally.contacts());
+    }
+    if is_problem && !is_catch_up {
+        pool.incident.told_ms = now_ms;
+    }
+    let state = match (&key.1, is_problem) {
+        (None, true) => Status::Host(HostState::Down),
+        (None, false) => Status::Host(HostState::Up),
+        (Some(_), true) => Status::Service(tally.worst),
+        (Some(_), false) => Status::Service(State::Ok),
+    };
+    let contacts = match is_problem {
+        true => tally.lasting.contacts(&tally.contacts(), &pool.incident, due),
+        // All who were notified of it.
+        false => Vec::new(),
+    };
+    let blank = notice(key, &pool.incident, sequence, kind, state);
+    let (text, labels) = (tally.text(), tally.labels.clone());
+    let notice = Notice { time_ms: now_ms, text, contacts, labels, is_catch_up, ..blank };
+    out.push(record(key, Some(pool).filter(|_| is_problem).map(|p| &*p)));
+    if matches!(word, Word::Begins | Word::Ends) {
+        out.push(Output::Transition(transition(&notice)));
+    }
+    out.push(Output::Notice(notice));
 }
 
 fn record(key: &Key, pool: Option<&Pool>) -> Output {
@@ -204,33 +239,23 @@ fn record(key: &Key, pool: Option<&Pool>) -> Output {
             service: service.clone(),
             // The notice that it is kept for is told.
             incident: pool.incident.clone(),
+            told: Some(pool.told),
+            contacts: pool.contacts.clone(),
+            acknowledged: pool.acknowledged.clone(),
         },
     };
     let key = format!("pool/{group}/{}", service.as_deref().unwrap_or(""));
     Output::StateChanged(StateRecord { key, state })
 }
 
+/// A notice without words yet.
 fn notice(
     key: &Key,
     incident: &Incident,
+    sequence: u32,
     kind: NoticeKind,
-    now_ms: TimeMs,
-    tally: Option<&Tally<'_>>,
+    state: Status,
 ) -> Notice {
-    let is_problem = kind == NoticeKind::Problem;
-    let state = match (&key.1, is_problem) {
-        (None, true) => Status::Host(HostState::Down),
-        (None, false) => Status::Host(HostState::Up),
-        (Some(_), true) => Status::Service(tally.map_or(State::Critical, |t| t.worst)),
-        (Some(_), false) => Status::Service(State::Ok),
-    };
-    // The incident counts what was told before.
-    let sequence = incident.sequence - u32::from(is_problem);
-    let text = tally.map_or_else(String::new, |t| match t.bad.len() {
-        0 => format!("all {} nodes are well", t.n_all),
-        _ => t.text(),
-    });
-    let contacts = tally.filter(|t| !t.to_all).map(|t| t.contacts.iter().cloned().collect());
     Notice {
         id: format!("{}.{sequence}", incident.id),
         incident: incident.id.clone(),
@@ -242,17 +267,18 @@ fn notice(
         title: String::new(),
         state,
         since_ms: incident.since_ms,
-        time_ms: now_ms,
+        time_ms: incident.since_ms,
         values: Vec::new(),
-        text,
+        text: String::new(),
         with: Vec::new(),
         n_with: 0,
         behind: Vec::new(),
         n_behind: 0,
-        contacts: contacts.unwrap_or_default(),
-        labels: tally.map(|t| t.labels.clone()).unwrap_or_default(),
+        contacts: Vec::new(),
+        labels: std::collections::BTreeMap::new(),
         repeated: false,
         instead_of: None,
+        is_catch_up: false,
     }
 }
 

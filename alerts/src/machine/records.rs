@@ -1,6 +1,7 @@
 //! What is kept for a restart, and the machine rebuilt from it.
 
 use super::flap::Flap;
+use super::pool::Pool;
 use super::{Kept, Machine, Member, Thread};
 use crate::output::{FieldValue, Incident, Output, RecordState, StateRecord, Status};
 use rookery_plugins::{Range, State};
@@ -28,14 +29,22 @@ impl Machine {
                     node.incident = incident.as_ref().map(|i| i.id.clone());
                     node.acknowledged.clone_from(acknowledged);
                     node.dirty = false;
+                    if acknowledged.is_some() {
+                        self.acknowledged.insert(Member::Node(idx));
+                    }
+                    let node = &self.nodes[idx as usize];
                     let lead = (node.name.clone(), None);
                     let told = Status::Host(*state);
                     self.restore_member(Member::Node(idx), incident.as_ref(), lead, told);
                 }
                 RecordState::Service { .. } => self.restore_service(&record.state),
                 RecordState::Downtime { downtime } => self.restore_downtime(downtime),
-                RecordState::Pool { group, service, incident } => {
-                    self.restore_pool(group, service.as_deref(), incident);
+                RecordState::Pool { group, service, incident, told, contacts, acknowledged } => {
+                    let told = told.unwrap_or(State::Critical);
+                    let mut pool = Pool::new(incident.clone(), told);
+                    pool.contacts.clone_from(contacts);
+                    pool.acknowledged.clone_from(acknowledged);
+                    self.restore_pool((group.clone(), service.clone()), pool);
                 }
                 RecordState::Incident { .. } => self.restore_thread(&record.state),
                 RecordState::Memory { memory, of, seen, .. } => {
@@ -47,6 +56,7 @@ impl Machine {
             }
         }
         self.threads.retain(|_, t| !t.members.is_empty());
+        self.is_awake = false;
     }
 
     /// An incident as it was written down; its members come by their own records.
@@ -106,6 +116,9 @@ impl Machine {
             notified,
             incident,
             acknowledged,
+            is_owed,
+            flap_told,
+            is_stale,
             last_ms,
             flap_bits,
             flapping,
@@ -136,8 +149,13 @@ impl Machine {
         (s.hard_state, s.notified) = (*hard_state, *notified);
         s.seen = Some(if *hard { *state } else { *hard_state });
         s.flap = Flap { bits: *flap_bits, active: *flapping };
+        (s.is_owed, s.is_stale) = (*is_owed, *is_stale);
+        s.flap_told = flap_told.unwrap_or(*flapping);
         s.incident = incident.as_ref().map(|i| i.id.clone());
         s.acknowledged.clone_from(acknowledged);
+        if acknowledged.is_some() {
+            self.acknowledged.insert(Member::Service(idx));
+        }
         if *state == State::Ok && notified.is_some() {
             self.calming.insert(idx);
         }
@@ -215,6 +233,9 @@ impl Machine {
                 notified: s.notified,
                 incident: self.incident(s.incident.as_deref()),
                 acknowledged: s.acknowledged.clone(),
+                is_owed: s.is_owed,
+                flap_told: (s.flap_told != s.flap.active).then_some(s.flap_told),
+                is_stale: s.is_stale && s.state != State::Ok,
                 last_ms: s.last_ms,
                 flap_bits: s.flap.bits,
                 flapping: s.flap.active,

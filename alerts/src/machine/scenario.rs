@@ -2,7 +2,7 @@
 //! `testdata/README.md` for the language.
 
 use super::{Acknowledgement, Downtime, Machine, Plan, Settings};
-use crate::output::{Notice, Output, StateRecord, Transition};
+use crate::output::{Notice, NoticeKind, Output, StateRecord, Status, Transition};
 use crate::period::TimesConfig;
 use crate::rules::Rules;
 use rookery_plugins::{Cells, FieldKey, FieldSpec, FieldType, Layout, ServiceSpec, TimeMs, Value};
@@ -22,6 +22,10 @@ struct World {
     now_ms: TimeMs,
     touched: (String, String),
     notices: VecDeque<Notice>,
+    /// Those for who was not notified of the problem yet.
+    catch_ups: VecDeque<Notice>,
+    /// The states of each incident that were notified.
+    told: BTreeMap<String, Vec<Status>>,
     transitions: Vec<Transition>,
     /// What the last `ack` or the like was answered.
     refused: Option<String>,
@@ -50,6 +54,8 @@ impl World {
             now_ms: DAY,
             touched: Default::default(),
             notices: VecDeque::new(),
+            catch_ups: VecDeque::new(),
+            told: BTreeMap::new(),
             transitions: Vec::new(),
             refused: None,
         }
@@ -72,7 +78,15 @@ impl World {
     fn take(&mut self, out: Vec<Output>) {
         for output in out {
             match output {
-                Output::Notice(n) => self.notices.push_back(n),
+                Output::Notice(n) => {
+                    // As for somebody who is notified of everything.
+                    let told = self.told.entry(n.incident.clone()).or_default();
+                    let is_known = told.iter().any(|state| n.is_known_to(*state));
+                    if n.kind == NoticeKind::Problem {
+                        told.push(n.state);
+                    }
+                    if is_known { &mut self.catch_ups } else { &mut self.notices }.push_back(n);
+                }
                 Output::Transition(t) => self.transitions.push(t),
                 Output::StateChanged(r) => {
                     self.store.insert(r.key.clone(), r);
@@ -275,9 +289,15 @@ impl World {
                 let sticky = words.contains(&"sticky");
                 let until_ms = after("until");
                 let ack = Acknowledgement { author, comment, time_ms: now_ms, until_ms, sticky };
-                self.machine.acknowledge(words[1], service(2), ack, &mut out)
+                match words[1].strip_prefix('@') {
+                    Some(group) => self.machine.acknowledge_group(group, service(2), ack, &mut out),
+                    None => self.machine.acknowledge(words[1], service(2), ack, &mut out),
+                }
             }
-            "unack" => self.machine.unacknowledge(words[1], service(2), &mut out),
+            "unack" => match words[1].strip_prefix('@') {
+                Some(group) => self.machine.unacknowledge_group(group, service(2), &mut out),
+                None => self.machine.unacknowledge(words[1], service(2), &mut out),
+            },
             "cancel" => self.machine.cancel_downtime(words[1], &mut out),
             _ => {
                 let group = words[2].strip_prefix('@').map(str::to_owned);
@@ -323,6 +343,13 @@ impl World {
                 for notice in std::mem::take(&mut self.notices) {
                     expect_notice(&notice, rest);
                 }
+            }
+            ["catch-up", rest @ ..] => {
+                let notice = self.catch_ups.pop_front().expect("a catch-up");
+                expect_notice(&notice, rest);
+            }
+            ["no", "catch-up"] => {
+                assert!(self.catch_ups.is_empty(), "unexpected: {:#?}", self.catch_ups);
             }
             ["notice", rest @ ..] => {
                 let notice = self.notices.pop_front().expect("a notice");

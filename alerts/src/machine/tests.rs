@@ -89,7 +89,7 @@ proptest! {
                             (NoticeKind::Problem, None) => prop_assert_eq!(n.sequence, 0),
                             (NoticeKind::Problem, Some((incident, state, sequence))) => {
                                 prop_assert_eq!(&incident, &n.incident);
-                                prop_assert_ne!(state, Some(n.state));
+                                prop_assert!(n.is_catch_up || state != Some(n.state));
                                 prop_assert_eq!(sequence + 1, n.sequence);
                             }
                             (NoticeKind::Flapping, None) => prop_assert_eq!(n.sequence, 0),

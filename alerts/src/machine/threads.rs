@@ -11,7 +11,7 @@ use super::lasting::{Due, Lasting};
 use super::notice::Saying;
 use super::{Machine, Member, Thread, incident_id};
 use crate::output::{Incident, NoticeKind, Output, RecordState, StateRecord, Status};
-use rookery_plugins::{HostState, State, TimeMs};
+use rookery_plugins::{State, TimeMs};
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashSet};
 
@@ -47,11 +47,33 @@ impl Machine {
         }
         let n = thread.members.len();
         let doubled = n >= thread.n_told.saturating_mul(2) && n >= thread.n_told + DOUBLED_BY_MIN;
-        if is_new || doubled || rank(worst) > rank(thread.told) {
+        if is_new || doubled || worst.rank() > thread.told.rank() {
             self.speak(&id, Saying::new(lead, NoticeKind::Problem, now_ms), out);
         } else {
-            out.push(self.thread_record(&id));
+            self.speak_to_untold(&id, lead, now_ms, out);
         }
+    }
+
+    /// Notes that a problem that people know of is another now, which those are notified
+    /// of who did not know of it.
+    pub(super) fn catch_up(&mut self, member: Member, now_ms: TimeMs, out: &mut Vec<Output>) {
+        let Some(id) = self.incident_of(member) else { return };
+        self.join(&id, member, out);
+        self.speak_to_untold(&id, member, now_ms, out);
+    }
+
+    /// An update for those only who were not notified of the incident yet. It is about
+    /// the worst of it: the newest word must be enough for who missed all before.
+    fn speak_to_untold(&mut self, id: &str, news: Member, now_ms: TimeMs, out: &mut Vec<Output>) {
+        let Some(thread) = self.threads.get(id) else { return };
+        if thread.is_rootless() {
+            // All are notified soon of what is left.
+            return out.push(self.thread_record(id));
+        }
+        let open = thread.members.iter().copied().filter(|m| self.is_open(*m, now_ms));
+        let worst = open.min_by_key(|m| self.order(*m)).unwrap_or(news);
+        let saying = Saying::new(worst, NoticeKind::Problem, now_ms);
+        self.speak(id, Saying { is_catch_up: true, ..saying }, out);
     }
 
     /// Tells of one thing at once, in its incident or in a new one of its own.
@@ -79,7 +101,7 @@ impl Machine {
 
     /// Roots before leaves, the worst first, then the oldest.
     pub(super) fn order(&self, member: Member) -> (Reverse<u8>, TimeMs, String) {
-        (Reverse(rank(self.status(member))), self.problem_ms(member), self.place(member))
+        (Reverse(self.status(member).rank()), self.problem_ms(member), self.place(member))
     }
 
     pub(super) fn status(&self, member: Member) -> Status {
@@ -149,7 +171,7 @@ impl Machine {
             .collect();
         // What is well, and told as such soon, is no cause of anything new.
         let shares = |m: &Member| {
-            rank(self.status(*m)) > 0 && self.keys(*m).into_iter().any(|k| keys.contains(&k))
+            self.status(*m).rank() > 0 && self.keys(*m).into_iter().any(|k| keys.contains(&k))
         };
         // A node that is DOWN takes its services' incident, not one that others share.
         let fits = |m: &Member| match m {
@@ -177,6 +199,7 @@ impl Machine {
                 } else {
                     s.state
                 });
+                (s.is_owed, s.flap_told) = (false, s.flap.active);
                 s.incident = Some(id.to_owned());
             }
         }
@@ -209,9 +232,11 @@ impl Machine {
             })
             .collect();
         for idx in shared {
-            let notified = self.services[idx as usize].notified;
+            let s = &self.services[idx as usize];
+            let known = (s.notified, s.is_owed, s.flap_told);
             self.join(id, Member::Service(idx), out);
-            self.services[idx as usize].notified = notified;
+            let s = &mut self.services[idx as usize];
+            (s.notified, s.is_owed, s.flap_told) = known;
         }
     }
 
@@ -227,7 +252,7 @@ impl Machine {
             Member::Node(i) => self.nodes[i as usize].incident.take(),
             Member::Service(idx) => {
                 let s = &mut self.services[idx as usize];
-                s.notified = None;
+                (s.notified, s.is_owed, s.flap_told) = (None, false, false);
                 s.incident.take()
             }
         };
@@ -276,8 +301,7 @@ impl Machine {
         let mut due: Vec<(String, Member, Option<Due>)> = Vec::new();
         for (id, thread) in &self.threads {
             let is_open = |m: &Member| self.is_open(*m, now_ms);
-            let is_rootless = matches!(thread.told, Status::Host(_))
-                && !thread.members.iter().any(|m| matches!(m, Member::Node(_)));
+            let is_rootless = thread.is_rootless();
             if is_rootless && thread.members.iter().any(|m| self.is_recovering(*m, now_ms)) {
                 continue;
             }
@@ -355,11 +379,10 @@ impl Machine {
     }
 }
 
-/// How bad a state is among all.
-pub(super) fn rank(status: Status) -> u8 {
-    match status {
-        Status::Host(HostState::Up) => 0,
-        Status::Host(_) => u8::MAX,
-        Status::Service(state) => state.severity(),
+impl Thread {
+    /// Whether the node that it was about is well again, and something of it is not.
+    pub(super) fn is_rootless(&self) -> bool {
+        let has_root = self.members.iter().any(|m| matches!(m, Member::Node(_)));
+        matches!(self.told, Status::Host(_)) && !has_root
     }
 }

@@ -219,6 +219,7 @@ impl Machine {
             labels: s.labels.clone(),
             repeated: false,
             instead_of: None,
+            is_catch_up: false,
         }
     }
 

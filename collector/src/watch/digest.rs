@@ -7,7 +7,7 @@
 use super::Alerts;
 use super::ledger::Ledger;
 use super::outbox::Letter;
-use super::rows::{held, json, over_ms};
+use super::rows::{held, json, over_ms, problems_of};
 use crate::history::History;
 use crate::store::StoreError;
 use rookery_alerts::digest::{Digest, Fact};
@@ -116,6 +116,14 @@ fn held_back(
         let why: Option<String> = conn.query_row(sql, [id], |r| r.get(0))?;
         let until_ms = over_ms(conn, &notice, channel)?;
         let group = if notice.of_group { &notice.node } else { groups.of(&notice.node) };
+        let problems = problems_of(conn, &notice, channel)?;
+        // As bad as it was at the worst, in whichever way that was told.
+        let worst = problems.iter().rev().max_by_key(|n| n.state.rank()).unwrap_or(&notice);
+        let newest = problems.last().unwrap_or(&notice);
+        let text = match newest.state == worst.state {
+            true => newest.text.clone(),
+            false => was_worse(newest.state, &newest.text, &worst.text),
+        };
         let fact = Fact {
             node: if notice.of_group {
                 format!("group {}", notice.node)
@@ -124,14 +132,14 @@ fn held_back(
             },
             group: group.to_owned(),
             service: notice.service.clone(),
-            state: notice.state,
+            state: worst.state,
             since_ms: notice.since_ms,
             until_ms,
-            text: notice.text.clone(),
+            text,
             why: why.unwrap_or_default(),
             n_all: 0,
         };
-        // Of an incident the newest word.
+        // Of an incident one line.
         facts.insert(notice.incident, fact);
     }
     Ok(facts.into_values().collect())
@@ -147,6 +155,7 @@ fn untold(
     let mut groups = groups(sources.history);
     let mut facts = Vec::new();
     let mut wrong: HashSet<Place> = HashSet::new();
+    let (over, known_bad) = over(conn, since_ms)?;
     let problems: Vec<_> = sources.alerts.live().machine.problems().collect();
     for p in problems {
         let service = p.service.as_ref().map(|(name, _)| name.clone());
@@ -178,6 +187,10 @@ fn untold(
         if !is_quiet || is_fresh || is_told_of_group(conn, &p.group, service.as_deref())? {
             continue;
         }
+        let (state, text) = match known_bad.get(&(p.node.clone(), service.clone())) {
+            Some(f) if f.state.rank() > state.rank() => (f.state, was_worse(state, &text, &f.text)),
+            _ => (state, text),
+        };
         let n_all = groups.count(sources.history, &p.group, service.as_deref());
         let why = sources.alerts.live().machine.why(&p.node, service.as_deref(), now_ms);
         facts.push(Fact {
@@ -192,7 +205,7 @@ fn untold(
             n_all,
         });
     }
-    for fact in over(conn, since_ms)? {
+    for fact in over {
         if wrong.contains(&(fact.node.clone(), fact.service.clone())) {
             continue;
         }
@@ -219,8 +232,17 @@ fn is_told_of_group(
     Ok(kind.is_some_and(|kind| kind != "RECOVERY"))
 }
 
-/// Hard problems that ended since then, and of which no notice was made.
-fn over(conn: &Connection, since_ms: TimeMs) -> rusqlite::Result<Vec<Fact>> {
+/// `sda1 is 85; it was worse: sda1 is 95`, with the state that it has now.
+fn was_worse(now: Status, text: &str, worst: &str) -> String {
+    format!("{now} now: {text}; it was worse: {worst}")
+}
+
+/// Hard problems that ended since then, and of which no notice was made; and those that
+/// have not ended. Each as bad as it was at the worst.
+fn over(
+    conn: &Connection,
+    since_ms: TimeMs,
+) -> rusqlite::Result<(Vec<Fact>, HashMap<Place, Fact>)> {
     let mut stmt = conn.prepare_cached(
         "SELECT json FROM transition WHERE time_ms >= ?1 ORDER BY id DESC LIMIT ?2",
     )?;
@@ -237,20 +259,23 @@ fn over(conn: &Connection, since_ms: TimeMs) -> rusqlite::Result<Vec<Fact>> {
         }
         let place = (t.node.clone(), t.service.clone());
         if !matches!(t.to, Status::Service(State::Ok) | Status::Host(HostState::Up)) {
-            bad.entry(place).or_insert(Fact {
+            let fact = bad.entry(place).or_insert(Fact {
                 node: t.node,
                 group: String::new(),
                 service: t.service,
                 state: t.to,
                 since_ms: t.time_ms,
                 until_ms: None,
-                text: t.text,
+                text: t.text.clone(),
                 why: match t.stale {
                     true => "nobody was told: it was known too late".to_owned(),
                     false => "nobody was told".to_owned(),
                 },
                 n_all: 0,
             });
+            if t.to.rank() > fact.state.rank() {
+                (fact.state, fact.text) = (t.to, t.text);
+            }
         } else if let Some(mut fact) = bad.remove(&place) {
             fact.until_ms = Some(t.time_ms);
             facts.push(fact);
@@ -266,7 +291,7 @@ fn over(conn: &Connection, since_ms: TimeMs) -> rusqlite::Result<Vec<Fact>> {
             untold.push(fact);
         }
     }
-    Ok(untold)
+    Ok((untold, bad))
 }
 
 /// The notices of a place, since its problem began.

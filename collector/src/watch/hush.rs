@@ -50,7 +50,11 @@ pub fn router(alerts: Alerts, auth: Auth) -> Router {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Ack {
+    #[serde(default)]
     node: String,
+    /// Instead of a node: a group with a quorum, whose problem it is.
+    #[serde(default)]
+    group: String,
     #[serde(default)]
     service: String,
     author: String,
@@ -139,6 +143,8 @@ impl NewDowntime {
 struct Which {
     #[serde(default)]
     node: String,
+    #[serde(default)]
+    group: String,
     #[serde(default)]
     service: String,
     #[serde(default)]
@@ -237,6 +243,20 @@ fn span_ms(what: &str, text: &str) -> Result<TimeMs, String> {
     i64::try_from(ms).map_err(|_| format!("{what}: {text}: too long"))
 }
 
+/// Whose problem is acknowledged.
+enum Place {
+    Node,
+    Group,
+}
+
+fn one_place(node: &str, group: &str) -> Result<Place, String> {
+    match (node.is_empty(), group.is_empty()) {
+        (false, true) => Ok(Place::Node),
+        (true, false) => Ok(Place::Group),
+        _ => Err("name a node, or a group that has a quorum (\"group\")".to_owned()),
+    }
+}
+
 async fn acknowledge(State(desk): State<Desk>, request: Request<Body>) -> Response {
     let Asked { what, is_form } = match desk.read::<Ack>(request).await {
         Ok(asked) => asked,
@@ -260,7 +280,10 @@ async fn acknowledge(State(desk): State<Desk>, request: Request<Body>) -> Respon
     let service = named(what.service);
     let answer = serde_json::json!({ "acknowledged": true });
     let told = desk.tell(is_form, &what.back, answer, |machine, out| {
-        machine.acknowledge(&what.node, service.as_deref(), ack, out)
+        match one_place(&what.node, &what.group)? {
+            Place::Node => machine.acknowledge(&what.node, service.as_deref(), ack, out),
+            Place::Group => machine.acknowledge_group(&what.group, service.as_deref(), ack, out),
+        }
     });
     told.await
 }
@@ -273,7 +296,10 @@ async fn unacknowledge(State(desk): State<Desk>, request: Request<Body>) -> Resp
     let service = named(what.service);
     let answer = serde_json::json!({ "acknowledged": false });
     let told = desk.tell(is_form, &what.back, answer, |machine, out| {
-        machine.unacknowledge(&what.node, service.as_deref(), out)
+        match one_place(&what.node, &what.group)? {
+            Place::Node => machine.unacknowledge(&what.node, service.as_deref(), out),
+            Place::Group => machine.unacknowledge_group(&what.group, service.as_deref(), out),
+        }
     });
     told.await
 }

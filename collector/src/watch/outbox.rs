@@ -10,7 +10,9 @@
 //! says that it is.
 //!
 //! A recovery goes only to those who were told of the problem, or will be; what
-//! waits for a period and is over when that opens goes to the digest.
+//! waits for a period and is over when that opens goes to the digest. A catch-up goes
+//! only to those who were told of no problem of its incident yet: whether that is so is
+//! known here and nowhere else.
 //!
 //! `next_ms` is on the dispatcher's own clock ([`super::deliver`]), which goes on when
 //! the wall clock is set; 0 is now.
@@ -498,6 +500,52 @@ mod tests {
         ledger.postpone(&first[0], 60_000, "refused").expect("notes");
         ledger.wake(10, 300_000).expect("wakes");
         assert!(due(&ledger, 10).is_empty(), "that is soon enough");
+    }
+
+    /// Whether a channel knows is asked of each by itself: by its `tell`, its digest and
+    /// its period it may have missed what others were told.
+    #[test]
+    fn a_catch_up_is_for_those_who_were_not_told() {
+        let (now, never) = (Verdict::Now, Verdict::Never("not told of warning".to_owned()));
+        let (wait, digest) = (Verdict::Wait("night".to_owned()), Verdict::Digest("d".to_owned()));
+        let warning = || notice(0, "PROBLEM", "WARNING");
+        let catch_up = |n, state| Notice { is_catch_up: true, ..notice(n, "PROBLEM", state) };
+        let told = |first: &Notice, verdict: &Verdict, second: &Notice, then: &Verdict| {
+            let dir = tempfile::tempdir().expect("tmp");
+            let mut ledger = Ledger::open(dir.path()).expect("opens");
+            save(&mut ledger, first.clone(), verdict, 1);
+            save(&mut ledger, second.clone(), then, 2);
+            (
+                all_of(&mut ledger, 9).join(" "),
+                ledger.past("n", Some("s"), 9).expect("reads").notices.len(),
+            )
+        };
+        let critical = catch_up(1, "CRITICAL");
+        for (verdict, then, want, n_rows) in [
+            // Who has it already is not told again, and nothing is kept of it.
+            (&now, &now, "i.0", 1),
+            (&never, &now, "i.1", 2),
+            (&digest, &now, "i.1", 2),
+            // Its period has just opened: the newest word alone.
+            (&wait, &now, "i.1", 2),
+            (&wait, &wait, "", 2),
+            (&never, &never, "", 1),
+            (&never, &digest, "", 2),
+        ] {
+            let found = told(&warning(), verdict, &critical, then);
+            assert_eq!(found, (want.to_owned(), n_rows), "{verdict:?} {then:?}");
+        }
+        // UNKNOWN was no warning of what is known now.
+        let unknown = notice(0, "PROBLEM", "UNKNOWN");
+        assert_eq!(told(&unknown, &now, &critical, &now).0, "i.0 i.1");
+        assert_eq!(told(&unknown, &now, &catch_up(1, "UNKNOWN"), &now).0, "i.0");
+        // What was given up is not known.
+        let dir = tempfile::tempdir().expect("tmp");
+        let mut ledger = Ledger::open(dir.path()).expect("opens");
+        save(&mut ledger, warning(), &now, 1);
+        ledger.settle(1, 2, Some("refused")).expect("notes");
+        save(&mut ledger, critical, &now, 3);
+        assert_eq!(all_of(&mut ledger, 9), ["i.1"]);
     }
 
     #[test]

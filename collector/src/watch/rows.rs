@@ -27,6 +27,14 @@ pub(super) fn put(
     verdict: Verdict,
     now_ms: TimeMs,
 ) -> rusqlite::Result<()> {
+    if notice.is_catch_up
+        && (matches!(verdict, Verdict::Never(_)) || is_known(conn, notice, channel)?)
+    {
+        return Ok(());
+    }
+    if notice.kind == NoticeKind::Problem && verdict == Verdict::Now {
+        outdate(conn, notice, channel, now_ms)?;
+    }
     let verdict = match notice.kind {
         // Who waits for the end, or is on it, was told of the beginning.
         NoticeKind::Recovery | NoticeKind::Acknowledgement => match verdict {
@@ -73,6 +81,55 @@ fn is_told(conn: &Connection, notice: &Notice, channel: &str) -> rusqlite::Resul
     );
     let (from, to) = bounds(&notice.incident);
     conn.prepare_cached(&sql)?.query_row(params![from, to, channel], |r| r.get(0))
+}
+
+/// Whether this way was told a problem of the notice's incident, or will be, so that the
+/// notice is no news to it. What was given up is not known there.
+fn is_known(conn: &Connection, notice: &Notice, channel: &str) -> rusqlite::Result<bool> {
+    let sql = format!(
+        "SELECT DISTINCT json ->> 'state' FROM outbox WHERE {TOLD} AND held IS NULL \
+         AND json ->> 'kind' = 'PROBLEM'"
+    );
+    let (from, to) = bounds(&notice.incident);
+    let mut stmt = conn.prepare_cached(&sql)?;
+    let told: Vec<String> =
+        stmt.query_map(params![from, to, channel], |r| r.get(0))?.collect::<Result<_, _>>()?;
+    let state = |text: String| serde_json::from_value(serde_json::Value::String(text)).ok();
+    Ok(told.into_iter().filter_map(state).any(|state| notice.is_known_to(state)))
+}
+
+/// What still waits for its contact's period is old where newer word goes out at once.
+fn outdate(
+    conn: &Connection,
+    notice: &Notice,
+    channel: &str,
+    now_ms: TimeMs,
+) -> rusqlite::Result<()> {
+    let (from, to) = bounds(&notice.incident);
+    conn.prepare_cached(
+        "UPDATE outbox SET held = 'never', error = 'there was newer word', sent_ms = ?4 \
+         WHERE notice_id > ?1 AND notice_id < ?2 AND channel = ?3 AND held = 'period' \
+         AND sent_ms IS NULL",
+    )?
+    .execute(params![from, to, channel, now_ms])?;
+    Ok(())
+}
+
+/// The problems of a notice's incident that a channel was to be told, oldest first,
+/// whenever and however.
+pub(super) fn problems_of(
+    conn: &Connection,
+    notice: &Notice,
+    channel: &str,
+) -> rusqlite::Result<Vec<Notice>> {
+    let (from, to) = bounds(&notice.incident);
+    let mut stmt = conn.prepare_cached(
+        "SELECT json FROM outbox WHERE notice_id > ?1 AND notice_id < ?2 AND channel = ?3 \
+         AND json ->> 'kind' = 'PROBLEM' ORDER BY id",
+    )?;
+    let all: Vec<String> =
+        stmt.query_map(params![from, to, channel], |r| r.get(0))?.collect::<Result<_, _>>()?;
+    Ok(all.iter().filter_map(|json| serde_json::from_str(json).ok()).collect())
 }
 
 /// Whether something of a notice's incident was handed to this way.

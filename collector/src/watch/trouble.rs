@@ -197,6 +197,7 @@ fn notice(what: &str, kind: NoticeKind, since_ms: TimeMs, now_ms: TimeMs, text: 
         labels: BTreeMap::new(),
         repeated: false,
         instead_of: None,
+        is_catch_up: false,
     }
 }
 
