@@ -131,6 +131,19 @@ impl Service<'_, '_> {
     }
 }
 
+impl Service<'_, '_> {
+    /// A field of which nothing is said this time, on purpose (it sleeps): a gap, not an
+    /// unknown value. Its last word holds.
+    pub fn silent(&mut self, name: &str, describe: impl FnOnce(&str) -> FieldSpec) -> &mut Self {
+        (1u8, name).hash(&mut self.sheet.shape);
+        self.sheet.cells.push_absent();
+        if let Some(spec) = self.sheet.specs.as_mut().and_then(|s| s.last_mut()) {
+            spec.fields.push(describe(name));
+        }
+        self
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

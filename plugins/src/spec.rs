@@ -11,6 +11,9 @@ use std::collections::BTreeMap;
 /// A service has it, too (which Munin's do not).
 const OLD_NAME: &str = "oldname";
 
+/// What the thing behind a service is, whatever it is called: a disk's World Wide Name.
+const IDENTITY: &str = "identity";
+
 /// How a field's numbers become a graph (Munin's `type`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -335,6 +338,19 @@ impl ServiceSpec {
     /// What it was called before, the newest first.
     pub fn old_names(&self) -> impl Iterator<Item = &str> {
         old_names(&self.extra)
+    }
+
+    /// The same service of a thing that is known by this, whatever name it has today
+    /// (`naa.5000c500…` of `sda`): another one behind the same name is an event.
+    #[must_use]
+    pub fn identified(mut self, identity: &str) -> ServiceSpec {
+        self.extra.insert(IDENTITY.to_owned(), identity.to_owned());
+        self
+    }
+
+    /// What it is of, if that is known: see [`ServiceSpec::identified`].
+    pub fn identity(&self) -> Option<&str> {
+        self.extra.get(IDENTITY).map(String::as_str)
     }
 
     /// The field of this name, or the one that was called so before and is no other's

@@ -76,19 +76,21 @@ fn write(count: u64, max: u64, drops: [Option<u64>; DROPS.len()], sheet: &mut Sh
         .field("max", Some(max), |n| {
             FieldSpec::gauge(n, "limit").info("net.netfilter.nf_conntrack_max")
         });
-    let used = (max > 0).then(|| 100.0 * count as f64 / max as f64);
-    sheet
-        .service("conntrack_used", |n| {
-            ServiceSpec::new(n, "Tracked connections in use", "network")
-                .vlabel("%")
-                .args("-l 0 -u 100")
-                .unscaled()
-                .info("Tracked connections in percent of their limit.")
-        })
-        .field("used", used, |n| {
-            let info = "At 100 new connections are dropped";
-            FieldSpec::gauge(n, "in use").draw(Draw::Area).limits("80", "95").info(info)
-        });
+    // No limit (0): nothing to be a share of.
+    if max > 0 {
+        sheet
+            .service("conntrack_used", |n| {
+                ServiceSpec::new(n, "Tracked connections in use", "network")
+                    .vlabel("%")
+                    .args("-l 0 -u 100")
+                    .unscaled()
+                    .info("Tracked connections in percent of their limit.")
+            })
+            .field("used", Some(100.0 * count as f64 / max as f64), |n| {
+                let info = "At 100 new connections are dropped";
+                FieldSpec::gauge(n, "in use").draw(Draw::Area).limits("80", "95").info(info)
+            });
+    }
     if drops.iter().all(Option::is_none) {
         return;
     }
@@ -127,9 +129,8 @@ mod tests {
         let dir = "proc/sys/net/netfilter/nf_conntrack_";
         let host = TestHost::new(&[(&format!("{dir}count"), "5\n"), (&format!("{dir}max"), "0\n")]);
         let (mut probe, services) = ready("conntrack", "", &host.host);
-        assert_eq!(services.len(), 2);
-        let cells = values(probe.as_mut(), &host.host).unwrap();
-        assert_eq!(cells[2], Some(Value::Unknown), "no share of no limit");
+        assert_eq!(services.len(), 1, "no share of no limit");
+        assert_eq!(values(probe.as_mut(), &host.host).unwrap().len(), 2);
     }
 
     proptest! {

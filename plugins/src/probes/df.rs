@@ -2,7 +2,9 @@
 //!
 //! Which filesystems, and the names of their fields, as Munin's `df` and
 //! `df_inode` (which call `df -P -l`): local ones that have blocks; named by
-//! device, or by mount point where the device says nothing (tmpfs). `df_abs`
+//! device, or by mount point where the device says nothing (tmpfs, loops, a word that is
+//! that of several).
+//! Images, which are full by nature, are left out (`df/nature.rs`). `df_abs`
 //! has the same in bytes. `remote = true` in `[probe.df]` adds NFS and its
 //! like: a server that hangs costs [`DEADLINE`] once, and is unknown until it
 //! answers (see `df/asker.rs`). Types that always answer at once are asked
@@ -11,9 +13,8 @@
 //! A recorded machine cannot be asked; it brings `proc/statvfs`, with lines of
 //! `mount-point frsize blocks bfree bavail files ffree`.
 
-use super::support::{lines, number, settings, unique, words};
+use super::support::{lines, number, settings, words};
 use crate::host::HotFile;
-use crate::names::clean_field;
 use crate::probe::ProbeConfig;
 use crate::{Cells, FieldSpec, Host, Probe, ProbeEntry, ProbeError, Read, ServiceSpec, Value};
 use serde::Deserialize;
@@ -23,8 +24,12 @@ use std::time::Duration;
 
 mod asker;
 mod mounts;
+mod naming;
+mod nature;
 use asker::Asker;
 use mounts::Mount;
+use naming::Named;
+use nature::Nature;
 
 /// The line of the table of probes.
 pub const ENTRY: ProbeEntry = ProbeEntry {
@@ -40,6 +45,10 @@ const DEADLINE: Duration = Duration::from_millis(200);
 /// How many filesystems that hang are found at the first look; any more are
 /// found by the readings.
 const ROUNDS_MAX: usize = 5;
+
+/// After so many readings those that had no blocks, or nothing free, are looked at again:
+/// one that is not ready yet (FUSE at boot) looks like a view of the kernel.
+const LOOK_AGAIN_READINGS: u32 = 60;
 
 /// `[probe.df]`.
 #[derive(Debug, Default, Deserialize)]
@@ -90,9 +99,13 @@ fn share(used: u64, free: u64) -> Option<f64> {
 /// A filesystem that is watched.
 #[derive(Debug)]
 struct Watched {
-    field: String,
+    named: Named,
     mount_point: String,
     has_inodes: bool,
+    /// It can fill up: it has limits.
+    is_live: bool,
+    /// It has said how full it is; if not, all else is only assumed.
+    has_answered: bool,
 }
 
 #[derive(Debug, Default)]
@@ -103,6 +116,13 @@ struct Df {
     text: Vec<u8>,
     mounts: Vec<Mount>,
     watched: Vec<Watched>,
+    /// Those, by device and mount point, that were seen writable or with free blocks.
+    were_live: HashSet<(String, String)>,
+    /// Devices that are words, and were those of several.
+    shared: HashSet<String>,
+    /// Some are left out that may be something else later.
+    may_come: bool,
+    readings: u32,
     /// The mount points that are asked, and whether they answer at once.
     targets: Vec<(PathBuf, bool)>,
     /// Asks those that do not.
@@ -122,6 +142,59 @@ impl Df {
         let out = |m: &Mount| self.settings.exclude.iter().any(|e| m.is(e));
         mounts.retain(|m| !out(m));
         mounts
+    }
+
+    /// Whether and how it is watched. One that did not answer is: that it hangs is worth
+    /// knowing.
+    fn watch(
+        &mut self,
+        host: &Host,
+        mount: &Mount,
+        usage: Option<Usage>,
+        named: Named,
+    ) -> Option<Watched> {
+        let has_inodes = usage.is_some_and(|u| u.files > 0);
+        let mount_point = mount.mount_point.clone();
+        let watched = |is_live: bool| Watched {
+            named,
+            mount_point,
+            has_inodes,
+            is_live,
+            has_answered: usage.is_some(),
+        };
+        let Some(usage) = usage else { return Some(watched(true)) };
+        // No blocks: a view of the kernel, not a filesystem.
+        if usage.blocks == 0 {
+            self.may_come = true;
+            return None;
+        }
+        let key = (mount.device.clone(), mount.mount_point.clone());
+        let nature = match self.were_live.contains(&key) {
+            true => Nature::Live,
+            false => nature::nature(host, mount, &usage),
+        };
+        match nature {
+            Nature::Live => {
+                self.were_live.insert(key);
+                Some(watched(true))
+            }
+            Nature::Fixed => Some(watched(false)),
+            Nature::Image => {
+                self.may_come |= !mount.read_only;
+                None
+            }
+        }
+    }
+
+    /// Whether what was found at the last look is to be looked at again.
+    fn is_outdated(&mut self) -> bool {
+        self.readings += 1;
+        let comes = self.may_come && self.readings >= LOOK_AGAIN_READINGS;
+        let mut both = self.watched.iter().zip(&self.answers);
+        // Not at the first reading: it follows a look that was in vain.
+        let answers = self.readings > 1
+            && both.any(|(watched, usage)| !watched.has_answered && usage.is_some());
+        comes || answers
     }
 
     /// From now on these are asked.
@@ -165,22 +238,18 @@ impl Probe for Df {
                 break;
             }
         }
-        let mut taken = HashSet::new();
-        self.watched.clear();
         let mut targets = Vec::new();
-        for (mount, usage) in self.mounts.iter().zip(&self.answers) {
-            // No blocks: a view of the kernel, not a filesystem. One that did
-            // not answer is watched: that it hangs is worth knowing.
-            if usage.is_some_and(|u| u.blocks == 0) {
-                continue;
+        self.watched.clear();
+        (self.may_come, self.readings) = (false, 0);
+        let mounts = std::mem::take(&mut self.mounts);
+        let named = naming::names(host, &mounts, &mut self.shared);
+        for ((mount, usage), named) in mounts.iter().zip(self.answers.clone()).zip(named) {
+            if let Some(watched) = self.watch(host, mount, usage, named) {
+                self.watched.push(watched);
+                targets.push(target(mount));
             }
-            self.watched.push(Watched {
-                field: unique(clean_field(mount.naming()), &mut taken),
-                mount_point: mount.mount_point.clone(),
-                has_inodes: usage.is_some_and(|u| u.files > 0),
-            });
-            targets.push(target(mount));
         }
+        self.mounts = mounts;
         self.aim(targets);
         if self.watched.is_empty() {
             return Err(ProbeError::NotHere(format!(
@@ -203,6 +272,9 @@ impl Probe for Df {
             self.text = text;
         }
         self.ask(host)?;
+        if self.is_outdated() {
+            return Ok(Read::Changed);
+        }
         let float = |v: Option<f64>| v.map_or(Value::Unknown, Value::Float);
         let int = |v: Option<u64>| v.map_or(Value::Unknown, Value::from);
         for usage in &self.answers {
@@ -223,20 +295,27 @@ impl Probe for Df {
 
 fn services(watched: &[Watched]) -> Vec<ServiceSpec> {
     let field = |w: &Watched, what: &str| {
-        FieldSpec::gauge(&w.field, &w.mount_point)
+        FieldSpec::gauge(&w.named.name, &w.mount_point)
             .info(&format!("{what} of the filesystem on {}", w.mount_point))
+            .formerly(w.named.old.as_deref())
+    };
+    let limited = |field: FieldSpec, w: &Watched| match w.is_live {
+        true => field.limits("92", "98"),
+        false => field,
     };
     let percent = |name: &str, title: &str| {
         ServiceSpec::new(name, title, "disk").vlabel("%").args("--upper-limit 100 -l 0").unscaled()
     };
     let space = |w: &Watched| {
         let what = "Space used, in percent of what users other than root can have,";
-        field(w, what).limits("92", "98")
+        limited(field(w, what), w)
     };
-    let inodes = |w: &Watched| field(w, "Inodes used, in percent,").limits("92", "98");
+    let inodes = |w: &Watched| limited(field(w, "Inodes used, in percent,"), w);
     let bytes = |w: &Watched| {
-        let size = FieldSpec::gauge(&format!("{}_size", w.field), &w.mount_point)
-            .info(&format!("Size in bytes of the filesystem on {}", w.mount_point));
+        let old = w.named.old.as_ref().map(|old| naming::size_of(old));
+        let size = FieldSpec::gauge(&naming::size_of(&w.named.name), &w.mount_point)
+            .info(&format!("Size in bytes of the filesystem on {}", w.mount_point))
+            .formerly(old.as_deref());
         [field(w, "Bytes used"), size.hidden()]
     };
     vec![

@@ -9,10 +9,18 @@
 //! `min 0` makes one unknown point. Since 5.0 busy time is sampled at each
 //! timer tick: utilisation is inexact.
 //!
+//! Volumes are called as they are (`vg0_mysql`, as in Munin), since their numbers
+//! (`dm-1`) are given in the order of their appearance at each boot. So are those of
+//! disks (`sda`), whose names stay Munin's: which disk it is stands in their
+//! description, and another disk behind a name is an event.
+//!
 //! Left out: partitions, loop and RAM disks, and devices that never did
 //! anything.
 
-use super::support::{lines, no_settings, number, unique, words};
+use super::support::{
+    StableName, Volume, device_file, lines, no_settings, number, stable_names, unique, volume,
+    words,
+};
 use crate::host::HotFile;
 use crate::names::clean_field;
 use crate::{Cells, FieldSpec, FieldType, Host, Probe, ProbeEntry, ProbeError, Read, ServiceSpec};
@@ -60,15 +68,7 @@ impl Probe for Diskstats {
         if self.disks.is_empty() {
             return Ok(Vec::new());
         }
-        let mut taken = HashSet::new();
-        let named: Vec<(String, String, usize)> = self
-            .disks
-            .iter()
-            .map(|disk| {
-                let name = String::from_utf8_lossy(&disk.name).into_owned();
-                (unique(clean_field(&name), &mut taken), name, disk.row.columns)
-            })
-            .collect();
+        let named = named(host, &self.disks);
         Ok(GRAPHS.iter().flat_map(|graph| services(graph, &named)).collect())
     }
 
@@ -97,12 +97,56 @@ impl Probe for Diskstats {
     }
 }
 
+/// A device, and what it is called here.
+#[derive(Debug)]
+struct Named {
+    id: StableName,
+    /// Below `/dev`, for people: `sda`, `mapper/vg0-mysql`.
+    path: String,
+    /// The same in a legend: `vg0-mysql`.
+    label: String,
+    /// Which disk it is, if it says: its World Wide Name, or its serial number.
+    identity: Option<String>,
+    columns: usize,
+}
+
+fn named(host: &Host, disks: &[Disk]) -> Vec<Named> {
+    let raw: Vec<String> =
+        disks.iter().map(|disk| String::from_utf8_lossy(&disk.name).into_owned()).collect();
+    let volumes: Vec<_> = raw.iter().map(|name| volume(host, name)).collect();
+    let wish = |(raw, volume): (&String, &Option<Volume>)| {
+        let name = volume.as_ref().map_or(raw, |v| &v.munin);
+        (clean_field(name), volume.as_ref().map_or(raw, |v| &v.mapper).clone())
+    };
+    let wishes: Vec<_> = raw.iter().zip(&volumes).map(wish).collect();
+    // Before, all were called by the kernel's name of them.
+    let mut before = HashSet::new();
+    let old = raw.iter().map(|raw| unique(clean_field(raw), &mut before));
+    let named = stable_names(&wishes).into_iter().zip(old).zip(raw.iter().zip(volumes)).zip(disks);
+    named
+        .map(|(((id, old), (raw, volume)), disk)| Named {
+            id: StableName { old: (old != id.name).then_some(old), ..id },
+            path: volume.as_ref().map_or_else(|| raw.clone(), |v| format!("mapper/{}", v.mapper)),
+            identity: identity(host, raw),
+            label: volume.map_or_else(|| raw.clone(), |v| v.mapper),
+            columns: disk.row.columns,
+        })
+        .collect()
+}
+
+/// What is the disk's own, whatever the kernel calls it.
+fn identity(host: &Host, device: &str) -> Option<String> {
+    ["wwid", "device/wwid", "device/serial", "dm/uuid", "md/uuid"]
+        .iter()
+        .find_map(|file| device_file(host, device, file))
+}
+
 fn push(out: &mut Cells, columns: &[Column], row: &Row) {
     columns.iter().filter(|c| c.needs <= row.columns).for_each(|c| out.push((c.value)(row)));
 }
 
 /// The overview, and the nested graph of each device.
-fn services(graph: &Graph, disks: &[(String, String, usize)]) -> Vec<ServiceSpec> {
+fn services(graph: &Graph, disks: &[Named]) -> Vec<ServiceSpec> {
     let service = |name: String, title: String, fields: Vec<FieldSpec>| ServiceSpec {
         unscaled: graph.unscaled,
         ..ServiceSpec::new(&name, &title, "disk")
@@ -111,17 +155,26 @@ fn services(graph: &Graph, disks: &[(String, String, usize)]) -> Vec<ServiceSpec
             .info(graph.info)
             .fields(fields)
     };
-    let overview = disks.iter().flat_map(|(id, name, columns)| {
-        let columns = graph.overview.iter().filter(move |c| c.needs <= *columns);
-        columns.map(move |c| field(c, &format!("{id}_"), name))
+    let overview = disks.iter().flat_map(|disk| {
+        let columns = graph.overview.iter().filter(|c| c.needs <= disk.columns);
+        columns.map(|c| {
+            let old = disk.id.old.as_ref().map(|old| format!("{old}_{}", c.name));
+            field(c, &format!("{}_", disk.id.name), &disk.label).formerly(old.as_deref())
+        })
     });
     let title = format!("{} per device", graph.title);
     let mut all = vec![service(graph.name.to_owned(), title, overview.collect())];
-    for (id, name, columns) in disks {
-        let columns = graph.device.iter().filter(|c| c.needs <= *columns);
+    for disk in disks {
+        let columns = graph.device.iter().filter(|c| c.needs <= disk.columns);
         let fields = columns.map(|c| field(c, "", c.label)).collect();
-        let title = format!("{} of /dev/{name}", graph.title);
-        all.push(service(format!("{}.{id}", graph.name), title, fields));
+        let title = format!("{} of /dev/{}", graph.title, disk.path);
+        let name = format!("{}.{}", graph.name, disk.id.name);
+        let old = disk.id.old.as_ref().map(|old| format!("{}.{old}", graph.name));
+        let mut spec = service(name, title, fields).formerly(old.as_deref());
+        if let Some(identity) = &disk.identity {
+            spec = spec.identified(identity);
+        }
+        all.push(spec);
     }
     all
 }

@@ -64,9 +64,14 @@ fn parse(text: &str) -> Vec<Device<'_>> {
     devices
 }
 
-/// Connection states in which the peer is heard (drbd_strings.c).
-const CONNECTED: [&str; 9] = [
+/// Connection states in which the peer is heard (drbd_strings.c): a copying that waits for
+/// another one, or a peer that may lag behind as it is configured to, is no lost one.
+const CONNECTED: [&str; 14] = [
+    "Ahead",
+    "Behind",
     "Connected",
+    "PausedSyncS",
+    "PausedSyncT",
     "StartingSyncS",
     "StartingSyncT",
     "WFBitMapS",
@@ -75,6 +80,7 @@ const CONNECTED: [&str; 9] = [
     "SyncTarget",
     "VerifyS",
     "VerifyT",
+    "WFSyncUUID",
 ];
 
 fn write(devices: &[Device<'_>], sheet: &mut Sheet<'_>) {

@@ -2,14 +2,16 @@
 //! (proc.rst, 1.4). Services as Munin's `if_NAME` and `if_err_NAME`.
 //!
 //! Munin types the errors COUNTER; here they are DERIVE with `min 0` like all
-//! counters, so that an interface that was made anew is no burst of 2^64.
+//! counters, so that an interface that was made anew is no burst of 2^64. And a speed
+//! that is stated is only told: Munin's `max` by it would hide the busiest hours of all
+//! that state another than they have (tun and tap always say 10 Mbit/s; bonds, wireless
+//! ones, a link that is not up yet).
 
-use super::support::{lines, number, settings, unique, words};
+use super::support::{StableName, lines, number, settings, stable_names, words};
 use crate::host::HotFile;
 use crate::probe::ProbeConfig;
 use crate::{Cells, FieldSpec, Host, Probe, ProbeEntry, ProbeError, Read, ServiceSpec};
 use serde::Deserialize;
-use std::collections::HashSet;
 
 /// The line of the table of probes.
 pub const ENTRY: ProbeEntry = ProbeEntry {
@@ -38,11 +40,25 @@ struct Interfaces {
     settings: Settings,
     file: HotFile,
     names: Vec<Vec<u8>>,
+    /// What they state, for their descriptions.
+    speeds: Vec<Option<u64>>,
+    /// Readings since a look at the speeds.
+    readings: u32,
 }
+
+/// A look at what the drivers state as speed is made each so many readings: it costs as
+/// much as all else here.
+const SPEED_READINGS: u32 = 60;
 
 impl Interfaces {
     fn new(config: &ProbeConfig) -> Result<Interfaces, String> {
-        Ok(Interfaces { settings: settings(config)?, file: HotFile::default(), names: Vec::new() })
+        let (file, names, speeds) = (HotFile::default(), Vec::new(), Vec::new());
+        Ok(Interfaces { settings: settings(config)?, file, names, speeds, readings: 0 })
+    }
+
+    fn stated(&self, host: &Host) -> Vec<Option<u64>> {
+        let name = |name: &Vec<u8>| String::from_utf8_lossy(name).into_owned();
+        self.names.iter().map(|n| speed_mbps(host, &name(n))).collect()
     }
 }
 
@@ -51,18 +67,31 @@ impl Probe for Interfaces {
         self.file = host.hot_proc("net/dev");
         let found = rows(self.file.text()?, &self.settings.exclude);
         self.names = found.map(|(name, _)| name.to_owned()).collect();
-        let mut taken = HashSet::new();
-        let mut services = Vec::new();
-        for name in &self.names {
-            let name = String::from_utf8_lossy(name).into_owned();
-            let id = unique(clean_id(&name), &mut taken);
-            services.push(traffic(&id, &name, speed_mbps(host, &name)));
-            services.push(errors(&id, &name));
-        }
-        Ok(services)
+        (self.speeds, self.readings) = (self.stated(host), 0);
+        let names: Vec<String> =
+            self.names.iter().map(|n| String::from_utf8_lossy(n).into_owned()).collect();
+        // `eth0.7` and `eth0_7` want one name.
+        let wishes: Vec<_> = names.iter().map(|name| (clean_id(name), name.as_str())).collect();
+        let ids = stable_names(&wishes);
+        let named = ids.iter().zip(&names).zip(&self.speeds);
+        let both = |((id, name), speed): ((&StableName, &String), &Option<u64>)| {
+            let old = |kind: &str| id.old.as_ref().map(|old| format!("{kind}_{old}"));
+            [
+                traffic(&id.name, name, *speed).formerly(old("if").as_deref()),
+                errors(&id.name, name).formerly(old("if_err").as_deref()),
+            ]
+        };
+        Ok(named.flat_map(both).collect())
     }
 
-    fn read(&mut self, _: &Host, out: &mut Cells) -> Result<Read, ProbeError> {
+    fn read(&mut self, host: &Host, out: &mut Cells) -> Result<Read, ProbeError> {
+        self.readings += 1;
+        if self.readings >= SPEED_READINGS {
+            self.readings = 0;
+            if self.stated(host) != self.speeds {
+                return Ok(Read::Changed);
+            }
+        }
         let mut n = 0;
         for (name, row) in rows(self.file.text()?, &self.settings.exclude) {
             if self.names.get(n).map(Vec::as_slice) != Some(name) {
@@ -127,15 +156,11 @@ fn speed_mbps(host: &Host, name: &str) -> Option<u64> {
 
 fn traffic(id: &str, name: &str, speed_mbps: Option<u64>) -> ServiceSpec {
     let speed = speed_mbps.map_or_else(
-        || "The driver knows no speed.".to_owned(),
-        |mbps| format!("Maximum speed is {mbps} Mbit/s."),
+        || "The driver states no speed.".to_owned(),
+        |mbps| format!("The driver states a speed of {mbps} Mbit/s."),
     );
-    // As in Munin, the limit is the number of bits on a rate of bytes: wide
-    // enough for virtual interfaces, which exceed the speed that they state.
-    let max = speed_mbps.map(|mbps| mbps as f64 * 1e6);
-    let field = |name: &str, label: &str, info: String| FieldSpec {
-        max,
-        ..FieldSpec::derive(name, label).cdef(&format!("{name},8,*")).info(&info)
+    let field = |name: &str, label: &str, info: String| {
+        FieldSpec::derive(name, label).cdef(&format!("{name},8,*")).info(&info)
     };
     ServiceSpec {
         order: vec!["down".to_owned(), "up".to_owned()],
@@ -192,7 +217,8 @@ mod tests {
         let (mut probe, services) = ready("interfaces", "", &host);
         let names: Vec<_> = services.iter().map(|s| s.name.as_str()).collect();
         assert_eq!(names, ["if_eth0", "if_err_eth0"]);
-        assert_eq!(services[0].fields[1].max, Some(1e10));
+        assert!(services[0].fields[1].info.contains("10000 Mbit/s"));
+        assert_eq!(services[0].fields[1].max, None, "stated, not kept to");
         assert_eq!(services[0].fields[1].cdef.as_deref(), Some("up,8,*"));
         assert_eq!(ints(probe.as_mut(), &host).unwrap().len(), 7);
         let (_, services) = ready("interfaces", "exclude = []", &host);
@@ -214,6 +240,43 @@ mod tests {
         }
         host.write("proc/net/dev", &format!("{HEAD}veth0: 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n"));
         assert!(ready("interfaces", "", &host.host).1.is_empty());
+    }
+
+    #[test]
+    fn two_that_clean_to_one_name_keep_theirs_in_any_order() {
+        let line = |name: &str| format!("{name}: 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n");
+        let services = |names: [&str; 2]| {
+            let text = format!("{HEAD}{}{}", line(names[0]), line(names[1]));
+            let host = TestHost::new(&[("proc/net/dev", &text)]);
+            let mut by_title = std::collections::BTreeMap::new();
+            for service in ready("interfaces", "", &host.host).1 {
+                let old: Vec<String> = service.old_names().map(str::to_owned).collect();
+                by_title.insert(service.title.clone(), (service.name.clone(), old));
+            }
+            by_title
+        };
+        let (forth, back) = (services(["eth0.7", "eth0_7"]), services(["eth0_7", "eth0.7"]));
+        for (title, (name, old)) in &forth {
+            assert_eq!(back[title].0, *name, "{title}");
+            assert_eq!(old.len(), 1, "{title}");
+        }
+        assert_eq!(forth["eth0.7 errors"].1, ["if_err_eth0_7"]);
+        assert_eq!(forth["eth0_7 traffic"].1, ["if_eth0_7_2"]);
+    }
+
+    #[test]
+    fn a_speed_that_changes_is_told_anew() {
+        let eth = "eth0: 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n";
+        let host = TestHost::new(&[("proc/net/dev", &format!("{HEAD}{eth}"))]);
+        let (mut probe, services) = ready("interfaces", "", &host.host);
+        assert!(services[0].fields[1].info.contains("states no speed"));
+        host.write("sys/class/net/eth0/speed", "1000\n");
+        let mut out = Cells::new();
+        let mut read = || probe.read(&host.host, &mut out).unwrap();
+        let n = (1..).take_while(|_| read() == Read::Done).count();
+        assert_eq!(n as u32 + 1, SPEED_READINGS);
+        let services = probe.discover(&host.host).unwrap();
+        assert!(services[0].fields[1].info.contains("1000 Mbit/s"));
     }
 
     proptest! {

@@ -2,8 +2,11 @@
 //!
 //! Fields as Munin's `memory` has them: `apps` is what remains of the total,
 //! `cached` is without shared memory. In bytes.
+//!
+//! A field is offered where its lines are there, whatever they say at that moment: in
+//! containers (lxcfs) a value may be nonsense, which is unknown, not left out.
 
-use super::support::{keyed, no_settings, push};
+use super::support::{has_keys, keyed, no_settings, push};
 use crate::host::HotFile;
 use crate::{Cells, Draw, FieldSpec, Host, Probe, ProbeEntry, ProbeError, Read, ServiceSpec};
 
@@ -74,6 +77,11 @@ impl Info {
     }
 }
 
+/// Positions in [`KEYS`].
+const CACHED: usize = 4;
+const SWAP_TOTAL: usize = 8;
+const SWAP_FREE: usize = 9;
+
 /// A field: its drawing as Munin has it, and how it is computed.
 struct Field {
     name: &'static str,
@@ -81,6 +89,8 @@ struct Field {
     draw: Draw,
     colour: &'static str,
     info: &'static str,
+    /// The lines that it cannot be without, by their position in [`KEYS`].
+    needs: &'static [usize],
     kib: fn(&Info) -> Option<u64>,
 }
 
@@ -89,9 +99,10 @@ const fn field(
     label: &'static str,
     (draw, colour): (Draw, &'static str),
     info: &'static str,
+    needs: &'static [usize],
     kib: fn(&Info) -> Option<u64>,
 ) -> Field {
-    Field { name, label, draw, colour, info, kib }
+    Field { name, label, draw, colour, info, needs, kib }
 }
 
 use Draw::{Area, Line2, Stack};
@@ -99,58 +110,61 @@ use Draw::{Area, Line2, Stack};
 /// In Munin's order of drawing.
 #[rustfmt::skip]
 const FIELDS: [Field; 17] = [
-    field("apps", "apps", (Area, "COLOUR0"), "Memory used by user-space applications", Info::apps),
+    field("apps", "apps", (Area, "COLOUR0"), "Memory used by user-space applications", &[0],
+        Info::apps),
     field("page_tables", "page_tables", (Stack, "COLOUR1"),
-        "Memory used to map between virtual and physical memory addresses", |m| m.page_tables),
+        "Memory used to map between virtual and physical memory addresses", &[13], |m| m.page_tables),
     field("per_cpu", "per_cpu", (Stack, "COLOUR20"),
-        "Memory that the kernel keeps for each CPU apart", |m| m.percpu),
+        "Memory that the kernel keeps for each CPU apart", &[16], |m| m.percpu),
     field("swap_cache", "swap_cache", (Stack, "COLOUR2"),
         "Pages that were fetched from swap and not yet changed: they need not be written again",
-        |m| m.swap_cached),
+        &[5], |m| m.swap_cached),
     field("slab", "slab_cache", (Stack, "COLOUR3"),
         "Memory used by the kernel for its own objects (inodes, directory entries and so on)",
-        |m| m.slab),
+        &[12], |m| m.slab),
     field("shmem", "shmem", (Stack, "COLOUR9"),
-        "Shared memory (System V segments, tmpfs)", |m| m.shmem),
+        "Shared memory (System V segments, tmpfs)", &[11], |m| m.shmem),
     field("cached", "cache", (Stack, "COLOUR4"),
         "Contents of files, kept as long as nobody needs the memory",
-        |m| m.cached?.checked_sub(m.shmem.unwrap_or(0))),
+        &[CACHED], |m| m.cached?.checked_sub(m.shmem.unwrap_or(0))),
     field("buffers", "buffers", (Stack, "COLOUR5"),
-        "Blocks of disks outside files, and blocks that wait to be written", |m| m.buffers),
+        "Blocks of disks outside files, and blocks that wait to be written", &[3], |m| m.buffers),
     field("free", "unused", (Stack, "COLOUR6"),
-        "Memory that is not used for anything at all", |m| m.free),
+        "Memory that is not used for anything at all", &[1], |m| m.free),
     field("swap", "swap", (Stack, "COLOUR7"), "Swap space used",
-        |m| m.swap_total?.checked_sub(m.swap_free?)),
+        &[SWAP_TOTAL, SWAP_FREE], |m| m.swap_total?.checked_sub(m.swap_free?)),
     field("vmalloc_used", "vmalloc_used", (Line2, "COLOUR8"),
-        "Memory that the kernel mapped with vmalloc", |m| m.vmalloc_used),
+        "Memory that the kernel mapped with vmalloc", &[15], |m| m.vmalloc_used),
     field("committed", "committed", (Line2, "COLOUR10"),
         "Memory promised to programs. More than there is, is normal; steady growth may be a leak",
-        |m| m.committed),
-    field("mapped", "mapped", (Line2, "COLOUR11"), "Files mapped into programs", |m| m.mapped),
+        &[14], |m| m.committed),
+    field("mapped", "mapped", (Line2, "COLOUR11"), "Files mapped into programs", &[10], |m| m.mapped),
     field("active", "active", (Line2, "COLOUR12"),
-        "Memory used lately; not taken back unless there is need", |m| m.active),
+        "Memory used lately; not taken back unless there is need", &[6], |m| m.active),
     field("inactive", "inactive", (Line2, "COLOUR15"),
-        "Memory not used lately; the first to be taken back", |m| m.inactive),
+        "Memory not used lately; the first to be taken back", &[7], |m| m.inactive),
     field("available", "available", (Line2, "COLOUR13"),
         "What new programs can have without swapping, as the kernel estimates it: the number \
-         to watch, rather than unused", |m| m.available),
+         to watch, rather than unused", &[2], |m| m.available),
     field("total", "total", (Line2, "COLOUR14"), "All memory that the kernel manages",
-        |m| m.total),
+        &[0], |m| m.total),
 ];
 
 #[derive(Debug, Default)]
 struct Memory {
     file: HotFile,
-    /// Which of [`FIELDS`] this kernel has.
+    /// Which of [`FIELDS`] this kernel has, and which it lacked so far.
     offered: Vec<usize>,
+    lacking: Vec<usize>,
 }
 
 impl Probe for Memory {
     fn discover(&mut self, host: &Host) -> Result<Vec<ServiceSpec>, ProbeError> {
         self.file = host.hot_proc("meminfo");
         let info = self.info()?;
-        let has = |f: &Field| (f.kib)(&info).is_some();
-        self.offered = (0..FIELDS.len()).filter(|i| has(&FIELDS[*i])).collect();
+        let has = has_keys(self.file.text()?, &KEYS);
+        let is_here = |f: &Field| f.needs.iter().all(|key| has[*key]);
+        (self.offered, self.lacking) = (0..FIELDS.len()).partition(|i| is_here(&FIELDS[*i]));
         let fields = self.offered.iter().map(|i| spec(&FIELDS[*i])).collect();
         let total = info.total.unwrap_or(0).saturating_mul(1024);
         Ok(vec![
@@ -164,6 +178,9 @@ impl Probe for Memory {
 
     fn read(&mut self, _: &Host, out: &mut Cells) -> Result<Read, ProbeError> {
         let info = self.info()?;
+        if self.lacking.iter().any(|i| (FIELDS[*i].kib)(&info).is_some()) {
+            return Ok(Read::Changed);
+        }
         for i in &self.offered {
             push(out, (FIELDS[*i].kib)(&info).map(|kib| kib.saturating_mul(1024)));
         }
@@ -252,6 +269,28 @@ mod tests {
         assert_eq!(cells[0], Some(Value::Unknown), "never below zero");
         host.write("proc/meminfo", "MemFree: 300 kB\n");
         assert!(values(probe.as_mut(), &host.host).is_err());
+    }
+
+    #[test]
+    fn fields_are_offered_by_their_lines_not_by_the_first_value() {
+        // As lxcfs says at times; the others come out negative, or are no numbers at all.
+        let bad = "MemTotal: 100 kB\nMemFree: 300 kB\nCached: 5 kB\nShmem: 9 kB\n\
+            SwapTotal: 50 kB\nSwapFree: 18446744073709551488 kB\nSlab: -3 kB\n";
+        let host = TestHost::new(&[("proc/meminfo", bad)]);
+        let (mut probe, services) = ready("memory", "", &host.host);
+        let names: Vec<_> = services[0].fields.iter().map(|f| f.name.as_str()).collect();
+        assert_eq!(names, ["apps", "slab", "shmem", "cached", "free", "swap", "total"]);
+        let cells = values(probe.as_mut(), &host.host).unwrap();
+        let of = |cells: &[Option<Value>], f: &str| lookup(&services, cells, "memory", f);
+        for unknown in ["apps", "slab", "cached", "swap"] {
+            assert_eq!(of(&cells, unknown), Value::Unknown, "{unknown}");
+        }
+        let good = "MemTotal: 100 kB\nMemFree: 30 kB\nCached: 9 kB\nShmem: 5 kB\n\
+            SwapTotal: 50 kB\nSwapFree: 40 kB\nSlab: 3 kB\n";
+        host.write("proc/meminfo", good);
+        let cells = values(probe.as_mut(), &host.host).unwrap();
+        assert_eq!(of(&cells, "swap"), Value::Int(10 * 1024));
+        assert_eq!(of(&cells, "cached"), Value::Int(4 * 1024));
     }
 
     proptest! {

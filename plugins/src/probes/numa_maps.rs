@@ -15,7 +15,7 @@
 //! Key `processes` of `[probe.numa_maps]`: the names (of at most 15 bytes, as
 //! in `/proc/PID/comm`).
 
-use super::support::{number, settings};
+use super::support::{number, settings, stable_names};
 use crate::names::clean_service;
 use crate::probe::ProbeConfig;
 use crate::{Cells, FieldSpec, Host, Probe, ProbeEntry, ProbeError, Read, ServiceSpec};
@@ -98,6 +98,8 @@ impl Placement {
 #[derive(Debug)]
 struct Watched {
     name: String,
+    /// What its service is called by.
+    id: String,
     pids: Vec<u64>,
 }
 
@@ -119,8 +121,16 @@ impl NumaMaps {
                 "processes: {bad:?} must have 1 to {COMM_BYTES_MAX} bytes, as in /proc/PID/comm"
             ));
         }
-        let watched: Vec<Watched> =
-            names.into_iter().map(|name| Watched { name, pids: Vec::new() }).collect();
+        // A dot would nest the service.
+        let wish = |name: &String| clean_service(name).replace('.', "_");
+        let wishes: Vec<_> = names.iter().map(|name| (wish(name), name.as_str())).collect();
+        let ids = stable_names(&wishes);
+        let watched = ids.into_iter().zip(&names).map(|(id, name)| Watched {
+            id: id.name,
+            name: name.clone(),
+            pids: Vec::new(),
+        });
+        let watched: Vec<Watched> = watched.collect();
         let offered = vec![false; watched.len()];
         Ok(NumaMaps { watched, offered, nodes: Vec::new(), cost: Duration::ZERO })
     }
@@ -154,7 +164,7 @@ impl Probe for NumaMaps {
         self.look(host)?;
         self.offered = self.watched.iter().map(|w| !w.pids.is_empty()).collect();
         let offered = self.watched.iter().filter(|w| !w.pids.is_empty());
-        let services: Vec<_> = offered.map(|w| service(&w.name, &self.nodes)).collect();
+        let services: Vec<_> = offered.map(|w| service(w, &self.nodes)).collect();
         match services.is_empty() {
             true => {
                 let names: Vec<&str> = self.watched.iter().map(|w| w.name.as_str()).collect();
@@ -238,7 +248,7 @@ fn push(out: &mut Cells, placement: Option<&Placement>, nodes: usize) {
     push(get(|p| p.mapmax));
 }
 
-fn service(name: &str, nodes: &[u64]) -> ServiceSpec {
+fn service(Watched { name, id, .. }: &Watched, nodes: &[u64]) -> ServiceSpec {
     let on_node = |id: &u64| {
         FieldSpec::gauge(&format!("N{id}"), &format!("on node {id}"))
             .draw(crate::Draw::AreaStack)
@@ -259,8 +269,6 @@ fn service(name: &str, nodes: &[u64]) -> ServiceSpec {
         FieldSpec { hidden: true, ..field("mapmax", "Processes that map the most shared page") },
     ]);
     let title = format!("NUMA placement of {name}");
-    // A dot would nest the service.
-    let id = clean_service(name).replace('.', "_");
     ServiceSpec::new(&format!("numa_maps_{id}"), &title, "numa")
         .vlabel("Bytes")
         .args("--base 1024 -l 0")

@@ -24,12 +24,15 @@ const NO_LIMIT: u64 = 1 << 62;
 #[derive(Debug, Default)]
 struct OpenFiles {
     file: HotFile,
+    /// The limit that the description was made with.
+    limit: u64,
 }
 
 impl Probe for OpenFiles {
     fn discover(&mut self, host: &Host) -> Result<Vec<ServiceSpec>, ProbeError> {
         self.file = host.hot_proc("sys/fs/file-nr");
         let (_, limit) = self.used_and_limit()?;
+        self.limit = limit;
         let share = |percent: u128| (u128::from(limit) * percent / 100).to_string();
         let mut used =
             FieldSpec::gauge("used", "open files").info("The number of currently open files");
@@ -53,6 +56,9 @@ impl Probe for OpenFiles {
 
     fn read(&mut self, _: &Host, out: &mut Cells) -> Result<Read, ProbeError> {
         let (used, limit) = self.used_and_limit()?;
+        if limit != self.limit {
+            return Ok(Read::Changed);
+        }
         out.push(used);
         out.push(limit);
         Ok(Read::Done)
@@ -91,6 +97,8 @@ mod tests {
         assert_eq!(services[0].fields[0].critical.as_deref(), Some("2416853"));
         assert_eq!(ints(probe.as_mut(), &host.host).unwrap(), [500, 2_466_177]);
         host.write("proc/sys/fs/file-nr", "532\t32\t9223372036854775807\n");
+        let read = probe.read(&host.host, &mut Cells::new()).unwrap();
+        assert_eq!(read, Read::Changed, "a limit that was raised is judged by");
         let (_, services) = ready("open_files", "", &host.host);
         assert_eq!(services[0].fields[0].warning, None);
     }

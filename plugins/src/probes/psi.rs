@@ -3,7 +3,8 @@
 //!
 //! What is kept is `total`, microseconds since boot; its change per second
 //! divided by 10,000 is the percentage of time. A kernel without PSI, or with
-//! it switched off, has no such files or refuses to read them: not here.
+//! it switched off, has no such files or refuses to read them: not here. A line `full`
+//! that a kernel does not print (that of the CPU before 5.13) is left out.
 
 use super::support::{lines, no_settings, number, push, words};
 use crate::host::HotFile;
@@ -23,36 +24,50 @@ const RESOURCES: [(&str, &str); 3] = [("cpu", "a CPU"), ("io", "a disk"), ("memo
 #[derive(Debug, Default)]
 struct Psi {
     files: [HotFile; 3],
+    has_full: [bool; 3],
 }
 
 impl Probe for Psi {
     fn discover(&mut self, host: &Host) -> Result<Vec<ServiceSpec>, ProbeError> {
-        for (file, (name, _)) in self.files.iter_mut().zip(RESOURCES) {
-            *file = host.hot_proc(format!("pressure/{name}"));
-            if let Err(error) = file.text() {
-                return Err(ProbeError::NotHere(format!("{error}; boot with psi=1 to have it")));
-            }
+        let mut services = Vec::new();
+        for (i, (name, what)) in RESOURCES.iter().enumerate() {
+            self.files[i] = host.hot_proc(format!("pressure/{name}"));
+            let text = self.files[i].text().map_err(|error| {
+                ProbeError::NotHere(format!("{error}; boot with psi=1 to have it"))
+            })?;
+            self.has_full[i] = has_full(text);
+            services.push(service(name, what, self.has_full[i]));
         }
-        Ok(RESOURCES.iter().map(|(name, what)| service(name, what)).collect())
+        Ok(services)
     }
 
     fn read(&mut self, _: &Host, out: &mut Cells) -> Result<Read, ProbeError> {
-        for file in &mut self.files {
+        for (file, has_full) in self.files.iter_mut().zip(self.has_full) {
             let (some, full) = parse(file.text()?);
             if some.is_none() {
                 return Err(file.malformed("has no line \"some … total=N\""));
             }
             push(out, some);
-            push(out, full);
+            if has_full {
+                push(out, full);
+            }
         }
         Ok(Read::Done)
     }
 }
 
-fn service(name: &str, what: &str) -> ServiceSpec {
+fn has_full(text: &[u8]) -> bool {
+    lines(text).any(|line| words(line).next() == Some(b"full"))
+}
+
+fn service(name: &str, what: &str, has_full: bool) -> ServiceSpec {
     let field = |name: &str, info: String| {
         FieldSpec::derive(name, name).cdef(&format!("{name},10000,/")).info(&info)
     };
+    let full = has_full.then(|| {
+        field("full", format!("All tasks that had work waited for {what}: nothing useful was done"))
+    });
+    let some = field("some", format!("At least one task waited for {what}"));
     ServiceSpec::new(&format!("psi_{name}"), &format!("Pressure: waiting for {what}"), "system")
         .vlabel("% of time")
         .args("--base 1000 --lower-limit 0")
@@ -61,13 +76,7 @@ fn service(name: &str, what: &str) -> ServiceSpec {
             "The share of time in which tasks had work to do and stood still for want of {what}. \
              Stored in microseconds."
         ))
-        .fields(vec![
-            field("some", format!("At least one task waited for {what}")),
-            field(
-                "full",
-                format!("All tasks that had work waited for {what}: nothing useful was done"),
-            ),
-        ])
+        .fields([some].into_iter().chain(full).collect())
 }
 
 /// `some avg10=0.00 avg60=0.06 avg300=0.42 total=14472278` and the same with
@@ -106,8 +115,8 @@ mod tests {
         assert_eq!(services[1].name, "psi_io");
         assert_eq!(services[1].fields[0].cdef.as_deref(), Some("some,10000,/"));
         let got = values(probe.as_mut(), &host.host).unwrap();
-        assert_eq!(got[..2], [Some(Value::Int(14_472_278)), Some(Value::Unknown)]);
-        assert_eq!(got[3], Some(Value::Int(7)));
+        assert_eq!(got[..2], [14_472_278, 14_472_278].map(|n| Some(Value::Int(n))));
+        assert_eq!((got[2], got.len()), (Some(Value::Int(7)), 5), "no `full` of the CPU");
         host.write("proc/pressure/io", "none\n");
         assert!(values(probe.as_mut(), &host.host).is_err());
     }

@@ -1,5 +1,8 @@
 //! Linux software RAID, from `/proc/mdstat` (Documentation/admin-guide/md.rst).
 //!
+//! Left out: containers of fake RAID (Intel's imsm, DDF), which never run themselves, and
+//! what their manager mdmon holds back. Their arrays are judged as all others.
+//!
 //! A reading may have to wait for an array that is in trouble: hence seldom, and
 //! beside the cheap probes.
 
@@ -33,6 +36,8 @@ struct Array {
     /// Disks that it should have and that it has; none for those that have no
     /// spare disk to lose (raid0, linear).
     disks: Option<(u64, u64)>,
+    /// It is a container of fake RAID, or held back by who manages it.
+    is_passive: bool,
     /// How far a resync, recovery, reshape or check has come, percent.
     done: Option<f64>,
 }
@@ -73,12 +78,23 @@ fn parse(text: &str) -> Vec<Array> {
         };
         if line.contains(" blocks") {
             array.disks = line.split_whitespace().find_map(counts);
+            array.is_passive = !array.active && is_passive(line);
         } else if let Some((_, rest)) = line.split_once(" = ") {
             let percent = rest.split('%').next().and_then(|n| n.trim().parse().ok());
             array.done = percent.filter(|p: &f64| (0.0..=100.0).contains(p));
         }
     }
+    arrays.retain(|array| !array.is_passive);
     arrays
+}
+
+/// Whether the line of an array that does not run says that it is not to:
+/// `6306 blocks super external:imsm` is a container; `external:/md127/0` is an array in
+/// one, `external:-md127/0` the same while its manager keeps it from running.
+fn is_passive(line: &str) -> bool {
+    let mut words = line.split_whitespace();
+    let kind = words.find_map(|word| word.strip_prefix("external:"));
+    kind.is_some_and(|kind| !kind.starts_with('/'))
 }
 
 /// `[4/3]`.
@@ -152,6 +168,26 @@ mod tests {
         assert_eq!(of("raid_active", "md3"), Value::Int(1));
         assert_eq!(of("raid_sync", "md1"), Value::Float(12.6));
         assert!(services[0].field("md3").is_none(), "raid0 has no disk to spare");
+    }
+
+    #[test]
+    fn containers_of_fake_raid_are_no_arrays() {
+        let container = |kind: &str| {
+            format!(
+                "md127 : inactive sda[1](S) sdb[0](S)\n      6306 blocks super external:{kind}\n"
+            )
+        };
+        let array = "md126 : active raid1 sda[1] sdb[0]\n      \
+            488383488 blocks super external:/md127/0 [2/2] [UU]\n";
+        for kind in ["imsm", "ddf", "-md126/1"] {
+            let text = format!("{array}{}", container(kind));
+            let names: Vec<_> = parse(&text).into_iter().map(|a| a.name).collect();
+            assert_eq!(names, ["md126"], "{kind}");
+        }
+        // What should run and does not is still an array, and so is one that is held, yet runs.
+        assert!(!parse(&container("/md125/0"))[0].active);
+        assert!(!parse("md5 : inactive sdc[0](S)\n      9 blocks super 1.2\n")[0].active);
+        assert!(parse(&array.replace("external:/", "external:-"))[0].active);
     }
 
     #[test]

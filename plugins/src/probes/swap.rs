@@ -16,39 +16,64 @@ pub const ENTRY: ProbeEntry = ProbeEntry {
 /// How many fields there are, over all three services.
 const N: usize = 8;
 
+/// Positions of the services' fields.
+const SERVICES: [std::ops::Range<usize>; 3] = [0..2, 2..4, 4..N];
+
+/// Zones of memory, of each of which old kernels count apart. (`pgscan_direct_throttle`
+/// is no zone's.)
+const ZONES: [&[u8]; 6] = [b"dma", b"dma32", b"normal", b"high", b"movable", b"device"];
+
 #[derive(Debug, Default)]
 struct Swap {
     file: HotFile,
+    /// Which counts this kernel has.
+    offered: [bool; N],
 }
 
 impl Probe for Swap {
     fn discover(&mut self, host: &Host) -> Result<Vec<ServiceSpec>, ProbeError> {
         self.file = host.hot_proc("vmstat");
-        self.values()?;
-        Ok(vec![swap(), page_faults(), reclaim()])
+        let text = self.file.text()?;
+        // By the line, not by its value at this moment.
+        let found = keys(text);
+        let is_vmstat = lines(text).any(|line| words(line).nth(1).is_some_and(is_number));
+        self.offered = found;
+        if found.contains(&true) {
+            let all = [swap(), page_faults(), reclaim()].into_iter().zip(SERVICES);
+            let offered = all.map(|(mut service, at)| {
+                let mut has = found[at].iter();
+                service.fields.retain(|_| has.next() == Some(&true));
+                service
+            });
+            return Ok(offered.filter(|service| !service.fields.is_empty()).collect());
+        }
+        match is_vmstat {
+            // As in some containers.
+            true => Err(ProbeError::NotHere("/proc/vmstat: none of pswpin, pgfault …".to_owned())),
+            false => Err(self.file.malformed("has none of pswpin, pgfault, oom_kill")),
+        }
     }
 
     fn read(&mut self, _: &Host, out: &mut Cells) -> Result<Read, ProbeError> {
-        self.values()?.into_iter().for_each(|v| push(out, v));
+        let values = parse(self.file.text()?);
+        if values.iter().all(Option::is_none) {
+            return Err(self.file.malformed("has none of pswpin, pgfault, oom_kill"));
+        }
+        if values.iter().zip(self.offered).any(|(value, offered)| value.is_some() && !offered) {
+            return Ok(Read::Changed);
+        }
+        let offered = values.into_iter().zip(self.offered).filter(|(_, offered)| *offered);
+        offered.for_each(|(value, _)| push(out, value));
         Ok(Read::Done)
     }
 }
 
-impl Swap {
-    fn values(&mut self) -> Result<[Option<u64>; N], ProbeError> {
-        let values = parse(self.file.text()?);
-        match values.iter().any(Option::is_some) {
-            true => Ok(values),
-            false => Err(self.file.malformed("has none of pswpin, pgfault, oom_kill")),
-        }
-    }
+fn is_number(word: &[u8]) -> bool {
+    number(word).is_some()
 }
 
 fn swap() -> ServiceSpec {
-    let field = |name: &str, info: &str| FieldSpec {
-        max: Some(100_000.0),
-        ..FieldSpec::derive(name, "swap").info(info)
-    };
+    let field = |name: &str, info: &str| FieldSpec::derive(name, "swap").info(info);
     ServiceSpec::new("swap", "Swap in/out", "system")
         .vlabel("pages per ${graph_period} in (-) / out (+)")
         .args("-l 0 --base 1000")
@@ -92,34 +117,56 @@ fn reclaim() -> ServiceSpec {
         ])
 }
 
-/// In the order of the fields. `allocstall` is one number in old kernels and
-/// one per zone (`allocstall_normal` …) in new ones: their sum.
+/// The count that a key belongs to, as its position among the fields.
+fn position(key: &[u8]) -> Option<usize> {
+    Some(match key {
+        b"pswpin" => 0,
+        b"pswpout" => 1,
+        b"pgfault" => 2,
+        b"pgmajfault" => 3,
+        b"pgscan_kswapd" => 4,
+        b"pgscan_direct" => 5,
+        b"allocstall" => 6,
+        b"oom_kill" => 7,
+        _ => {
+            let sums: [(usize, &[u8]); 3] =
+                [(4, b"pgscan_kswapd_"), (5, b"pgscan_direct_"), (6, b"allocstall_")];
+            let of = |(at, start): &(usize, &[u8])| {
+                key.strip_prefix(*start).filter(|zone| ZONES.contains(zone)).map(|_| *at)
+            };
+            return sums.iter().find_map(of);
+        }
+    })
+}
+
+/// The lines that may be wanted: a look at the first bytes spares the rest for most.
+fn candidates(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    lines(text)
+        .filter(|l| matches!(l, [b'p', b's' | b'g', ..] | [b'a', b'l', ..] | [b'o', b'o', ..]))
+}
+
+/// Which counts have a line.
+fn keys(text: &[u8]) -> [bool; N] {
+    let mut found = [false; N];
+    for line in candidates(text) {
+        if let Some(at) = words(line).next().and_then(position) {
+            found[at] = true;
+        }
+    }
+    found
+}
+
+/// In the order of the fields. Stalls are one number in old kernels and one per zone
+/// (`allocstall_normal` …) in new ones, scanned pages the other way about (per zone
+/// before 4.8): their sums.
 fn parse(text: &[u8]) -> [Option<u64>; N] {
     let mut found = [None; N];
-    for line in lines(text) {
-        // A look at the first bytes spares the rest for most of the lines.
-        if !matches!(line, [b'p', b's' | b'g', ..] | [b'a', b'l', ..] | [b'o', b'o', ..]) {
-            continue;
-        }
+    for line in candidates(text) {
         let mut words = words(line);
-        let (Some(key), Some(value)) = (words.next(), words.next().and_then(number)) else {
-            continue;
-        };
-        let idx = match key {
-            b"pswpin" => 0,
-            b"pswpout" => 1,
-            b"pgfault" => 2,
-            b"pgmajfault" => 3,
-            b"pgscan_kswapd" => 4,
-            b"pgscan_direct" => 5,
-            _ if key.starts_with(b"allocstall") => {
-                found[6] = Some(found[6].unwrap_or(0u64).saturating_add(value));
-                continue;
-            }
-            b"oom_kill" => 7,
-            _ => continue,
-        };
-        found[idx] = Some(value);
+        let Some(at) = words.next().and_then(position) else { continue };
+        if let Some(value) = words.next().and_then(number) {
+            found[at] = Some(found[at].unwrap_or(0u64).saturating_add(value));
+        }
     }
     // Minor faults are those that are not major.
     if let [_, _, Some(all), Some(major), ..] = found {
@@ -131,7 +178,8 @@ fn parse(text: &[u8]) -> [Option<u64>; N] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probes::testing::{fixture, ints, ready};
+    use crate::Value;
+    use crate::probes::testing::{TestHost, fixture, ints, lookup, make, ready, values};
     use proptest::prelude::*;
 
     #[test]
@@ -149,6 +197,32 @@ mod tests {
         assert_eq!(services.iter().map(|s| s.fields.len()).sum::<usize>(), N);
         let cells = ints(probe.as_mut(), &host).unwrap();
         assert!(cells[2] > cells[3], "{cells:?}");
+    }
+
+    /// As Linux 3.10 prints it, and a container that is shown nothing of it.
+    #[test]
+    fn an_old_kernel_counts_by_zone_and_has_no_oom_kills() {
+        let old = "pswpin 5\npswpout 6\npgfault 10\npgmajfault 4\npgscan_kswapd_dma 1\n\
+            pgscan_kswapd_normal 320\npgscan_kswapd_movable 0\npgscan_direct_dma32 400\n\
+            pgscan_direct_normal 32\npgscan_direct_throttle 7\nallocstall 9\n";
+        let host = TestHost::new(&[("proc/vmstat", old)]);
+        let (mut probe, services) = ready("swap", "", &host.host);
+        let cells = values(probe.as_mut(), &host.host).unwrap();
+        let of = |f: &str| lookup(&services, &cells, "reclaim", f);
+        assert_eq!((of("scan_kswapd"), of("scan_direct")), (Value::Int(321), Value::Int(432)));
+        assert_eq!(of("allocstall"), Value::Int(9));
+        assert!(services[2].field("oom_kill").is_none());
+        host.write("proc/vmstat", &format!("{old}oom_kill 1\n"));
+        assert_eq!(probe.read(&host.host, &mut Cells::new()).unwrap(), Read::Changed);
+        host.write("proc/vmstat", "nr_free_pages 7\noom_kill 1\n");
+        let (_, services) = ready("swap", "", &host.host);
+        assert_eq!((services.len(), services[0].fields.len()), (1, 1));
+        host.write("proc/vmstat", "nr_free_pages 7\n");
+        let asked = make("swap", "").discover(&host.host);
+        assert!(matches!(asked, Err(ProbeError::NotHere(_))));
+        host.write("proc/vmstat", "pgfault many\n");
+        let (mut probe, _) = ready("swap", "", &host.host);
+        assert!(values(probe.as_mut(), &host.host).is_err(), "offered, and no number");
     }
 
     proptest! {

@@ -61,6 +61,44 @@ fn cdefs_name_fields_of_their_own_service() {
     }
 }
 
+/// Two volumes, in either order of the kernel's numbers.
+#[test]
+fn volumes_keep_their_names_whatever_their_numbers() {
+    let of = |dm0: &str, dm1: &str| {
+        let host = TestHost::new(&[
+            ("proc/diskstats", &(line("sda", 17) + &line("dm-0", 17) + &line("dm-1", 17))),
+            ("sys/block/dm-0/dm/name", dm0),
+            ("sys/block/dm-1/dm/name", dm1),
+            ("sys/block/sda/device/wwid", "naa.5000c5008e9d1b7a\n"),
+        ]);
+        ready("diskstats", "", &host.host).1
+    };
+    let (forth, back) = (of("vg0-root\n", "vg0-mysql\n"), of("vg0-mysql\n", "vg0-root\n"));
+    let names = |specs: &[ServiceSpec]| -> Vec<String> {
+        let mut all: Vec<_> = specs.iter().map(|s| s.name.clone()).collect();
+        all.sort();
+        all
+    };
+    assert_eq!(names(&forth), names(&back));
+    let of = |specs: &[ServiceSpec], name: &str| {
+        let spec = specs.iter().find(|s| s.name == name).unwrap();
+        (spec.title.clone(), spec.old_names().map(str::to_owned).collect::<Vec<_>>())
+    };
+    let name = "diskstats_latency.vg0_mysql";
+    let title = "Disk latency of /dev/mapper/vg0-mysql".to_owned();
+    assert_eq!(of(&forth, name), (title.clone(), vec!["diskstats_latency.dm_1".to_owned()]));
+    assert_eq!(of(&back, name), (title, vec!["diskstats_latency.dm_0".to_owned()]));
+    let field = forth[0].field("vg0_mysql_avgwait").unwrap();
+    assert_eq!(field.old_names().collect::<Vec<_>>(), ["dm_1_avgwait"]);
+    assert_eq!(
+        (field.label.as_str(), field.cdef.as_deref()),
+        ("vg0-mysql", Some("vg0_mysql_avgwait,vg0_mysql_ios,/,1000,/"))
+    );
+    let sda = forth.iter().find(|s| s.name == "diskstats_iops.sda").unwrap();
+    assert_eq!(sda.identity(), Some("naa.5000c5008e9d1b7a"));
+    assert_eq!(sda.old_names().count(), 0);
+}
+
 #[test]
 fn partitions_loops_and_idle_devices_are_left_out() {
     let text = line("loop0", 17)

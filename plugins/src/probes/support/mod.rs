@@ -1,11 +1,13 @@
 //! What the probes share: byte parsers, and the reading of `[probe.NAME]`.
 
+mod devices;
 mod names;
 mod parse;
 mod settings;
 
+pub use devices::{Volume, device_file, volume};
 pub use names::{STABLE_NAME_BYTES_MAX, StableName, stable_names, unique};
-pub use parse::{decimal, keyed, lines, number, words};
+pub use parse::{decimal, has_keys, keyed, lines, number, words};
 pub use settings::{no_settings, settings};
 
 use crate::{Cells, Value};

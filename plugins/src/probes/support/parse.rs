@@ -54,6 +54,20 @@ pub fn keyed<const N: usize>(text: &[u8], keys: &[&str; N]) -> [Option<u64>; N] 
     found
 }
 
+/// Which of `keys` have a line, whatever stands behind them: fields are offered by this,
+/// never by the value of the moment, which may be nonsense when it is first looked at.
+pub fn has_keys<const N: usize>(text: &[u8], keys: &[&str; N]) -> [bool; N] {
+    let mut found = [false; N];
+    for line in lines(text) {
+        let end = line.iter().position(|b| matches!(b, b' ' | b'\t' | b':'));
+        let key = &line[..end.unwrap_or(line.len())];
+        if let Some(i) = keys.iter().position(|k| k.as_bytes() == key) {
+            found[i] = true;
+        }
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +88,8 @@ mod tests {
         let text = b"MemFree:  12 kB\npswpin 7\nMemTotal:\t9 kB\nodd\nbad: x\n";
         let got = keyed(text, &["MemTotal", "MemFree", "pswpin", "bad", "absent"]);
         assert_eq!(got, [Some(9), Some(12), Some(7), None, None]);
+        let has = has_keys(text, &["MemTotal", "odd", "pswpin", "bad", "absent"]);
+        assert_eq!(has, [true, true, true, true, false]);
     }
 
     proptest! {
