@@ -1,5 +1,7 @@
 //! Tests of the table of probes: what holds for every one of them.
 
+mod healthy;
+
 use super::PROBES;
 use super::testing::{TestHost, fixture, make};
 use crate::names::{clean_field, clean_service};
