@@ -64,8 +64,9 @@ fn interrupts() -> ServiceSpec {
 }
 
 fn forks() -> ServiceSpec {
-    let field = FieldSpec::derive("forks", "forks")
+    let mut field = FieldSpec::derive("forks", "forks")
         .info("The number of new processes and threads started per second");
+    field.max = Some(100_000.0);
     ServiceSpec::new("forks", "Fork rate", "processes")
         .vlabel("forks / ${graph_period}")
         .args("--base 1000 -l 0")
@@ -74,7 +75,10 @@ fn forks() -> ServiceSpec {
 }
 
 fn vmstat() -> ServiceSpec {
-    let field = |name: &str, label: &str, info: &str| FieldSpec::gauge(name, label).info(info);
+    let field = |name: &str, label: &str, info: &str| FieldSpec {
+        max: Some(500_000.0),
+        ..FieldSpec::gauge(name, label).info(info)
+    };
     ServiceSpec::new("vmstat", "VMstat", "processes")
         .vlabel("process states")
         .args("--base 1000 -l 0")

@@ -135,7 +135,7 @@ fn derive((_, name, label, info): &Counter) -> FieldSpec {
 fn connections() -> ServiceSpec {
     let field = |counter: &Counter| match counter.1 {
         "established" => FieldSpec::gauge(counter.1, counter.2).info(counter.3),
-        _ => derive(counter),
+        _ => FieldSpec { max: Some(50_000.0), ..derive(counter) },
     };
     ServiceSpec::new("netstat", "Netstat, combined", "network")
         .vlabel("TCP connections")

@@ -73,7 +73,10 @@ fn is_number(word: &[u8]) -> bool {
 }
 
 fn swap() -> ServiceSpec {
-    let field = |name: &str, info: &str| FieldSpec::derive(name, "swap").info(info);
+    let field = |name: &str, info: &str| FieldSpec {
+        max: Some(100_000.0),
+        ..FieldSpec::derive(name, "swap").info(info)
+    };
     ServiceSpec::new("swap", "Swap in/out", "system")
         .vlabel("pages per ${graph_period} in (-) / out (+)")
         .args("-l 0 --base 1000")
