@@ -11,12 +11,13 @@ mod graphs;
 mod histogram;
 mod line;
 
-use crate::support::{Daemon, Sheet, probe, settings, unique};
+use crate::support::{Daemon, Sheet, probe, settings};
 use follow::Follower;
 use graphs::Group;
 use line::{Request, Unit, parse};
 use rookery_plugins::config::parse_span_ms;
 use rookery_plugins::names::clean_field;
+use rookery_plugins::probes::support::unique;
 use rookery_plugins::{Host, ProbeEntry, ProbeError};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap, HashSet};

@@ -146,7 +146,7 @@ fn write(status: &Status, port: &str, duration: Option<f64>, sheet: &mut Sheet<'
                      are busy. At 100 new clients have to wait.",
                 )
         })
-        .field("busy", share, |n| {
+        .optional("busy", share, |n| {
             FieldSpec::gauge(n, "busy")
                 .draw(Draw::Area)
                 .limits("80", "95")

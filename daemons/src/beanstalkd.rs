@@ -4,11 +4,11 @@
 //! A reply is `OK LENGTH`, then so many bytes of YAML: `name: value` lines, or
 //! `- item` lines.
 
-use crate::support::{Daemon, Link, Place, Sheet, Stats, number, probe, settings, unique};
-use rookery_plugins::names::clean_field;
+use crate::support::{
+    Daemon, Link, Names, Odd, Place, Sheet, StableName, Stats, number, probe, settings,
+};
 use rookery_plugins::{Draw, FieldSpec, Host, ProbeEntry, ProbeError, ServiceSpec};
 use serde::Deserialize;
-use std::collections::HashSet;
 
 /// The line of the table of daemons.
 pub const ENTRY: ProbeEntry = ProbeEntry {
@@ -19,7 +19,8 @@ pub const ENTRY: ProbeEntry = ProbeEntry {
         let own: Settings = settings(table)?;
         let usual = ["127.0.0.1:11300"];
         let place = Place::new("beanstalkd", table, own.address.as_deref(), &usual, 11300)?;
-        Ok(probe(Beanstalkd { place, link: None }))
+        let (names, odd) = (Names::default(), Odd::default());
+        Ok(probe(Beanstalkd { place, link: None, names, odd }))
     },
 };
 
@@ -36,13 +37,19 @@ struct Settings {
 struct Beanstalkd {
     place: Place,
     link: Option<Link>,
+    names: Names,
+    odd: Odd,
 }
 
 impl Daemon for Beanstalkd {
     fn ask(&mut self, _: &Host, sheet: &mut Sheet<'_>) -> Result<(), ProbeError> {
         let mut link = Link::again(&mut self.link, &self.place)?;
-        let all = block(&mut link, b"stats\r\n")?
-            .ok_or_else(|| link.failed("it has no stats: is it a beanstalkd?"))?;
+        self.odd.begin();
+        let all = block(&mut link, b"stats\r\n")?;
+        let all = all.map_err(|line| match line.as_str() {
+            "NOT_FOUND" => link.failed("it has no stats: is it a beanstalkd?"),
+            line => link.failed(format!("it answers {line:?}: is it a beanstalkd?")),
+        })?;
         let all = parse(&all);
         if all.count("current-jobs-ready").is_none() {
             return Err(link.failed("its stats have no current-jobs-ready: is it a beanstalkd?"));
@@ -54,38 +61,44 @@ impl Daemon for Beanstalkd {
         names.truncate(TUBES_MAX);
         let mut tubes = Vec::with_capacity(names.len());
         for name in names {
-            // A tube may go away between the two questions.
-            if let Some(text) = block(&mut link, format!("stats-tube {name}\r\n").as_bytes())? {
-                tubes.push((name, text));
+            match block(&mut link, format!("stats-tube {name}\r\n").as_bytes())? {
+                Ok(text) => tubes.push((name, text)),
+                // A tube may go away between the two questions.
+                Err(line) if line == "NOT_FOUND" => {}
+                Err(line) => self.odd.left_out(&format!("{name}: {line}")),
             }
         }
         write(&all, left_out, sheet);
-        write_tubes(&tubes, sheet);
+        let raws: Vec<String> = tubes.iter().map(|(name, _)| format!("tube_{name}")).collect();
+        write_tubes(&tubes, &self.names.fields("", raws.iter().map(String::as_str)), sheet);
+        self.odd.write("beanstalkd", CATEGORY, sheet);
         self.link = Some(link);
         Ok(())
     }
 }
 
-/// The text of an `OK` reply; `None`: `NOT_FOUND`.
-fn block(link: &mut Link, question: &[u8]) -> Result<Option<String>, ProbeError> {
+/// The text of an `OK` reply, or the line of a refusal (`NOT_FOUND`).
+fn block(link: &mut Link, question: &[u8]) -> Result<Result<String, String>, ProbeError> {
     link.send(question)?;
     let reply = link.read_until(|text| end(text).unwrap_or(Some(text.len())))?;
+    let text = String::from_utf8_lossy(&reply);
+    let line: String = text.lines().next().unwrap_or("").chars().take(80).collect();
     match end(&reply) {
-        Ok(Some(_)) if reply.starts_with(b"NOT_FOUND") => Ok(None),
-        Ok(Some(_)) => Ok(Some(String::from_utf8_lossy(&reply).into_owned())),
-        _ => {
-            let text = String::from_utf8_lossy(&reply);
-            let line: String = text.lines().next().unwrap_or("").chars().take(80).collect();
-            Err(link.failed(format!("it answers {line:?}: is it a beanstalkd?")))
-        }
+        Ok(Some(_)) if reply.starts_with(b"OK ") => Ok(Ok(text.into_owned())),
+        Ok(Some(_)) => Ok(Err(line)),
+        _ => Err(link.failed(format!("it answers {line:?}: is it a beanstalkd?"))),
     }
 }
+
+/// Refusals, after which it goes on.
+const REFUSALS: [&[u8]; 5] =
+    [b"NOT_FOUND", b"BAD_FORMAT", b"UNKNOWN_COMMAND", b"INTERNAL_ERROR", b"OUT_OF_MEMORY"];
 
 /// Where a reply ends; `Ok(None)`: not yet; `Err`: it is none.
 fn end(text: &[u8]) -> Result<Option<usize>, ()> {
     let Some(line) = text.windows(2).position(|w| w == b"\r\n") else { return Ok(None) };
     let head = &text[..line];
-    if head == b"NOT_FOUND" {
+    if REFUSALS.contains(&head) {
         return Ok(Some(line + 2));
     }
     let length = head.strip_prefix(b"OK ").and_then(number).ok_or(())?;
@@ -174,15 +187,15 @@ fn write(all: &Stats<'_>, left_out: usize, sheet: &mut Sheet<'_>) {
         });
 }
 
-fn write_tubes(tubes: &[(&str, String)], sheet: &mut Sheet<'_>) {
-    let mut taken = HashSet::new();
-    for (name, text) in tubes {
-        let service = unique(clean_field(&format!("tube_{name}")), &mut taken);
-        let mut service = sheet.service(&format!("beanstalkd_jobs.{service}"), |n| {
-            ServiceSpec::new(n, &format!("Beanstalkd jobs of {name}"), CATEGORY)
+fn write_tubes(tubes: &[(&str, String)], names: &[StableName], sheet: &mut Sheet<'_>) {
+    for ((tube, text), named) in tubes.iter().zip(names) {
+        let mut service = sheet.service(&format!("beanstalkd_jobs.{}", named.name), |n| {
+            let old = named.old.as_deref().map(|old| format!("beanstalkd_jobs.{old}"));
+            ServiceSpec::new(n, &format!("Beanstalkd jobs of {tube}"), CATEGORY)
                 .vlabel("jobs")
                 .args("-l 0 --base 1000")
                 .info("Jobs of this tube, by state.")
+                .formerly(old.as_deref())
         });
         fill(&mut service, &parse(text));
     }
@@ -232,6 +245,39 @@ mod tests {
             assert_eq!(values.get(name), Some(&Value::Int(want)), "{name}: {values:?}");
         }
         assert!(!values.contains_key("beanstalkd_jobs.tube_default.ready"), "gone meanwhile");
+    }
+
+    #[test]
+    fn tubes_keep_their_names_and_an_odd_one_costs_no_other() {
+        let ready = |n: u32| ok(&format!("---\ncurrent-jobs-ready: {n}\n"));
+        let of = |list: &'static str| {
+            let answer = move |q: &str| match q {
+                "stats\r\n" => ready(9),
+                "list-tubes\r\n" => ok(list),
+                "stats-tube a-b\r\n" => ready(1),
+                "stats-tube a.b\r\n" => ready(2),
+                "stats-tube mail\r\n" => ready(3),
+                _ => "BAD_FORMAT\r\n".to_owned(),
+            };
+            said(answer).expect("answers")
+        };
+        let (specs, values) = of("---\n- a.b\n- odd one\n- mail\n- a-b\n");
+        assert_eq!(values["beanstalkd_jobs.tube_mail.ready"], Value::Int(3));
+        assert_eq!(values["beanstalkd_odd.odd"], Value::Int(1));
+        let of_title = |specs: &[rookery_plugins::ServiceSpec], tube: &str| {
+            let title = format!("Beanstalkd jobs of {tube}");
+            specs.iter().find(|s| s.title == title).expect("a service").clone()
+        };
+        let (dash, dot) = (of_title(&specs, "a-b"), of_title(&specs, "a.b"));
+        assert_eq!(values[&format!("{}.ready", dash.name)], Value::Int(1));
+        assert_eq!(values[&format!("{}.ready", dot.name)], Value::Int(2));
+        assert_eq!(dot.old_names().collect::<Vec<_>>(), ["beanstalkd_jobs.tube_a_b"]);
+        // In another order, each is what it was.
+        let (specs, _) = of("---\n- a-b\n- a.b\n");
+        assert_eq!(
+            (of_title(&specs, "a-b").name, of_title(&specs, "a.b").name),
+            (dash.name, dot.name)
+        );
     }
 
     #[test]

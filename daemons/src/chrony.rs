@@ -63,9 +63,14 @@ struct Tracking<'a> {
 impl<'a> Tracking<'a> {
     /// `None`: it is none, or not whole.
     fn parse(text: &'a str) -> Option<Tracking<'a>> {
-        let cells: Vec<&str> = text.strip_suffix('\n')?.split(',').collect();
+        // A warning may stand before it, and a later version may tell more behind.
+        text.strip_suffix('\n')?.lines().find_map(Tracking::line)
+    }
+
+    fn line(line: &'a str) -> Option<Tracking<'a>> {
+        let cells: Vec<&str> = line.split(',').collect();
         let [_, source, stratum, _, rest @ ..] = &cells[..] else { return None };
-        let [offset, last, rms, frequency, _, skew, delay, dispersion, _, leap] = rest else {
+        let [offset, last, rms, frequency, _, skew, delay, dispersion, _, leap, ..] = rest else {
             return None;
         };
         let of = |cell: &str| decimal(cell.as_bytes());
@@ -135,7 +140,8 @@ fn write(tracking: &Tracking<'_>, sheet: &mut Sheet<'_>) {
                 ),
             )
         })
-        .field("systime", known(tracking.offset), |n| {
+        // Whether it follows anybody is judged by the stratum.
+        .optional("systime", known(tracking.offset), |n| {
             FieldSpec::gauge(n, "clock")
                 .limits("-0.1:0.1", "-1:1")
                 .info("What is still to be corrected")
@@ -211,6 +217,8 @@ mod tests {
         let tracking = Tracking::parse(LINE).expect("reads");
         assert_eq!((tracking.source, tracking.stratum), ("127.0.0.1", 6));
         assert_eq!((tracking.offset, tracking.skew), (-0.000_001_137, 0.182));
+        let more = format!("Warning: odd\n{}", LINE.replace(",Normal", ",Normal,more"));
+        assert_eq!(Tracking::parse(&more), Some(tracking));
         for at in 0..LINE.len() {
             assert_eq!(Tracking::parse(&LINE[..at]), None, "cut at {at}");
         }
@@ -227,7 +235,7 @@ mod tests {
             ask(make("chrony", &format!("program = {program:?}\n{more}")).as_mut())
         };
         let (_, values) = said(&format!("printf %s '{NOBODY}'"), "").expect("answers");
-        assert_eq!(values["chrony_offset.systime"], Value::Unknown);
+        assert!(!values.contains_key("chrony_offset.systime"));
         assert_eq!(values["chrony_stratum.stratum"], Value::Int(0));
         let wanted = "[ \"$*\" = '-n -c -h ::1 -p 1323 tracking' ]";
         let (specs, values) =

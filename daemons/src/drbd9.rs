@@ -2,12 +2,10 @@
 //! the probe `drbd` reads, has nothing of it. Services are called as there.
 
 use crate::support::run::run;
-use crate::support::{Daemon, Sheet, probe, settings, timeout};
+use crate::support::{Daemon, Names, Odd, Sheet, StableName, probe, settings, timeout};
 use rookery_plugins::names::clean_field;
-use rookery_plugins::probes::support::unique;
 use rookery_plugins::{FieldSpec, Host, ProbeEntry, ProbeError, ServiceSpec};
 use serde::Deserialize;
-use std::collections::HashSet;
 use std::time::Duration;
 
 /// The line of the table of daemons.
@@ -18,7 +16,8 @@ pub const ENTRY: ProbeEntry = ProbeEntry {
     new: |table| {
         let own: Settings = settings(table)?;
         let program = own.program.unwrap_or_else(|| "drbdsetup".to_owned());
-        Ok(probe(Drbd { program, timeout: timeout(table)? }))
+        let (names, odd) = (Names::default(), Odd::default());
+        Ok(probe(Drbd { program, timeout: timeout(table)?, names, odd }))
     },
 };
 
@@ -34,6 +33,8 @@ struct Settings {
 struct Drbd {
     program: String,
     timeout: Duration,
+    names: Names,
+    odd: Odd,
 }
 
 #[derive(Debug, Deserialize)]
@@ -78,8 +79,24 @@ struct PeerDevice {
     out_of_sync: Option<u64>,
 }
 
-fn parse(text: &str) -> Result<Vec<Resource>, String> {
-    serde_json::from_str(text).map_err(|e| format!("what it prints is not DRBD 9's status: {e}"))
+/// All resources; one that is not understood is left out and counted.
+fn parse(text: &str, odd: &mut Odd) -> Result<Vec<Resource>, String> {
+    let foreign = |e| format!("what it prints is not DRBD 9's status: {e}");
+    let all: Vec<serde_json::Value> = serde_json::from_str(text).map_err(foreign)?;
+    let (mut resources, mut why) = (vec![], None);
+    for value in all {
+        match serde_json::from_value::<Resource>(value.clone()) {
+            Ok(resource) => resources.push(resource),
+            Err(e) => {
+                odd.left_out(&value.to_string());
+                why = why.or(Some(e));
+            }
+        }
+    }
+    match why {
+        Some(e) if resources.is_empty() => Err(foreign(e)),
+        _ => Ok(resources),
+    }
 }
 
 impl Daemon for Drbd {
@@ -91,11 +108,14 @@ impl Daemon for Drbd {
             let why = ran.stderr.lines().chain(ran.stdout.lines()).next().unwrap_or("no output");
             return Err(ProbeError::NotHere(of(why)));
         }
-        let resources = parse(&ran.stdout).map_err(|why| ProbeError::Failed(of(&why)))?;
+        self.odd.begin();
+        let resources =
+            parse(&ran.stdout, &mut self.odd).map_err(|why| ProbeError::Failed(of(&why)))?;
         if resources.is_empty() {
             return Err(ProbeError::NotHere(of("no resource is up")));
         }
-        write(&resources, sheet);
+        write(&resources, &mut self.names, sheet);
+        self.odd.write("drbd9", "disk", sheet);
         Ok(())
     }
 
@@ -107,48 +127,50 @@ impl Daemon for Drbd {
 /// A volume of a resource: how it is called, and what the peers have of it.
 struct Volume<'a> {
     label: String,
-    field: String,
+    field: StableName,
     device: &'a Device,
     peers: Vec<&'a PeerDevice>,
 }
 
-fn volumes(resources: &[Resource]) -> Vec<Volume<'_>> {
-    let mut taken = HashSet::new();
-    let mut all = vec![];
-    for resource in resources {
-        for device in &resource.devices {
-            let label = match resource.devices.len() {
-                1 => resource.name.clone(),
-                _ => format!("{}/{}", resource.name, device.volume),
-            };
-            let field = unique(clean_field(&label), &mut taken);
-            let peers = resource.connections.iter().flat_map(|c| &c.peer_devices);
-            let peers = peers.filter(|p| p.volume == device.volume).collect();
-            all.push(Volume { label, field, device, peers });
-        }
-    }
-    all.truncate(FIELDS_MAX);
-    all
+fn volumes<'a>(resources: &'a [Resource], names: &mut Names) -> Vec<Volume<'a>> {
+    let all = resources.iter().flat_map(|r| r.devices.iter().map(move |d| (r, d)));
+    let all: Vec<(&Resource, &Device)> = all.take(FIELDS_MAX).collect();
+    let label = |(resource, device): &(&Resource, &Device)| match resource.devices.len() {
+        1 => resource.name.clone(),
+        _ => format!("{}/{}", resource.name, device.volume),
+    };
+    let labels: Vec<String> = all.iter().map(label).collect();
+    let fields = names.fields("volumes", labels.iter().map(String::as_str));
+    let volume = |(((resource, device), label), field): (((&'a Resource, &'a Device), _), _)| {
+        let peers = resource.connections.iter().flat_map(|c| &c.peer_devices);
+        let peers = peers.filter(|p| p.volume == device.volume).collect();
+        Volume { label, field, device, peers }
+    };
+    all.into_iter().zip(labels).zip(fields).map(volume).collect()
 }
 
-fn write(resources: &[Resource], sheet: &mut Sheet<'_>) {
+fn write(resources: &[Resource], names: &mut Names, sheet: &mut Sheet<'_>) {
     let about = |name: &str, title: &str, vlabel: &str, info: &str| {
         ServiceSpec::new(name, title, "disk").vlabel(vlabel).args("-l 0").info(info)
     };
-    let volumes = volumes(resources);
-    let mut taken = HashSet::new();
+    let volumes = volumes(resources, names);
     let mut service = sheet.service("drbd_connected", |n| {
         let info = "Whether each resource hears each of its peers. While not, the peer's data \
                     gets old.";
         about(n, "DRBD connections", "1 = connected", info).unscaled()
     });
     let pairs = resources.iter().flat_map(|r| r.connections.iter().map(move |c| (r, c)));
-    for (resource, connection) in pairs.take(FIELDS_MAX) {
-        let label = format!("{} to {}", resource.name, connection.name);
-        let name = clean_field(&format!("{}_{}", resource.name, connection.name));
+    let pairs: Vec<(&Resource, &Connection)> = pairs.take(FIELDS_MAX).collect();
+    let thing = |(r, c): &(&Resource, &Connection)| {
+        (clean_field(&format!("{}_{}", r.name, c.name)), format!("{} to {}", r.name, c.name))
+    };
+    let things: Vec<_> = pairs.iter().map(thing).collect();
+    let named = names.assign("connections", &things);
+    for ((name, (_, label)), (_, connection)) in named.iter().zip(&things).zip(&pairs) {
         let up = connection.connection_state == "Connected";
-        service.field(&unique(name, &mut taken), Some(u64::from(up)), |n| {
-            FieldSpec::gauge(n, &label).limits("", "1:").info("1: it hears its peer")
+        service.field(&name.name, Some(u64::from(up)), |n| {
+            let spec = FieldSpec::gauge(n, label).limits("", "1:").info("1: it hears its peer");
+            name.announce(spec)
         });
     }
     let mut service = sheet.service("drbd_uptodate", |n| {
@@ -160,10 +182,9 @@ fn write(resources: &[Resource], sheet: &mut Sheet<'_>) {
         let theirs = peers.iter().filter(|p| p.peer_disk_state == "UpToDate").count() as u64;
         let disks =
             u64::from(!device.client) + peers.iter().filter(|p| !p.peer_client).count() as u64;
-        service.field(field, Some(ours + theirs), |n| {
-            FieldSpec::gauge(n, label)
-                .limits(&format!("{disks}:"), "1:")
-                .info(&format!("{disks}: every disk that it has"))
+        service.field(&field.name, Some(ours + theirs), |n| {
+            let spec = FieldSpec::gauge(n, label).limits(&format!("{disks}:"), "1:");
+            field.announce(spec.info(&format!("{disks}: every disk that it has")))
         });
     }
     let bytes = |peers: &[&PeerDevice], of: fn(&PeerDevice) -> Option<u64>| {
@@ -175,8 +196,8 @@ fn write(resources: &[Resource], sheet: &mut Sheet<'_>) {
         about(n, "DRBD out of sync", "bytes", info).args("-l 0 --base 1024")
     });
     for Volume { label, field, peers, .. } in &volumes {
-        service.field(field, bytes(peers, |p| p.out_of_sync), |n| {
-            FieldSpec::gauge(n, label).info("Bytes that differ, as far as is known")
+        service.field(&field.name, bytes(peers, |p| p.out_of_sync), |n| {
+            field.announce(FieldSpec::gauge(n, label).info("Bytes that differ, as far as is known"))
         });
     }
     if volumes.iter().any(|v| v.device.quorum.is_some()) {
@@ -186,17 +207,20 @@ fn write(resources: &[Resource], sheet: &mut Sheet<'_>) {
             about(n, "DRBD quorum", "1 = has it", info).unscaled()
         });
         for Volume { label, field, device, .. } in &volumes {
-            service.field(field, device.quorum.map(u64::from), |n| {
-                FieldSpec::gauge(n, label).limits("", "1:").info("0: writing waits, or fails")
+            service.optional(&field.name, device.quorum.map(u64::from), |n| {
+                let spec = FieldSpec::gauge(n, label).limits("", "1:");
+                field.announce(spec.info("0: writing waits, or fails"))
             });
         }
     }
     for Volume { label, field, peers, .. } in &volumes {
         sheet
-            .service(&format!("drbd_net.{field}"), |name| {
+            .service(&format!("drbd_net.{}", field.name), |name| {
                 let vlabel = "bytes received (-) / sent (+) per ${graph_period}";
+                let old = field.old.as_deref().map(|old| format!("drbd_net.{old}"));
                 about(name, &format!("DRBD network: {label}"), vlabel, "Copied between the peers.")
                     .args("--base 1024")
+                    .formerly(old.as_deref())
             })
             .field("received", bytes(peers, |p| p.received), |n| {
                 FieldSpec::derive(n, "received").hidden().info("Bytes from the peers")
@@ -247,8 +271,13 @@ mod tests {
         assert_eq!(warning("www").as_deref(), Some("2:"), "one of its peers has no disk by intent");
         let whole = text.trim_end();
         for at in 0..whole.len() {
-            assert!(parse(&whole[..at]).is_err(), "cut at {at}");
+            assert!(parse(&whole[..at], &mut Odd::default()).is_err(), "cut at {at}");
         }
+        // One that is odd costs no other.
+        let more = whole.replacen('[', "[{\"name\": \"odd\", \"devices\": 7},", 1);
+        let (_, values) = said(&format!("cat <<'E'\n{more}\nE")).expect("answers");
+        assert_eq!(values["drbd_uptodate.www"], Value::Int(2));
+        assert_eq!(values["drbd9_odd.odd"], Value::Int(1));
         assert!(matches!(said("echo '[]'"), Err(ProbeError::NotHere(_))));
         assert!(matches!(said("echo 'no module' >&2; exit 20"), Err(ProbeError::NotHere(_))));
         for foreign in ["{}", "[{\"a\": 1}]", "hello"] {

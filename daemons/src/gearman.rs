@@ -4,11 +4,10 @@
 //! A line of `status` is FUNCTION, jobs in all, jobs running, workers, with tabs
 //! between; a single dot ends it. One connection is kept.
 
-use crate::support::{Daemon, Link, Place, Sheet, number, probe, settings, unique};
-use rookery_plugins::names::clean_field;
+use crate::support::{Daemon, Link, Names, Odd, Place, Sheet, StableName, number, probe, settings};
 use rookery_plugins::{Draw, FieldSpec, Host, ProbeEntry, ProbeError, ServiceSpec};
 use serde::Deserialize;
-use std::collections::HashSet;
+use std::borrow::Cow;
 
 /// The line of the table of daemons.
 pub const ENTRY: ProbeEntry = ProbeEntry {
@@ -19,7 +18,8 @@ pub const ENTRY: ProbeEntry = ProbeEntry {
         let own: Settings = settings(table)?;
         let place =
             Place::new("gearman", table, own.address.as_deref(), &["127.0.0.1:4730"], 4730)?;
-        Ok(probe(Gearman { place, link: None, version: String::new() }))
+        let (names, odd) = (Names::default(), Odd::default());
+        Ok(probe(Gearman { place, link: None, version: String::new(), names, odd }))
     },
 };
 
@@ -37,6 +37,8 @@ struct Gearman {
     place: Place,
     link: Option<Link>,
     version: String,
+    names: Names,
+    odd: Odd,
 }
 
 impl Daemon for Gearman {
@@ -48,9 +50,14 @@ impl Daemon for Gearman {
         link.send(b"status\n")?;
         let reply = link.read_until(end)?;
         let text = String::from_utf8_lossy(&reply);
-        let functions =
-            parse(&text).ok_or_else(|| link.failed("its status is not that of a gearmand"))?;
-        write(&functions, &self.version, sheet);
+        self.odd.begin();
+        let functions = parse(&text, &mut self.odd)
+            .ok_or_else(|| link.failed("its status is not that of a gearmand"))?;
+        let raws: Vec<String> = functions.iter().map(|f| format!("f_{}", f.name)).collect();
+        let fields = self.names.fields("", raws.iter().map(String::as_str));
+        let named: Vec<(StableName, Function<'_>)> = fields.into_iter().zip(functions).collect();
+        write(&named, &self.version, sheet);
+        self.odd.write("gearman", CATEGORY, sheet);
         self.link = Some(link);
         Ok(())
     }
@@ -79,34 +86,58 @@ fn end(text: &[u8]) -> Option<usize> {
 
 #[derive(Debug, PartialEq)]
 struct Function<'a> {
-    name: &'a str,
-    field: String,
+    name: Cow<'a, str>,
     total: u64,
     running: u64,
     workers: u64,
 }
 
-/// All functions by name; `None`: some line is none.
-fn parse(text: &str) -> Option<Vec<Function<'_>>> {
+impl Function<'_> {
+    /// Jobs that no worker has taken.
+    fn waiting(&self) -> u64 {
+        self.total.saturating_sub(self.running)
+    }
+}
+
+/// All functions by name; `None`: no line is one. Names may hold tabs, and even
+/// line breaks: such a one is put together again, and counted as odd.
+fn parse<'a>(text: &'a str, odd: &mut Odd) -> Option<Vec<Function<'a>>> {
     let lines = text.strip_suffix(".\n")?.lines();
-    let mut functions = Vec::new();
+    let before = odd.count();
+    let mut functions: Vec<Function<'a>> = Vec::new();
+    // A line without any column: the beginning of the next one's name.
+    let mut begun: Option<&str> = None;
     for line in lines {
-        // The name comes first and may hold anything but a tab.
-        let mut words = line.rsplitn(4, '\t');
-        let mut next = || words.next().and_then(|word| number(word.trim().as_bytes()));
-        let (workers, running, total) = (next()?, next()?, next()?);
-        let name = words.next()?;
-        functions.push(Function { name, field: String::new(), total, running, workers });
+        let begin = begun.take();
+        match function(line) {
+            Some(mut function) => {
+                if let Some(begin) = begin {
+                    function.name = format!("{begin}\n{}", function.name).into();
+                }
+                functions.push(function);
+            }
+            None => {
+                odd.left_out(line);
+                begun = Some(line).filter(|line| !line.contains('\t'));
+            }
+        }
     }
-    functions.sort_by_key(|f| f.name);
-    let mut taken = HashSet::new();
-    for f in &mut functions {
-        f.field = unique(clean_field(&format!("f_{}", f.name)), &mut taken);
+    if functions.is_empty() && odd.count() > before {
+        return None;
     }
+    functions.sort_by(|a, b| a.name.cmp(&b.name));
     Some(functions)
 }
 
-fn write(functions: &[Function<'_>], version: &str, sheet: &mut Sheet<'_>) {
+fn function(line: &str) -> Option<Function<'_>> {
+    // The name comes first and may hold anything.
+    let mut words = line.rsplitn(4, '\t');
+    let mut next = || words.next().and_then(|word| number(word.trim().as_bytes()));
+    let (workers, running, total) = (next()?, next()?, next()?);
+    Some(Function { name: words.next()?.into(), total, running, workers })
+}
+
+fn write(functions: &[(StableName, Function<'_>)], version: &str, sheet: &mut Sheet<'_>) {
     let left_out = functions.len().saturating_sub(FUNCTIONS_MAX);
     let functions = &functions[..functions.len() - left_out];
     let cut = match left_out {
@@ -122,7 +153,9 @@ fn write(functions: &[Function<'_>], version: &str, sheet: &mut Sheet<'_>) {
             .unscaled()
             .info(&format!("{info}{cut}"))
     };
-    let total = |of: fn(&Function<'_>) -> u64| functions.iter().map(of).sum::<u64>();
+    let total = |of: fn(&Function<'_>) -> u64| {
+        functions.iter().map(|(_, f)| of(f)).fold(0, u64::saturating_add)
+    };
     sheet
         .service("gearman_jobs", |n| {
             let info = format!("gearmand {version}. Jobs and workers, all functions together.");
@@ -131,7 +164,7 @@ fn write(functions: &[Function<'_>], version: &str, sheet: &mut Sheet<'_>) {
         .field("running", Some(total(|f| f.running)), |n| {
             FieldSpec::gauge(n, "running").draw(Draw::Area).info("Jobs that a worker has taken")
         })
-        .field("waiting", Some(total(|f| f.total.saturating_sub(f.running))), |n| {
+        .field("waiting", Some(total(|f| f.waiting())), |n| {
             FieldSpec::gauge(n, "waiting").draw(Draw::Stack).info("Jobs that no worker has taken")
         })
         .field("workers", Some(total(|f| f.workers)), |n| {
@@ -140,36 +173,39 @@ fn write(functions: &[Function<'_>], version: &str, sheet: &mut Sheet<'_>) {
     let mut service = sheet.service("gearman_queue", |n| {
         about(n, "Gearman queues", "jobs waiting", "Jobs of each function that wait for a worker.")
     });
-    for f in functions {
-        service.field(&f.field, Some(f.total.saturating_sub(f.running)), |n| {
-            FieldSpec::gauge(n, f.name).draw(Draw::AreaStack).info("Jobs that no worker has taken")
+    let label = |f: &Function<'_>| f.name.replace(char::is_control, " ");
+    for (name, f) in functions {
+        service.field(&name.name, Some(f.waiting()), |n| {
+            let spec = FieldSpec::gauge(n, &label(f)).draw(Draw::AreaStack);
+            name.announce(spec.info("Jobs that no worker has taken"))
         });
     }
     let mut service = sheet.service("gearman_running", |n| {
         about(n, "Gearman running jobs", "jobs", "Jobs of each function that are being done.")
     });
-    for f in functions {
-        service.field(&f.field, Some(f.running), |n| {
-            FieldSpec::gauge(n, f.name).draw(Draw::AreaStack).info("Jobs that a worker has taken")
+    for (name, f) in functions {
+        service.field(&name.name, Some(f.running), |n| {
+            let spec = FieldSpec::gauge(n, &label(f)).draw(Draw::AreaStack);
+            name.announce(spec.info("Jobs that a worker has taken"))
         });
     }
     let mut service = sheet.service("gearman_workers", |n| {
         about(n, "Gearman workers", "workers", "Workers that can do each function.")
     });
-    for f in functions {
-        service.field(&f.field, Some(f.workers), |n| {
-            FieldSpec::gauge(n, f.name).info("Connected workers that can do it")
+    for (name, f) in functions {
+        service.field(&name.name, Some(f.workers), |n| {
+            name.announce(FieldSpec::gauge(n, &label(f)).info("Connected workers that can do it"))
         });
     }
     let mut service = sheet.service("gearman_orphaned", |n| {
         let info = "Jobs that nobody can do: they wait, and there is no worker for them.";
         about(n, "Gearman jobs without workers", "jobs", info)
     });
-    for f in functions {
+    for (name, f) in functions {
         let orphaned = if f.workers == 0 { f.total } else { 0 };
-        service.field(&f.field, Some(orphaned), |n| {
+        service.field(&name.name, Some(orphaned), |n| {
             let info = "Jobs in the queue while no worker knows the function";
-            FieldSpec::gauge(n, f.name).limits("", "0").info(info)
+            name.announce(FieldSpec::gauge(n, &label(f)).limits("", "0").info(info))
         });
     }
 }
@@ -224,6 +260,36 @@ mod tests {
         let (_, values) = said(text, "0.9\n").expect("reads");
         let queue: Vec<_> = values.iter().filter(|(k, _)| k.contains("_queue.")).collect();
         assert_eq!(queue.len(), 3, "{queue:?}");
+        // No number by order: which of them it is stays right when another one goes.
+        let of = |status: &str| {
+            let (specs, values) = said(status.to_owned(), "0.9\n").expect("reads");
+            let queue = specs.into_iter().find(|s| s.name == "gearman_queue").expect("a service");
+            let named = queue.fields.into_iter().map(|f| (f.label, f.name));
+            (named.collect::<Vec<_>>(), values)
+        };
+        let (three, _) = of("a.b\t1\t0\t0\na-b\t5\t2\t3\na b\t7\t7\t1\n.\n");
+        let (two, values) = of("a-b\t5\t2\t3\na b\t7\t7\t1\n.\n");
+        assert!(two.iter().all(|named| three.contains(named)), "{two:?} {three:?}");
+        let (_, field) = two.iter().find(|(label, _)| label == "a-b").expect("a field");
+        assert_eq!(values[&format!("gearman_queue.{field}")], Value::Int(3));
+    }
+
+    #[test]
+    fn an_odd_line_costs_no_other_and_huge_numbers_do_not_overflow() {
+        let text = "mail\t10\t0\t0\ntwo\nlines\t4\t1\t1\nshort\t1\t0\nresize\t9\t2\t-1\n\
+                    big\t18446744073709551615\t0\t1\nbig2\t18446744073709551615\t0\t1\nend\t1\t0\t1\n.\n";
+        let (specs, values) = said(text.to_owned(), "OK 1\n").expect("reads");
+        for (name, want) in [
+            ("gearman_queue.f_mail", 10),
+            ("gearman_queue.f_two_lines", 3),
+            ("gearman_queue.f_end", 1),
+            ("gearman_odd.odd", 3),
+        ] {
+            assert_eq!(values.get(name), Some(&Value::Int(want)), "{name}: {values:?}");
+        }
+        assert!(!values.keys().any(|k| k.contains("short") || k.contains("resize")));
+        let queue = specs.iter().find(|s| s.name == "gearman_queue").expect("a service");
+        assert_eq!(queue.field("f_two_lines").expect("a field").label, "two lines");
     }
 
     #[test]
@@ -244,9 +310,10 @@ mod tests {
     proptest! {
         #[test]
         fn status_never_panics(text: String, name in "[^\t\n\r]{0,9}", n: u64) {
-            let _ = parse(&text);
+            let mut odd = Odd::default();
+            let _ = parse(&text, &mut odd);
             let line = format!("{name}\t{n}\t{n}\t0\n.\n");
-            let functions = parse(&line);
+            let functions = parse(&line, &mut odd);
             prop_assert!(functions.is_some_and(|f| f[0].total == n && f[0].name == name));
         }
     }

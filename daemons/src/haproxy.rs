@@ -7,7 +7,7 @@ mod csv;
 mod graphs;
 
 use crate::support::http::Page;
-use crate::support::{Address, Daemon, Link, Place, Sheet, probe, settings};
+use crate::support::{Address, Daemon, Link, Names, Odd, Place, Sheet, probe, settings};
 use csv::Table;
 use rookery_plugins::{Host, ProbeEntry, ProbeError};
 use serde::Deserialize;
@@ -26,7 +26,7 @@ pub const ENTRY: ProbeEntry = ProbeEntry {
                 return Err("address and url: write one of them".to_owned());
             }
             let page = Page::new("haproxy", table, Some(url.as_str()), &[])?;
-            return Ok(probe(Haproxy { from: From::Page(page) }));
+            return Ok(probe(Haproxy::new(From::Page(page))));
         }
         let usual = [
             "/run/haproxy/admin.sock",
@@ -35,7 +35,7 @@ pub const ENTRY: ProbeEntry = ProbeEntry {
             "/run/haproxy/haproxy.sock",
         ];
         let place = Place::new("haproxy", table, own.address.as_deref(), &usual, 9999)?;
-        Ok(probe(Haproxy { from: From::Socket(place) }))
+        Ok(probe(Haproxy::new(From::Socket(place))))
     },
 };
 
@@ -50,6 +50,8 @@ struct Settings {
 
 struct Haproxy {
     from: From,
+    names: Names,
+    odd: Odd,
 }
 
 enum From {
@@ -57,23 +59,31 @@ enum From {
     Page(Page),
 }
 
+impl Haproxy {
+    fn new(from: From) -> Haproxy {
+        Haproxy { from, names: Names::default(), odd: Odd::default() }
+    }
+}
+
 impl Daemon for Haproxy {
     fn ask(&mut self, _: &Host, sheet: &mut Sheet<'_>) -> Result<(), ProbeError> {
+        self.odd.begin();
         let place = match &self.from {
             From::Socket(place) => place,
             From::Page(page) => {
                 let text = page.get()?;
                 let at = &page.place.addresses[0];
                 let said = |why| ProbeError::Failed(format!("haproxy at {at}: {why}"));
-                let table = Table::parse(&text).map_err(|why| {
+                let table = Table::parse(&text, &mut self.names, &mut self.odd).map_err(|why| {
                     said(format!("{why} The url of the table ends in ;csv (\"/stats;csv\")"))
                 })?;
                 graphs::write(&table, sheet);
+                self.odd.write("haproxy", CATEGORY, sheet);
                 return Ok(());
             }
         };
         let (link, info) = told(place, "show info\n")?;
-        if !info.starts_with("Name: HAProxy") {
+        if !is_info(&info) {
             return Err(link.failed("it does not say \"Name: HAProxy\": is it its stats socket?"));
         }
         // The socket ends each reply in an empty line.
@@ -84,11 +94,19 @@ impl Daemon for Haproxy {
         if !text.ends_with("\n\n") {
             return Err(link.failed("its table is cut short"));
         }
-        let table = Table::parse(&text).map_err(|why| link.failed(why))?;
+        let table =
+            Table::parse(&text, &mut self.names, &mut self.odd).map_err(|why| link.failed(why))?;
         graphs::write_process(&info, sheet);
         graphs::write(&table, sheet);
+        self.odd.write("haproxy", CATEGORY, sheet);
         Ok(())
     }
+}
+
+/// Whether it is the reply to `show info`, by whatever name the product goes:
+/// HAProxy Enterprise is `hapee-lb`. That it is HAProxy, its table tells.
+fn is_info(text: &str) -> bool {
+    text.lines().any(|line| line.starts_with("Name: ") || line.starts_with("Version: "))
 }
 
 /// What it answers to a command.

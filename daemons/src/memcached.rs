@@ -1,7 +1,7 @@
 //! memcached, by `stats` and `stats slabs` of its text protocol
 //! (doc/protocol.txt of its source). One connection is kept.
 
-use crate::support::{Daemon, Link, Place, Ratio, Sheet, Stats, number, probe, settings};
+use crate::support::{Daemon, Link, Odd, Place, Ratio, Sheet, Stats, number, probe, settings};
 use rookery_plugins::{Draw, FieldSpec, Host, ProbeEntry, ProbeError, ServiceSpec};
 use serde::Deserialize;
 
@@ -14,7 +14,8 @@ pub const ENTRY: ProbeEntry = ProbeEntry {
         let own: Settings = settings(table)?;
         let usual = ["127.0.0.1:11211", "/run/memcached/memcached.sock"];
         let place = Place::new("memcached", table, own.address.as_deref(), &usual, 11211)?;
-        Ok(probe(Memcached { place, link: None, hit_ratio: Ratio::default() }))
+        let (hit_ratio, odd) = (Ratio::default(), Odd::default());
+        Ok(probe(Memcached { place, link: None, hit_ratio, odd }))
     },
 };
 
@@ -32,6 +33,7 @@ struct Memcached {
     place: Place,
     link: Option<Link>,
     hit_ratio: Ratio,
+    odd: Odd,
 }
 
 impl Daemon for Memcached {
@@ -39,20 +41,24 @@ impl Daemon for Memcached {
         let mut link = Link::again(&mut self.link, &self.place)?;
         let stats = link.ask(b"stats\r\n", b"END\r\n", ERRORS)?;
         let slabs = link.ask(b"stats slabs\r\n", b"END\r\n", ERRORS)?;
-        let stats = parse(&stats);
+        self.odd.begin();
+        let stats = parse(&stats, &mut self.odd);
         if stats.text("cmd_get").is_none() {
             return Err(link.failed("its stats have no cmd_get: is it a memcached?"));
         }
         let (hits, gets) = (stats.count("get_hits"), stats.sum("get_hits", "get_misses"));
         write(&stats, self.hit_ratio.next(hits, gets), sheet);
-        write_slabs(&parse(&slabs), sheet);
+        write_slabs(&parse(&slabs, &mut self.odd), sheet);
+        self.odd.write("memcached", CATEGORY, sheet);
         self.link = Some(link);
         Ok(())
     }
 }
 
-/// `STAT name value` lines.
-fn parse(text: &str) -> Stats<'_> {
+/// `STAT name value` lines. A value may be empty.
+fn parse<'a>(text: &'a str, odd: &mut Odd) -> Stats<'a> {
+    let is_other = |line: &&str| line.is_empty() || *line == "END" || line.starts_with("STAT ");
+    text.lines().filter(|line| !is_other(line)).for_each(|line| odd.left_out(line));
     Stats::parse(text, |line| line.strip_prefix("STAT ")?.split_once(' '))
 }
 
@@ -83,24 +89,24 @@ fn write(stats: &Stats<'_>, hit_ratio: Option<f64>, sheet: &mut Sheet<'_>) {
                 .args("-l 0 --base 1000")
                 .info("What clients ask for. Hits and misses together are the gets.")
         })
-        .field("memcache_cache_hits", of("get_hits"), |n| {
+        .optional("memcache_cache_hits", of("get_hits"), |n| {
             FieldSpec::derive(n, "hits").draw(Draw::Area).info("Gets that found their key")
         })
-        .field("memcache_cache_misses", of("get_misses"), |n| {
+        .optional("memcache_cache_misses", of("get_misses"), |n| {
             let info = "Gets that did not: each mostly costs a query of the database behind";
             FieldSpec::derive(n, "misses").draw(Draw::Stack).info(info)
         })
-        .field("memcache_cmd_get", of("cmd_get"), |n| {
+        .optional("memcache_cmd_get", of("cmd_get"), |n| {
             FieldSpec::derive(n, "gets").info("Keys that were asked for")
         })
-        .field("memcache_cmd_set", of("cmd_set"), |n| {
+        .optional("memcache_cmd_set", of("cmd_set"), |n| {
             FieldSpec::derive(n, "sets").info("Values that were stored")
         })
-        .field("memcache_total_connections", of("total_connections"), |n| {
+        .optional("memcache_total_connections", of("total_connections"), |n| {
             let info = "Connections that were opened: many mean that clients do not keep them";
             FieldSpec::derive(n, "new connections").info(info)
         })
-        .field("memcache_total_items", of("total_items"), |n| {
+        .optional("memcache_total_items", of("total_items"), |n| {
             FieldSpec::derive(n, "new items").info("Items that were taken in")
         });
     sheet
@@ -110,10 +116,10 @@ fn write(stats: &Stats<'_>, hit_ratio: Option<f64>, sheet: &mut Sheet<'_>) {
                 .args("--base 1024")
                 .info("What goes to and from clients.")
         })
-        .field("memcache_bytes_read", of("bytes_read"), |n| {
+        .optional("memcache_bytes_read", of("bytes_read"), |n| {
             FieldSpec::derive(n, "received").hidden().info("Bytes that came from clients")
         })
-        .field("memcache_bytes_written", of("bytes_written"), |n| {
+        .optional("memcache_bytes_written", of("bytes_written"), |n| {
             FieldSpec::derive(n, "sent")
                 .negative("memcache_bytes_read")
                 .info("Bytes that went to clients")
@@ -128,10 +134,10 @@ fn write(stats: &Stats<'_>, hit_ratio: Option<f64>, sheet: &mut Sheet<'_>) {
                      should be, as long as little is evicted.",
                 )
         })
-        .field("bytes", of("bytes"), |n| {
+        .optional("bytes", of("bytes"), |n| {
             FieldSpec::gauge(n, "in use").draw(Draw::Area).info("Bytes of stored items")
         })
-        .field("limit_maxbytes", of("limit_maxbytes"), |n| {
+        .optional("limit_maxbytes", of("limit_maxbytes"), |n| {
             FieldSpec::gauge(n, "limit").info("Bytes that it may use (-m)")
         });
     sheet
@@ -141,7 +147,7 @@ fn write(stats: &Stats<'_>, hit_ratio: Option<f64>, sheet: &mut Sheet<'_>) {
                 .args("-l 0 --base 1000")
                 .info("Items that are stored. Expired ones count until they are come across.")
         })
-        .field("memcache_curr_items", of("curr_items"), |n| {
+        .optional("memcache_curr_items", of("curr_items"), |n| {
             FieldSpec::gauge(n, "items").draw(Draw::Area).info("Items now")
         });
     sheet
@@ -151,13 +157,13 @@ fn write(stats: &Stats<'_>, hit_ratio: Option<f64>, sheet: &mut Sheet<'_>) {
                 .args("-l 0 --base 1000")
                 .info("Items that had to go before their time: more memory would keep them.")
         })
-        .field("evictions", of("evictions"), |n| {
+        .optional("evictions", of("evictions"), |n| {
             FieldSpec::derive(n, "evicted").draw(Draw::Area).info("Thrown out to make room")
         })
-        .field("evicted_unfetched", of("evicted_unfetched"), |n| {
+        .optional("evicted_unfetched", of("evicted_unfetched"), |n| {
             FieldSpec::derive(n, "never fetched").info("Of these, never asked for by anyone")
         })
-        .field("reclaimed", of("reclaimed"), |n| {
+        .optional("reclaimed", of("reclaimed"), |n| {
             FieldSpec::derive(n, "expired").info("Places that were taken over from expired items")
         });
     write_connections(stats, sheet);
@@ -175,10 +181,10 @@ fn write_connections(stats: &Stats<'_>, sheet: &mut Sheet<'_>) {
                 .unscaled()
                 .info("Open connections; above the limit (-c) clients have to wait.")
         })
-        .field("curr_connections", of("curr_connections"), |n| {
+        .optional("curr_connections", of("curr_connections"), |n| {
             FieldSpec::gauge(n, "open").draw(Draw::Area).info(&format!("Connections now{max}"))
         })
-        .field("max_connections", of("max_connections"), |n| {
+        .optional("max_connections", of("max_connections"), |n| {
             // Drawn, it would press all else to the ground.
             FieldSpec::gauge(n, "limit").hidden().info("Connections that it takes (-c)")
         });
@@ -189,16 +195,16 @@ fn write_connections(stats: &Stats<'_>, sheet: &mut Sheet<'_>) {
                 .args("-l 0 --base 1000")
                 .info("Times that clients had to wait or were turned away.")
         })
-        .field("listen_disabled_num", of("listen_disabled_num"), |n| {
+        .optional("listen_disabled_num", of("listen_disabled_num"), |n| {
             FieldSpec::derive(n, "limit hit")
                 .limits("0", "")
                 .info("Times that the limit of connections was reached")
         })
-        .field("rejected_connections", of("rejected_connections"), |n| {
+        .optional("rejected_connections", of("rejected_connections"), |n| {
             FieldSpec::derive(n, "rejected")
                 .info("Connections that were closed at once (maxconns_fast)")
         })
-        .field("conn_yields", of("conn_yields"), |n| {
+        .optional("conn_yields", of("conn_yields"), |n| {
             let info = "Times that one connection had so much to say that others went first";
             FieldSpec::derive(n, "yields").info(info)
         });
@@ -212,6 +218,8 @@ fn write_slabs(stats: &Stats<'_>, sheet: &mut Sheet<'_>) {
     classes.dedup();
     let of = |class: u64, name: &str| stats.count(&format!("{class}:{name}"));
     let size = |class: u64| of(class, "chunk_size").unwrap_or(0);
+    // They stand in the labels; a restart with another -f makes other classes.
+    classes.iter().for_each(|class| sheet.note(&size(*class).to_string()));
     let mut service = sheet.service("memcached_slabs", |n| {
         ServiceSpec::new(n, "memcached memory by item size", CATEGORY)
             .vlabel("bytes")
@@ -289,7 +297,7 @@ mod tests {
         assert_eq!(values["memcached_hits.hit_ratio"], Value::Unknown);
         let (_, values) = ask(probe.as_mut()).expect("answers again");
         let text = reply(TWO.0);
-        let second = parse(&text);
+        let second = parse(&text, &mut Odd::default());
         let of = |name: &str| second.count(name).expect("a number") as f64;
         let hits = of("get_hits") - 1840.0;
         let want = 100.0 * hits / (hits + of("get_misses") - 2160.0);
@@ -316,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_one_has_less_and_says_so() {
+    fn an_old_one_has_less_and_is_not_unknown_for_it() {
         let at = serve(|mut s| {
             let stats = "STAT version 1.2.2\r\nSTAT cmd_get 5\r\nSTAT get_hits 3\r\nEND\r\n";
             let mut lines = BufReader::new(s.try_clone().expect("clones")).lines();
@@ -327,7 +335,8 @@ mod tests {
         });
         let mut probe = make("memcached", &format!("address = {at:?}"));
         let (specs, values) = ask(probe.as_mut()).expect("answers");
-        assert_eq!(values["memcached_evictions.evictions"], Value::Unknown);
+        assert!(!values.contains_key("memcached_evictions.evictions"), "no count of its own");
+        assert!(!values.contains_key("memcached_refused.listen_disabled_num"), "nor a limit on it");
         assert_eq!(values["memcached_rates.memcache_cmd_get"], Value::Int(5));
         assert!(specs.iter().all(|s| s.name != "memcached_slabs"));
     }

@@ -15,7 +15,9 @@ mod server;
 mod tests;
 mod wire;
 
-use crate::support::{Daemon, Link, Place, REPLY_BYTES_MAX, Secret, Sheet, probe, settings};
+use crate::support::{
+    Daemon, Link, Names, Odd, Place, REPLY_BYTES_MAX, Secret, Sheet, probe, settings,
+};
 use account::Account;
 use charts::{Facts, Pairs, pairs};
 use login::{Failure, Version};
@@ -79,6 +81,8 @@ struct Past {
     queries: queries::Queries,
     server: server::Server,
     innodb: innodb::Innodb,
+    channels: Names,
+    odd: Odd,
 }
 
 /// What is known of the server that the connection leads to.
@@ -167,6 +171,7 @@ impl Past {
         known: &mut Known,
         sheet: &mut Sheet<'_>,
     ) -> Result<(), ProbeError> {
+        self.odd.begin();
         let bytes = query(link, "SHOW GLOBAL STATUS")?;
         let status = pairs(&rows(link, &bytes)?);
         if !["Com_select", "Questions", "Uptime"].iter().all(|name| status.contains_key(name)) {
@@ -175,19 +180,23 @@ impl Past {
         // A text that is not understood, or none where InnoDB is off, is no reason
         // to lose all else.
         let text = known.extra(link, Extra::Innodb, "SHOW ENGINE INNODB STATUS", |table| {
-            let text = table.rows().next().and_then(|row| *row.last()?);
-            Some(text.and_then(innodb_status::parse))
+            table.rows().next().and_then(|row| *row.last()?).and_then(innodb_status::parse)
         })?;
         let text = text.flatten();
         let statement = replication::statement(&known.version);
         let replicas = known.extra(link, Extra::Replication, statement, replication::parse)?;
-        let binlog = known.binlog(link)?;
+        if replicas == Some(None) {
+            self.odd.left_out(statement);
+        }
+        let replicas = replicas.flatten().unwrap_or_default();
+        let binlog = known.binlog(link, &mut self.odd)?;
         let left_out = known.left_out();
         let facts = Facts { version: &known.version, status, variables: &known.variables };
         self.queries.write(&facts, &left_out, sheet);
         self.server.write(&facts, sheet);
         self.innodb.write(&facts, text.as_ref(), sheet);
-        replication::write(&facts, &replicas.unwrap_or_default(), binlog, sheet);
+        replication::write(&facts, &replicas, binlog, &mut self.channels, sheet);
+        self.odd.write("mysql", charts::CATEGORY, sheet);
         Ok(())
     }
 }
@@ -200,7 +209,7 @@ impl Known {
         link: &mut Link,
         what: Extra,
         statement: &str,
-        parse: impl FnOnce(&Table<'_>) -> Option<T>,
+        parse: impl FnOnce(&Table<'_>) -> T,
     ) -> Result<Option<T>, ProbeError> {
         if self.refused.iter().any(|(it, _)| *it == what) {
             return Ok(None);
@@ -211,15 +220,12 @@ impl Known {
                 self.refused.push((what, refusal));
                 Ok(None)
             }
-            Reply::Table(table) => match parse(&table) {
-                Some(read) => Ok(Some(read)),
-                None => Err(link.failed(format!("its reply to {statement} is not understood"))),
-            },
+            Reply::Table(table) => Ok(Some(parse(&table))),
         }
     }
 
     /// The size of all binary logs, bytes; `None`: there are none.
-    fn binlog(&mut self, link: &mut Link) -> Result<Option<u64>, ProbeError> {
+    fn binlog(&mut self, link: &mut Link, odd: &mut Odd) -> Result<Option<u64>, ProbeError> {
         if self.variables.get("log_bin").is_none_or(|text| text != "ON") {
             return Ok(None);
         }
@@ -227,10 +233,19 @@ impl Known {
             return Ok(Some(size));
         }
         let size = self.extra(link, Extra::Binlog, "SHOW BINARY LOGS", |table| {
+            // Before 5.0.7 it told no sizes.
             let at = table.columns.iter().position(|c| *c == "File_size")?;
             let size = |row: &[Option<&str>]| row.get(at).copied().flatten()?.parse::<u64>().ok();
-            table.rows().try_fold(0u64, |sum, row| Some(sum.saturating_add(size(row)?)))
+            let count = |sum: u64, row: &[Option<&str>]| match size(row) {
+                Some(size) => sum.saturating_add(size),
+                None => {
+                    odd.left_out(row.first().copied().flatten().unwrap_or("NULL"));
+                    sum
+                }
+            };
+            Some(table.rows().fold(0, count))
         })?;
+        let size = size.flatten();
         self.binlog = size.map(|size| (Instant::now(), size));
         Ok(size)
     }

@@ -2,7 +2,7 @@
 //! (nginx.org/en/docs/http/ngx_http_stub_status_module.html).
 
 use crate::support::http::Page;
-use crate::support::{Daemon, Sheet, number, probe, settings};
+use crate::support::{Daemon, Odd, Sheet, number, probe, settings};
 use rookery_plugins::{Draw, FieldSpec, Host, ProbeEntry, ProbeError, ServiceSpec};
 use serde::Deserialize;
 
@@ -20,7 +20,7 @@ pub const ENTRY: ProbeEntry = ProbeEntry {
             "http://127.0.0.1:8080/nginx_status",
         ];
         let page = Page::new("nginx", table, own.url.as_deref(), &usual)?;
-        Ok(probe(Nginx { page }))
+        Ok(probe(Nginx { page, odd: Odd::default() }))
     },
 };
 
@@ -37,57 +37,69 @@ struct Settings {
 
 struct Nginx {
     page: Page,
+    odd: Odd,
 }
 
 impl Daemon for Nginx {
     fn ask(&mut self, _: &Host, sheet: &mut Sheet<'_>) -> Result<(), ProbeError> {
-        let (status, _) = self.page.find(REMEDY, parse)?;
+        let ((status, odd), _) = self.page.find(REMEDY, parse)?;
+        self.odd.begin();
+        odd.iter().for_each(|line| self.odd.left_out(line));
         write(&status, sheet);
+        self.odd.write("nginx", CATEGORY, sheet);
         Ok(())
     }
 }
 
-/// All that the page says.
+/// All that the page says. Totals are `None` where their line is odd.
 #[derive(Debug, PartialEq)]
 struct Status {
     active: u64,
-    accepts: u64,
-    handled: u64,
-    requests: u64,
+    accepts: Option<u64>,
+    handled: Option<u64>,
+    requests: Option<u64>,
     reading: u64,
     writing: u64,
     waiting: u64,
 }
 
-/// `None`: it is another page, or not whole.
-fn parse(text: &str) -> Option<Status> {
-    let mut lines = text.lines();
-    let active = lines.next()?.strip_prefix("Active connections:")?;
+/// The status, and the lines that are left out; `None`: it is another page, or
+/// not whole.
+fn parse(text: &str) -> Option<(Status, Vec<String>)> {
+    // The last line's end is that of the page.
+    let lines = text.strip_suffix('\n')?.lines().filter(|line| !line.trim().is_empty());
+    let mut all: Vec<&str> = lines.collect();
+    let mut take =
+        |is: &dyn Fn(&str) -> bool| all.iter().position(|line| is(line)).map(|at| all.remove(at));
+    let active = take(&|line| line.starts_with("Active connections:"))?;
     // Tengine has more columns.
-    let names = lines.next()?.strip_prefix("server ")?;
-    let numbers = lines.next()?;
+    let names: Vec<&str> = take(&|line| line.starts_with("server "))?.split_whitespace().collect();
+    let last = take(&|line| line.trim_start().starts_with("Reading:"))?;
+    let names = &names[1..];
+    let numbers = take(&|line| {
+        let mut words = line.split_whitespace();
+        line.split_whitespace().count() == names.len()
+            && words.all(|word| number(word.as_bytes()).is_some())
+    });
     let totals = |name: &str| {
-        let at = names.split_whitespace().position(|n| n == name)?;
-        number(numbers.split_whitespace().nth(at)?.as_bytes())
+        let at = names.iter().position(|n| *n == name)?;
+        number(numbers?.split_whitespace().nth(at)?.as_bytes())
     };
-    let last = lines.next()?;
     let now = |name: &str| {
         let mut words = last.split_whitespace();
         words.find(|word| word.strip_suffix(':') == Some(name))?;
         number(words.next()?.as_bytes())
     };
-    // The last line's end is that of the page.
-    let whole = text.ends_with('\n');
-    Some(Status {
-        active: number(active.trim().as_bytes())?,
-        accepts: totals("accepts")?,
-        handled: totals("handled")?,
-        requests: totals("requests")?,
+    let status = Status {
+        active: number(active.split_once(':')?.1.trim().as_bytes())?,
+        accepts: totals("accepts"),
+        handled: totals("handled"),
+        requests: totals("requests"),
         reading: now("Reading")?,
         writing: now("Writing")?,
         waiting: now("Waiting")?,
-    })
-    .filter(|_| whole)
+    };
+    Some((status, all.into_iter().map(str::to_owned).collect()))
 }
 
 fn write(status: &Status, sheet: &mut Sheet<'_>) {
@@ -101,7 +113,7 @@ fn write(status: &Status, sheet: &mut Sheet<'_>) {
                      request at each reading.",
                 )
         })
-        .field("request", Some(status.requests), |n| {
+        .optional("request", status.requests, |n| {
             FieldSpec::derive(n, "requests").draw(Draw::Area).info("Requests of clients")
         });
     sheet
@@ -128,6 +140,7 @@ fn write(status: &Status, sheet: &mut Sheet<'_>) {
         .field("waiting", Some(status.waiting), |n| {
             FieldSpec::gauge(n, "waiting").info("Kept alive, without a request now")
         });
+    let dropped = status.accepts.zip(status.handled).and_then(|(all, done)| all.checked_sub(done));
     sheet
         .service("nginx_connections", |n| {
             ServiceSpec::new(n, "nginx new connections", CATEGORY)
@@ -138,10 +151,10 @@ fn write(status: &Status, sheet: &mut Sheet<'_>) {
                      that nginx had to close at once because worker_connections were in use.",
                 )
         })
-        .field("accepts", Some(status.accepts), |n| {
+        .optional("accepts", status.accepts, |n| {
             FieldSpec::derive(n, "new").draw(Draw::Area).info("Connections that were opened")
         })
-        .field("dropped", status.accepts.checked_sub(status.handled), |n| {
+        .optional("dropped", dropped, |n| {
             FieldSpec::derive(n, "dropped")
                 .limits("0", "")
                 .info("Closed at once: more worker_connections would have served them")
@@ -182,9 +195,18 @@ mod tests {
     fn more_columns_are_no_other_numbers() {
         let text = "Active connections: 7 \nserver accepts handled requests request_time\n \
                     30 28 99 1234\nReading: 1 Writing: 2 Waiting: 4 \n";
-        let status = parse(text).expect("Tengine's");
-        assert_eq!((status.accepts, status.handled, status.requests), (30, 28, 99));
+        let (status, odd) = parse(text).expect("Tengine's");
+        let totals = |status: &Status| (status.accepts, status.handled, status.requests);
+        assert_eq!(totals(&status), (Some(30), Some(28), Some(99)));
         assert_eq!((status.reading, status.writing, status.waiting), (1, 2, 4));
+        assert_eq!(odd, [""; 0]);
+        // A line that is none of the page's, before and between; a number too few.
+        let more = format!("\nX: y\n{}", text.replace("requests", "requests\n<!-- z -->"));
+        let more = more.replace(" request_time", "").replace("<!-- z -->", "<!-- z -->\n<hr>");
+        let (again, odd) = parse(&more.replace("99 1234", "99")).expect("a page");
+        assert_eq!((totals(&again), odd.len()), (totals(&status), 3), "{odd:?}");
+        let (few, odd) = parse(&text.replace("30 28", "30")).expect("a page");
+        assert_eq!((totals(&few), few.waiting, odd.len()), ((None, None, None), 4, 1));
     }
 
     #[test]

@@ -1,11 +1,10 @@
 //! UPSes, by Network UPS Tools' protocol (RFC 9271): `LIST UPS`, `LIST VAR`. One
 //! connection is kept.
 
-use crate::support::{Daemon, Link, Place, Sheet, probe, settings, unique};
-use rookery_plugins::names::clean_field;
+use crate::support::{Daemon, Link, Names, Odd, Place, Sheet, StableName, probe, settings};
 use rookery_plugins::{Draw, FieldSpec, Host, ProbeEntry, ProbeError, ServiceSpec};
 use serde::Deserialize;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 /// The line of the table of daemons.
 pub const ENTRY: ProbeEntry = ProbeEntry {
@@ -15,7 +14,8 @@ pub const ENTRY: ProbeEntry = ProbeEntry {
     new: |table| {
         let own: Settings = settings(table)?;
         let place = Place::new("nut", table, own.address.as_deref(), &["127.0.0.1:3493"], 3493)?;
-        Ok(probe(Nut { place, link: None }))
+        let (names, odd) = (Names::default(), Odd::default());
+        Ok(probe(Nut { place, link: None, names, odd }))
     },
 };
 
@@ -34,41 +34,87 @@ struct Settings {
 struct Nut {
     place: Place,
     link: Option<Link>,
+    names: Names,
+    odd: Odd,
 }
 
-/// A UPS: its name, and its variables.
-type Ups = (String, BTreeMap<String, String>);
+/// A UPS of upsd.
+#[derive(Debug)]
+struct Ups {
+    name: String,
+    variables: BTreeMap<String, String>,
+    /// Why nothing is known of it (`DATA-STALE`, `DRIVER-NOT-CONNECTED`).
+    silent: Option<String>,
+}
 
 impl Daemon for Nut {
     fn ask(&mut self, _: &Host, sheet: &mut Sheet<'_>) -> Result<(), ProbeError> {
+        self.odd.begin();
         let mut link = Link::again(&mut self.link, &self.place)?;
         let list = link.ask(b"LIST UPS\n", b"END LIST UPS\n", ERRORS)?;
         let names = list.lines().filter_map(|l| l.strip_prefix("UPS ")?.split(' ').next());
         let mut all: Vec<Ups> = Vec::new();
         for name in names.take(UPS_MAX) {
-            let question = format!("LIST VAR {name}\n");
-            let end = format!("END LIST VAR {name}\n");
-            let text = link.ask(question.as_bytes(), end.as_bytes(), ERRORS)?;
-            all.push((name.to_owned(), variables(&text, name)));
+            all.push(self.look(&mut link, name)?);
         }
-        if all.is_empty() {
-            return Err(ProbeError::NotHere(format!("nut at {}: no UPS", link.address)));
+        let known = all.iter().filter(|ups| ups.silent.is_none()).count();
+        match all.first() {
+            None => {
+                return Err(ProbeError::NotHere(format!("nut at {}: no UPS", link.address)));
+            }
+            Some(Ups { silent: Some(why), .. }) if known == 0 => {
+                return Err(link.failed(format!("it answers {why:?}")));
+            }
+            _ => {}
         }
-        write(&all, sheet);
+        let raws: Vec<String> = all.iter().map(|ups| format!("ups_{}", ups.name)).collect();
+        let fields = self.names.fields("", raws.iter().map(String::as_str));
+        write(&fields.into_iter().zip(all).collect::<Vec<_>>(), sheet);
+        self.odd.write("nut", CATEGORY, sheet);
         self.link = Some(link);
         Ok(())
     }
 }
 
+impl Nut {
+    /// What a UPS tells. That one of them is silent is no reason to lose the others.
+    fn look(&mut self, link: &mut Link, name: &str) -> Result<Ups, ProbeError> {
+        link.send(format!("LIST VAR {name}\n").as_bytes())?;
+        let end = format!("END LIST VAR {name}\n");
+        let refusal = |text: &[u8]| {
+            let line = text.iter().position(|b| *b == b'\n')?;
+            text.starts_with(b"ERR").then_some(line + 1)
+        };
+        let reply = link.read_until(|text| {
+            text.ends_with(end.as_bytes()).then_some(text.len()).or_else(|| refusal(text))
+        })?;
+        let text = String::from_utf8_lossy(&reply).into_owned();
+        let silent = refusal(&reply).map(|_| text.trim().to_owned());
+        let variables = match silent {
+            Some(_) => BTreeMap::new(),
+            None => variables(&text, name, &mut self.odd),
+        };
+        Ok(Ups { name: name.to_owned(), variables, silent })
+    }
+}
+
 /// `VAR NAME KEY "VALUE"` lines; quotes and backslashes are escaped.
-fn variables(text: &str, name: &str) -> BTreeMap<String, String> {
+fn variables(text: &str, name: &str, odd: &mut Odd) -> BTreeMap<String, String> {
     let head = format!("VAR {name} ");
     let line = |l: &str| {
         let (key, value) = l.strip_prefix(head.as_str())?.split_once(' ')?;
         let value = value.trim_end().strip_prefix('"')?.strip_suffix('"')?;
         Some((key.to_owned(), value.replace("\\\"", "\"").replace("\\\\", "\\")))
     };
-    text.lines().filter_map(line).collect()
+    let mut all = BTreeMap::new();
+    let is_frame = |l: &str| l.starts_with("BEGIN ") || l.starts_with("END ");
+    for text in text.lines().filter(|l| !l.is_empty() && !is_frame(l)) {
+        match line(text) {
+            Some((key, value)) => drop(all.insert(key, value)),
+            None => odd.left_out(text),
+        }
+    }
+    all
 }
 
 /// A service of one field for each UPS that has the variable.
@@ -130,15 +176,12 @@ const GRAPHS: [Graph; 5] = [
     },
 ];
 
-fn write(all: &[Ups], sheet: &mut Sheet<'_>) {
-    let mut taken = HashSet::new();
-    let named: Vec<(String, &Ups)> = all
-        .iter()
-        .map(|ups| (unique(clean_field(&format!("ups_{}", ups.0)), &mut taken), ups))
-        .collect();
+fn write(named: &[(StableName, Ups)], sheet: &mut Sheet<'_>) {
+    // Why one is silent stands in its description.
+    named.iter().for_each(|(_, ups)| sheet.note(ups.silent.as_deref().unwrap_or("")));
     // `OL` on line, `OB` on battery, `LB` low battery, `RB` replace battery.
     let has = |ups: &Ups, word: &str| {
-        let status = ups.1.get("ups.status")?;
+        let status = ups.variables.get("ups.status")?;
         Some(u64::from(status.split(' ').any(|w| w == word)))
     };
     for (service, word, title, vlabel, info, limits) in [
@@ -174,11 +217,21 @@ fn write(all: &[Ups], sheet: &mut Sheet<'_>) {
                 .unscaled()
                 .info(info)
         });
-        for (field, ups) in &named {
-            service.field(field, has(ups, word), |n| {
-                let spec = FieldSpec::gauge(n, &ups.0).draw(Draw::Area);
-                spec.limits(limits.0, limits.1).info(&format!("{word} in its ups.status"))
-            });
+        for (field, ups) in named {
+            let describe = |n: &str| {
+                let spec = FieldSpec::gauge(n, &ups.name).draw(Draw::Area);
+                let info = match &ups.silent {
+                    None => format!("{word} in its ups.status"),
+                    Some(why) => format!("Unknown: upsd answers {why:?}"),
+                };
+                field.announce(spec.limits(limits.0, limits.1).info(&info))
+            };
+            // Some have no status (a distribution unit, say); one that upsd has lost
+            // is not well.
+            match ups.silent {
+                Some(_) => service.field(&field.name, None::<u64>, describe),
+                None => service.optional(&field.name, has(ups, word), describe),
+            };
         }
     }
     for graph in &GRAPHS {
@@ -189,12 +242,12 @@ fn write(all: &[Ups], sheet: &mut Sheet<'_>) {
                 .unscaled()
                 .info(graph.info)
         });
-        for (field, ups) in &named {
-            let Some(text) = ups.1.get(graph.key) else { continue };
-            let value = text.parse::<f64>().ok().filter(|v| v.is_finite());
-            service.field(field, value, |n| {
-                let spec = FieldSpec::gauge(n, &ups.0).limits(graph.warning, graph.critical);
-                spec.info(graph.key)
+        for (field, ups) in named {
+            let text = ups.variables.get(graph.key);
+            let value = text.and_then(|t| t.parse::<f64>().ok()).filter(|v| v.is_finite());
+            service.optional(&field.name, value, |n| {
+                let spec = FieldSpec::gauge(n, &ups.name).limits(graph.warning, graph.critical);
+                field.announce(spec.info(graph.key))
             });
         }
     }
@@ -237,7 +290,6 @@ mod tests {
         .expect("answers");
         for (name, want) in [
             ("ups_charge.ups_a", Value::Float(97.5)),
-            ("ups_charge.ups_b_2", Value::Unknown),
             ("ups_on_battery.ups_a", Value::Int(0)),
             ("ups_on_battery.ups_b_2", Value::Int(1)),
             ("ups_low_battery.ups_b_2", Value::Int(1)),
@@ -246,6 +298,34 @@ mod tests {
             assert_eq!(values.get(name), Some(&want), "{name}");
         }
         assert!(specs.iter().all(|s| s.name != "ups_temperature"), "nobody has one");
+        assert!(!values.contains_key("ups_charge.ups_b_2"), "it is no number");
+    }
+
+    #[test]
+    fn one_that_upsd_has_lost_is_unknown_and_costs_no_other() {
+        let (specs, values) = said(|q| match q {
+            "LIST UPS\n" => "BEGIN LIST UPS\nUPS a-1 \"x\"\nUPS a_1 \"y\"\nUPS pdu \"z\"\nEND LIST UPS\n",
+            "LIST VAR a-1\n" => "ERR DRIVER-NOT-CONNECTED\n",
+            "LIST VAR pdu\n" => {
+                "BEGIN LIST VAR pdu\nVAR pdu outlet.count \"8\"\nVAR pdu broken\nEND LIST VAR pdu\n"
+            }
+            _ => {
+                "BEGIN LIST VAR a_1\nVAR a_1 ups.status \"OL\"\nVAR a_1 battery.charge \"100\"\n\
+                 END LIST VAR a_1\n"
+            }
+        }
+        .to_owned())
+        .expect("answers");
+        let of = |service: &str, label: &str| {
+            let service = specs.iter().find(|s| s.name == service).expect("a service");
+            let field = service.fields.iter().find(|f| f.label == label)?;
+            Some(values[&format!("{}.{}", service.name, field.name)])
+        };
+        assert_eq!(of("ups_on_battery", "a-1"), Some(Value::Unknown), "it is not well");
+        assert_eq!(of("ups_on_battery", "a_1"), Some(Value::Int(0)));
+        assert_eq!(of("ups_charge", "a_1"), Some(Value::Float(100.0)));
+        assert_eq!(of("ups_on_battery", "pdu"), None, "it has no status");
+        assert_eq!(values["nut_odd.odd"], Value::Int(1));
     }
 
     #[test]
@@ -259,6 +339,9 @@ mod tests {
             let error = said(move |_| text.to_owned()).expect_err(want).to_string();
             assert!(error.contains(want), "{error}");
         }
-        assert_eq!(variables("VAR a k \"v\\\\\\\"\"\nVAR b k \"x\"\nVAR a z\n", "a").len(), 1);
+        let mut odd = Odd::default();
+        let text = "VAR a k \"v\\\\\\\"\"\nVAR b k \"x\"\nVAR a z\n";
+        assert_eq!(variables(text, "a", &mut odd).len(), 1);
+        assert_eq!(odd.count(), 2);
     }
 }

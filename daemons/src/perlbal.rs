@@ -2,12 +2,11 @@
 //! `fd` of its management service (Perlbal::Manual::Management). One connection
 //! is kept.
 
-use crate::support::{Daemon, Link, Place, Sheet, number, probe, settings, unique};
-use rookery_plugins::names::clean_field;
+use crate::support::{Daemon, Link, Names, Place, Sheet, StableName, number, probe, settings};
 use rookery_plugins::probes::support::decimal;
 use rookery_plugins::{Draw, FieldSpec, Host, ProbeEntry, ProbeError, ServiceSpec};
 use serde::Deserialize;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 /// The line of the table of daemons.
 pub const ENTRY: ProbeEntry = ProbeEntry {
@@ -18,7 +17,8 @@ pub const ENTRY: ProbeEntry = ProbeEntry {
         let own: Settings = settings(table)?;
         let usual = ["127.0.0.1:16000", "127.0.0.1:60000"];
         let place = Place::new("perlbal", table, own.address.as_deref(), &usual, 16000)?;
-        Ok(probe(Perlbal { place, link: None, seen: BTreeMap::new() }))
+        let (seen, names) = (BTreeMap::new(), Names::default());
+        Ok(probe(Perlbal { place, link: None, seen, names }))
     },
 };
 
@@ -41,6 +41,7 @@ struct Perlbal {
     /// States that a connection was in once. Perlbal leaves out those that none
     /// is in now, which is 0 and no reason to draw another graph.
     seen: BTreeMap<String, u64>,
+    names: Names,
 }
 
 impl Daemon for Perlbal {
@@ -62,7 +63,7 @@ impl Daemon for Perlbal {
         // Not with every Perlbal: fd needs a module of Perl's.
         said.backends = say(&mut link, "backends")?;
         said.fd = say(&mut link, "fd")?;
-        said.write(&mut self.seen, sheet);
+        said.write(&mut self.seen, &mut self.names, sheet);
         self.link = Some(link);
         Ok(())
     }
@@ -138,7 +139,6 @@ struct Said {
 /// A service's queues.
 #[derive(Default)]
 struct Queue {
-    field: String,
     counts: BTreeMap<String, u64>,
     age: Option<u64>,
 }
@@ -146,7 +146,6 @@ struct Queue {
 /// Of a node behind it.
 #[derive(Default)]
 struct Node {
-    field: String,
     counts: BTreeMap<String, u64>,
     /// Of its last 500 responses, by hundreds of the status.
     codes: [u64; 10],
@@ -170,10 +169,6 @@ fn queues(text: &str) -> BTreeMap<&str, Queue> {
             "age" => of.age = of.age.max(Some(count)),
             _ => {}
         }
-    }
-    let mut taken = HashSet::new();
-    for (name, queue) in &mut all {
-        queue.field = unique(clean_field(name), &mut taken);
     }
     all
 }
@@ -200,11 +195,6 @@ fn nodes(text: &str) -> BTreeMap<&str, Node> {
             _ => {}
         }
     }
-    let mut taken = HashSet::new();
-    for (name, node) in &mut all {
-        // Field names begin with no digit: 10.0.0.1 is _10_0_0_1.
-        node.field = unique(clean_field(&format!("_{name}")), &mut taken);
-    }
     all
 }
 
@@ -217,15 +207,17 @@ fn cut(info: &str, of: usize) -> String {
 }
 
 impl Said {
-    fn write(&self, seen: &mut BTreeMap<String, u64>, sheet: &mut Sheet<'_>) {
-        self.write_queues(sheet);
+    fn write(&self, seen: &mut BTreeMap<String, u64>, names: &mut Names, sheet: &mut Sheet<'_>) {
+        self.write_queues(names, sheet);
         self.write_process(sheet);
-        self.write_states(seen, sheet);
-        self.write_nodes(sheet);
+        self.write_states(seen, names, sheet);
+        self.write_nodes(names, sheet);
     }
 
-    fn write_queues(&self, sheet: &mut Sheet<'_>) {
+    fn write_queues(&self, names: &mut Names, sheet: &mut Sheet<'_>) {
         let all = queues(&self.queues);
+        let fields = names.fields("queues", all.keys().copied());
+        let list = || fields.iter().zip(&all).take(FIELDS_MAX);
         let mut service = sheet.service("perlbal_queue", |n| {
             ServiceSpec::new(n, "Perlbal queue", CATEGORY)
                 .vlabel("requests")
@@ -237,13 +229,11 @@ impl Said {
                     all.len(),
                 ))
         });
-        for (name, queue) in all.iter().take(FIELDS_MAX) {
+        for (field, (name, queue)) in list() {
             let sum = queue.counts.values().copied().reduce(u64::saturating_add);
-            service.field(&queue.field, sum, |n| {
-                FieldSpec::gauge(n, name)
-                    .draw(Draw::AreaStack)
-                    .limits("0", "")
-                    .info("Requests that wait now")
+            service.optional(&field.name, sum, |n| {
+                let spec = FieldSpec::gauge(n, name).draw(Draw::AreaStack).limits("0", "");
+                field.announce(spec.info("Requests that wait now"))
             });
         }
         let mut service = sheet.service("perlbal_queue_age", |n| {
@@ -257,18 +247,21 @@ impl Said {
                     all.len(),
                 ))
         });
-        for (name, queue) in all.iter().take(FIELDS_MAX) {
-            service.field(&queue.field, queue.age, |n| {
-                FieldSpec::gauge(n, name).limits("5", "30").info("Seconds, in whole ones")
+        for (field, (name, queue)) in list() {
+            service.optional(&field.name, queue.age, |n| {
+                let spec = FieldSpec::gauge(n, name).limits("5", "30");
+                field.announce(spec.info("Seconds, in whole ones"))
             });
         }
-        for (name, queue) in all.iter().take(FIELDS_MAX) {
-            let mut service = sheet.service(&format!("perlbal_queue.{}", queue.field), |n| {
+        for (field, (name, queue)) in list() {
+            let mut service = sheet.service(&format!("perlbal_queue.{}", field.name), |n| {
+                let old = field.old.as_deref().map(|old| format!("perlbal_queue.{old}"));
                 ServiceSpec::new(n, &format!("Perlbal queue: {name}"), CATEGORY)
                     .vlabel("requests")
                     .args("-l 0")
                     .unscaled()
                     .info("Requests that wait for a backend, by priority.")
+                    .formerly(old.as_deref())
             });
             for kind in ["highpri", "normal", "lowpri"] {
                 service.field(kind, queue.counts.get(kind).copied(), |n| {
@@ -339,11 +332,14 @@ impl Said {
                     .info("Each connection takes one. At the limit no more can be taken in.")
             })
             .field("cur", Some(cur), |n| {
-                let percent = |p: u64| (max / 100).saturating_mul(p).to_string();
-                FieldSpec::gauge(n, "in use")
-                    .draw(Draw::Area)
-                    .limits(&percent(80), &percent(95))
-                    .info(&format!("Descriptors now, of at most {max}"))
+                let percent = |p: u64| (max.saturating_mul(p) / 100).to_string();
+                let spec = FieldSpec::gauge(n, "in use").draw(Draw::Area);
+                match max {
+                    0 => spec.info("Descriptors now; there is no limit"),
+                    _ => spec
+                        .limits(&percent(80), &percent(95))
+                        .info(&format!("Descriptors now, of at most {max}")),
+                }
             })
             .field("max", Some(max), |n| {
                 // Drawn, it would press all else to the ground.
@@ -354,7 +350,12 @@ impl Said {
     }
 
     /// Lines such as `Perlbal::BackendHTTP bored 2`.
-    fn write_states(&self, seen: &mut BTreeMap<String, u64>, sheet: &mut Sheet<'_>) {
+    fn write_states(
+        &self,
+        seen: &mut BTreeMap<String, u64>,
+        names: &mut Names,
+        sheet: &mut Sheet<'_>,
+    ) {
         seen.values_mut().for_each(|count| *count = 0);
         for line in self.states.lines() {
             let Some((name, count)) = line.rsplit_once(' ') else { continue };
@@ -384,7 +385,15 @@ impl Said {
                  queue, \"persist_wait\" ones are kept for a next request.",
             ),
         ] {
-            let mut taken = HashSet::new();
+            let of_class = |name: &&String| {
+                name.starts_with("BackendHTTP ") != class.is_empty()
+                    && !name.starts_with("ClientManage")
+            };
+            let list: Vec<(&String, &u64)> =
+                seen.iter().filter(|(name, _)| of_class(name)).collect();
+            let label = |name: &'_ String| name.trim_start_matches("BackendHTTP ").to_owned();
+            let labels: Vec<String> = list.iter().map(|(name, _)| label(name)).collect();
+            let fields = names.fields(service_name, labels.iter().map(String::as_str));
             let mut service = sheet.service(service_name, |n| {
                 ServiceSpec::new(n, title, CATEGORY)
                     .vlabel("connections")
@@ -392,32 +401,31 @@ impl Said {
                     .unscaled()
                     .info(info)
             });
-            for (name, count) in seen.iter() {
-                let is_backend = name.starts_with("BackendHTTP ");
-                if is_backend == class.is_empty() || name.starts_with("ClientManage") {
-                    continue;
-                }
-                let label = name.trim_start_matches("BackendHTTP ");
-                let field = unique(clean_field(label), &mut taken);
-                service.field(&field, Some(*count), |n| {
-                    FieldSpec::gauge(n, label).draw(Draw::AreaStack).info("Connections now")
+            for ((field, label), (_, count)) in fields.iter().zip(&labels).zip(&list) {
+                service.field(&field.name, Some(**count), |n| {
+                    let spec = FieldSpec::gauge(n, label).draw(Draw::AreaStack);
+                    field.announce(spec.info("Connections now"))
                 });
             }
         }
     }
 
-    fn write_nodes(&self, sheet: &mut Sheet<'_>) {
+    fn write_nodes(&self, names: &mut Names, sheet: &mut Sheet<'_>) {
         let all = nodes(&self.nodes);
-        let list = || all.iter().take(FIELDS_MAX);
+        // Field names begin with no digit: 10.0.0.1 is _10_0_0_1.
+        let raws: Vec<String> = all.keys().map(|name| format!("_{name}")).collect();
+        let fields: Vec<StableName> = names.fields("nodes", raws.iter().map(String::as_str));
+        let list = || fields.iter().zip(&all).take(FIELDS_MAX);
         let mut service = sheet.service("perlbal_nodes", |n| {
             ServiceSpec::new(n, "Perlbal requests by backend", CATEGORY)
                 .vlabel("requests per ${graph_period}")
                 .args("-l 0 --base 1000")
                 .info(&cut("Requests that each backend was given.", all.len()))
         });
-        for (name, node) in list() {
-            service.field(&node.field, node.counts.get("requests").copied(), |n| {
-                FieldSpec::derive(n, name).draw(Draw::AreaStack).info("Requests to it")
+        for (field, (name, node)) in list() {
+            service.field(&field.name, node.counts.get("requests").copied(), |n| {
+                let spec = FieldSpec::derive(n, name).draw(Draw::AreaStack);
+                field.announce(spec.info("Requests to it"))
             });
         }
         if let Some(text) = &self.backends {
@@ -428,10 +436,11 @@ impl Said {
                     .unscaled()
                     .info(&cut("Open connections to each backend.", all.len()))
             });
-            for (name, node) in list() {
+            for (field, (name, _)) in list() {
                 // Those without any are left out.
-                service.field(&node.field, Some(value(text, name).unwrap_or(0)), |n| {
-                    FieldSpec::gauge(n, name).draw(Draw::AreaStack).info("Connections now")
+                service.field(&field.name, Some(value(text, name).unwrap_or(0)), |n| {
+                    let spec = FieldSpec::gauge(n, name).draw(Draw::AreaStack);
+                    field.announce(spec.info("Connections now"))
                 });
             }
         }
@@ -445,15 +454,17 @@ impl Said {
                     all.len(),
                 ))
         });
-        for (name, node) in list() {
-            service.field(&node.field, Some(node.codes[5]), |n| {
-                FieldSpec::gauge(n, name).info("Responses of status 5xx among the last 500")
+        for (field, (name, node)) in list() {
+            service.field(&field.name, Some(node.codes[5]), |n| {
+                let info = "Responses of status 5xx among the last 500";
+                field.announce(FieldSpec::gauge(n, name).info(info))
             });
         }
-        for (name, node) in list() {
+        for (field, (name, node)) in list() {
             let of = |what: &str| node.counts.get(what).copied();
             sheet
-                .service(&format!("perlbal_nodes.{}", node.field), |n| {
+                .service(&format!("perlbal_nodes.{}", field.name), |n| {
+                    let old = field.old.as_deref().map(|old| format!("perlbal_nodes.{old}"));
                     ServiceSpec::new(n, &format!("Perlbal backend {name}"), CATEGORY)
                         .vlabel("per ${graph_period}")
                         .args("-l 0 --base 1000")
@@ -461,6 +472,7 @@ impl Said {
                             "Attempts to connect that did not become connections mean that the \
                              backend is down, or has no room.",
                         )
+                        .formerly(old.as_deref())
                 })
                 .field("requests", of("requests"), |n| {
                     FieldSpec::derive(n, "requests").draw(Draw::Area).info("Requests to it")

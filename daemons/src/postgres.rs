@@ -7,9 +7,10 @@
 
 mod figures;
 mod graphs;
+mod replicas;
 mod session;
 
-use crate::support::{Daemon, Place, Ratio, Secret, Sheet, probe, settings};
+use crate::support::{Daemon, Names, Place, Ratio, Secret, Sheet, probe, settings};
 use figures::Figures;
 use rookery_plugins::{Host, ProbeEntry, ProbeError};
 use serde::Deserialize;
@@ -34,8 +35,8 @@ pub const ENTRY: ProbeEntry = ProbeEntry {
         let user = own.user.unwrap_or_else(|| "rookery".to_owned());
         let database = own.database.unwrap_or_else(|| "postgres".to_owned());
         let login = Login { user, database, secret };
-        let session = None;
-        Ok(probe(Postgres { place, login, session, sizes: None, hits: Ratio::default() }))
+        let (hits, names) = (Ratio::default(), Names::default());
+        Ok(probe(Postgres { place, login, session: None, sizes: None, hits, names }))
     },
 };
 
@@ -63,6 +64,7 @@ struct Postgres {
     session: Option<(Session, String)>,
     sizes: Option<(Instant, Sizes)>,
     hits: Ratio,
+    names: Names,
 }
 
 impl Daemon for Postgres {
@@ -83,7 +85,8 @@ impl Daemon for Postgres {
             self.sizes = Some((Instant::now(), sizes));
         }
         let sizes = self.sizes.as_ref().map_or(&[][..], |(_, sizes)| sizes);
-        graphs::write(&figures, sizes, &mut self.hits, &self.login.database, sheet);
+        let database = &self.login.database;
+        graphs::write(&figures, sizes, &mut self.hits, &mut self.names, database, sheet);
         self.session = Some((session, statements));
         Ok(())
     }

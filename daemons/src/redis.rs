@@ -3,8 +3,11 @@
 //!
 //! The reply is one bulk string: `$LENGTH`, the text, an empty line (RESP2).
 
-use crate::support::{Daemon, Link, Place, Ratio, Secret, Sheet, Stats, number, probe, settings};
-use rookery_plugins::names::clean_field;
+mod replication;
+
+use crate::support::{
+    Daemon, Link, Names, Odd, Place, Ratio, Secret, Sheet, Stats, number, probe, settings,
+};
 use rookery_plugins::{Draw, FieldSpec, Host, ProbeEntry, ProbeError, ServiceSpec};
 use serde::Deserialize;
 
@@ -23,7 +26,9 @@ pub const ENTRY: ProbeEntry = ProbeEntry {
             password_env: own.password_env,
         };
         let login = Login { user: own.user, secret };
-        Ok(probe(Redis { place, login, link: None, hit_ratio: Ratio::default() }))
+        let (hit_ratio, names, odd) = (Ratio::default(), Names::default(), Odd::default());
+        let (link, had_replicas) = (None, false);
+        Ok(probe(Redis { place, login, link, hit_ratio, names, odd, had_replicas }))
     },
 };
 
@@ -49,6 +54,10 @@ struct Redis {
     login: Login,
     link: Option<Link>,
     hit_ratio: Ratio,
+    names: Names,
+    odd: Odd,
+    /// Whether a replica was connected once.
+    had_replicas: bool,
 }
 
 impl Daemon for Redis {
@@ -58,7 +67,8 @@ impl Daemon for Redis {
             None => self.login.enter(Link::open(&self.place)?)?,
         };
         let text = info(&mut link)?;
-        let stats = parse(&text);
+        self.odd.begin();
+        let stats = parse(&text, &mut self.odd);
         if stats.text("redis_version").is_none() {
             return Err(link.failed("its INFO has no redis_version: is it a Redis?"));
         }
@@ -67,7 +77,9 @@ impl Daemon for Redis {
         write_use(&stats, ratio, sheet);
         write_memory(&stats, sheet);
         write_keys(&stats, sheet);
-        write_replication(&stats, sheet);
+        self.had_replicas |= stats.count("connected_slaves").is_some_and(|n| n > 0);
+        replication::write(&text, &stats, self.had_replicas, &mut self.names, sheet);
+        self.odd.write("redis", CATEGORY, sheet);
         self.link = Some(link);
         Ok(())
     }
@@ -137,7 +149,13 @@ fn bulk_end(text: &[u8]) -> Result<Option<usize>, ()> {
     Ok((text.len() >= end).then_some(end))
 }
 
-fn parse(text: &str) -> Stats<'_> {
+/// `name:value` lines, and headings of sections.
+fn parse<'a>(text: &'a str, odd: &mut Odd) -> Stats<'a> {
+    let is_other = |line: &&str| {
+        let line = line.trim();
+        line.is_empty() || line.starts_with('#') || line.contains(':')
+    };
+    text.lines().filter(|line| !is_other(line)).for_each(|line| odd.left_out(line));
     Stats::parse(text, |line| line.split_once(':'))
 }
 
@@ -161,31 +179,32 @@ fn write_use(stats: &Stats<'_>, hit_ratio: Option<f64>, sheet: &mut Sheet<'_>) {
                 .args("-l 0 --base 1000")
                 .info(&format!("{name} {version}. What clients ask for, and how often they come."))
         })
-        .field("requests", of("total_commands_processed"), |n| {
+        .optional("requests", of("total_commands_processed"), |n| {
             FieldSpec::derive(n, "commands").draw(Draw::Area).info("Commands that were done")
         })
-        .field("connections", of("total_connections_received"), |n| {
+        .optional("connections", of("total_connections_received"), |n| {
             let info = "Connections that were opened: many mean that clients do not keep them";
             FieldSpec::derive(n, "new connections").info(info)
         })
-        .field("rejected", of("rejected_connections"), |n| {
+        .optional("rejected", of("rejected_connections"), |n| {
             FieldSpec::derive(n, "rejected")
                 .limits("0", "")
                 .info("Connections that were closed at once, as maxclients was reached")
         });
-    sheet
-        .service("redis_key_ratio", |n| {
-            ServiceSpec::new(n, "Redis hit ratio", CATEGORY)
-                .vlabel("% of lookups")
-                .args("-l 0 -u 100")
-                .unscaled()
-                .info("How many lookups of keys between two readings found them.")
-        })
-        .field("hitratio", hit_ratio, |n| {
+    let mut service = sheet.service("redis_key_ratio", |n| {
+        ServiceSpec::new(n, "Redis hit ratio", CATEGORY)
+            .vlabel("% of lookups")
+            .args("-l 0 -u 100")
+            .unscaled()
+            .info("How many lookups of keys between two readings found them.")
+    });
+    if of("keyspace_hits").is_some() {
+        service.field("hitratio", hit_ratio, |n| {
             FieldSpec::gauge(n, "hit ratio")
                 .draw(Draw::Area)
                 .info("Lookups that were hits, in percent of all of the interval")
         });
+    }
     sheet
         .service("redis_keys_per_sec", |n| {
             ServiceSpec::new(n, "Redis lookups", CATEGORY)
@@ -193,16 +212,16 @@ fn write_use(stats: &Stats<'_>, hit_ratio: Option<f64>, sheet: &mut Sheet<'_>) {
                 .args("-l 0 --base 1000")
                 .info("Keys that were looked up, and keys that went.")
         })
-        .field("hits", of("keyspace_hits"), |n| {
+        .optional("hits", of("keyspace_hits"), |n| {
             FieldSpec::derive(n, "hits").draw(Draw::Area).info("Lookups that found their key")
         })
-        .field("misses", of("keyspace_misses"), |n| {
+        .optional("misses", of("keyspace_misses"), |n| {
             FieldSpec::derive(n, "misses").draw(Draw::Stack).info("Lookups that did not")
         })
-        .field("expired", of("expired_keys"), |n| {
+        .optional("expired", of("expired_keys"), |n| {
             FieldSpec::derive(n, "expired").info("Keys whose time was over")
         })
-        .field("evicted_keys", of("evicted_keys"), |n| {
+        .optional("evicted_keys", of("evicted_keys"), |n| {
             let info = "Keys thrown out before their time to make room: more memory keeps them";
             FieldSpec::derive(n, "evicted").info(info)
         });
@@ -216,15 +235,15 @@ fn write_use(stats: &Stats<'_>, hit_ratio: Option<f64>, sheet: &mut Sheet<'_>) {
                 .unscaled()
                 .info("Connected clients; above maxclients new ones are turned away.")
         })
-        .field("connected_clients", of("connected_clients"), |n| {
+        .optional("connected_clients", of("connected_clients"), |n| {
             FieldSpec::gauge(n, "connected")
                 .draw(Draw::Area)
                 .info(&format!("Clients now, replicas apart{max}"))
         })
-        .field("blocked_clients", of("blocked_clients"), |n| {
+        .optional("blocked_clients", of("blocked_clients"), |n| {
             FieldSpec::gauge(n, "blocked").info("Waiting in a blocking call (BLPOP and such)")
         })
-        .field("maxclients", of("maxclients"), |n| {
+        .optional("maxclients", of("maxclients"), |n| {
             // Drawn, it would press all else to the ground.
             FieldSpec::gauge(n, "limit").hidden().info("The most clients (maxclients)")
         });
@@ -242,14 +261,14 @@ fn write_memory(stats: &Stats<'_>, sheet: &mut Sheet<'_>) {
                      memory is fragmented; less, that the machine swaps.",
                 )
         })
-        .field("used_memory", of("used_memory"), |n| {
+        .optional("used_memory", of("used_memory"), |n| {
             FieldSpec::gauge(n, "data").draw(Draw::Area).info("Bytes that Redis has allocated")
         })
-        .field("used_memory_rss", of("used_memory_rss"), |n| {
+        .optional("used_memory_rss", of("used_memory_rss"), |n| {
             FieldSpec::gauge(n, "process").info("Bytes of the process in memory (RSS)")
         })
-        .field("maxmemory", of("maxmemory").filter(|m| *m > 0), |n| {
-            FieldSpec::gauge(n, "limit").info("maxmemory; unknown where there is no limit")
+        .optional("maxmemory", of("maxmemory").filter(|m| *m > 0), |n| {
+            FieldSpec::gauge(n, "limit").info("maxmemory; left out where there is no limit")
         });
     sheet
         .service("redis_persistence", |n| {
@@ -258,7 +277,7 @@ fn write_memory(stats: &Stats<'_>, sheet: &mut Sheet<'_>) {
                 .args("-l 0 --base 1000")
                 .info("Changes since the last save: what a crash costs where no AOF is kept.")
         })
-        .field("changes", of("rdb_changes_since_last_save"), |n| {
+        .optional("changes", of("rdb_changes_since_last_save"), |n| {
             FieldSpec::gauge(n, "unsaved").draw(Draw::Area).info("Changes since the last RDB save")
         });
     let failed = |name: &str| stats.text(name).map(|text| u64::from(text != "ok"));
@@ -270,10 +289,10 @@ fn write_memory(stats: &Stats<'_>, sheet: &mut Sheet<'_>) {
                 .unscaled()
                 .info("Whether the last save to disk failed: then Redis may refuse to write.")
         })
-        .field("rdb", failed("rdb_last_bgsave_status"), |n| {
+        .optional("rdb", failed("rdb_last_bgsave_status"), |n| {
             FieldSpec::gauge(n, "RDB save").limits("", "0").info("The last background save")
         })
-        .field("aof", failed("aof_last_write_status"), |n| {
+        .optional("aof", failed("aof_last_write_status"), |n| {
             FieldSpec::gauge(n, "AOF write").limits("", "0").info("The last write of the log")
         });
 }
@@ -296,59 +315,6 @@ fn write_keys(stats: &Stats<'_>, sheet: &mut Sheet<'_>) {
             FieldSpec::gauge(n, &format!("database {db}"))
                 .draw(Draw::AreaStack)
                 .info("Keys in it, expired ones until they are come across")
-        });
-    }
-}
-
-/// A primary tells how far behind each replica is, a replica whether its link
-/// is up.
-fn write_replication(stats: &Stats<'_>, sheet: &mut Sheet<'_>) {
-    let replica = stats.text("role") == Some("slave");
-    if replica {
-        let up = stats.text("master_link_status").map(|s| u64::from(s == "up"));
-        sheet
-            .service("redis_repl_link", |n| {
-                ServiceSpec::new(n, "Redis link to the primary", CATEGORY)
-                    .vlabel("1 = up")
-                    .args("-l 0 -u 1")
-                    .unscaled()
-                    .info("Whether this replica hears its primary. While not, its data gets old.")
-            })
-            .field("up", up, |n| FieldSpec::gauge(n, "up").limits("", "1:").info("1: it does"));
-        sheet
-            .service("redis_repl_silence", |n| {
-                ServiceSpec::new(n, "Redis silence of the primary", CATEGORY)
-                    .vlabel("seconds")
-                    .args("-l 0")
-                    .unscaled()
-                    .info("How long this replica has not heard its primary.")
-            })
-            .field("last_io", stats.count("master_last_io_seconds_ago"), |n| {
-                FieldSpec::gauge(n, "silence").draw(Draw::Area).info("Unknown while it is down")
-            });
-    }
-    let mut replicas: Vec<(String, &str)> = stats
-        .iter()
-        .filter(|(name, value)| name.starts_with("slave") && value.starts_with("ip="))
-        .map(|(_, v)| {
-            let of = |key| part(v, key).unwrap_or("");
-            (format!("{}:{}", of("ip"), of("port")), v)
-        })
-        .collect();
-    replicas.sort_unstable();
-    let offset = stats.count("master_repl_offset");
-    let mut service = sheet.service("redis_repl_lag", |n| {
-        ServiceSpec::new(n, "Redis replicas' lag", CATEGORY)
-            .vlabel("bytes behind")
-            .args("-l 0 --base 1024")
-            .info("How much of what this primary has said each replica has not taken in yet.")
-    });
-    for (name, value) in replicas {
-        let behind = part(value, "offset")
-            .and_then(|n| number(n.as_bytes()))
-            .and_then(|at| Some(offset?.saturating_sub(at)));
-        service.field(&clean_field(&format!("replica_{name}")), behind, |n| {
-            FieldSpec::gauge(n, &name).info("Bytes of the stream that it lacks")
         });
     }
 }
@@ -402,6 +368,76 @@ mod tests {
         let down = text.replace("master_link_status:up", "master_link_status:down");
         let (_, values) = said(vec![bulk(&down)], "").expect("answers");
         assert_eq!(values["redis_repl_link.up"], Value::Int(0));
+        // KeyDB's active replica is both, and loses its primary all the same.
+        for role in ["active-replica", "replica"] {
+            let text = down.replace("role:slave", &format!("role:{role}"));
+            let (specs, values) = said(vec![bulk(&text)], "").expect("answers");
+            assert_eq!(values["redis_repl_link.up"], Value::Int(0), "{role}");
+            let link = specs.iter().find(|s| s.name == "redis_repl_link").expect("a service");
+            assert_eq!(link.field("up").expect("a field").critical.as_deref(), Some("1:"));
+        }
+    }
+
+    /// All fields with limits that are unknown.
+    fn unknown_under_limits(said: &crate::support::testing::Said) -> Vec<String> {
+        let (specs, values) = said;
+        let named = specs.iter().flat_map(|s| s.fields.iter().map(move |f| (s, f)));
+        let limited = named.filter(|(_, f)| f.warning.is_some() || f.critical.is_some());
+        let names = limited.map(|(s, f)| format!("{}.{}", s.name, f.name));
+        names.filter(|name| values[name] == Value::Unknown).collect()
+    }
+
+    #[test]
+    fn a_sentinel_is_judged_by_what_it_watches_and_by_nothing_that_it_lacks() {
+        let text = "# Server\r\nredis_version:7.2.4\r\nredis_mode:sentinel\r\n\r\n# Clients\r\n\
+                    connected_clients:3\r\n\r\n# Stats\r\ntotal_commands_processed:5\r\n\r\n\
+                    # Sentinel\r\nsentinel_masters:3\r\n\
+                    master0:name=shop-a,status=ok,address=10.0.0.1:6379,slaves=2,sentinels=3\r\n\
+                    master1:name=shop.a,status=odown,address=10.0.0.2:6379,slaves=1,sentinels=3\r\n\
+                    master2:name=mail,status=sdown,address=10.0.0.3:6379,slaves=1,sentinels=3\r\n";
+        let said = said(vec![bulk(text)], "").expect("answers");
+        assert_eq!(unknown_under_limits(&said), [""; 0]);
+        let (specs, values) = said;
+        assert!(
+            specs.iter().all(|s| s.name != "redis_save_failed" && s.name != "redis_used_memory")
+        );
+        let service = specs.iter().find(|s| s.name == "redis_sentinel").expect("a service");
+        let of = |name: &str| {
+            let field = service.fields.iter().find(|f| f.label == name).expect(name);
+            values[&format!("redis_sentinel.{}", field.name)]
+        };
+        let float = |v: f64| Value::Float(v);
+        assert_eq!((of("shop-a"), of("shop.a"), of("mail")), (float(1.0), float(0.0), float(0.5)));
+    }
+
+    #[test]
+    fn each_of_several_primaries_and_replicas_counts() {
+        let primary = |n: u8, status: &str, ago: i32| {
+            format!(
+                "Master {n}: \r\nmaster_host:10.0.0.{n}\r\nmaster_port:6379\r\n\
+                 master_link_status:{status}\r\nmaster_last_io_seconds_ago:{ago}\r\n"
+            )
+        };
+        let text = format!(
+            "redis_version:6.3.4\r\nan odd line\r\nrole:active-replica\r\n{}{}connected_slaves:2\r\n\
+             slave0:ip=10.0.0.9,port=6379,state=online,offset=900,lag=0\r\n\
+             slave1:ip=10.0.0.9,port=6379,state=online,offset=200,lag=1\r\n\
+             master_repl_offset:1000\r\n",
+            primary(1, "up", 2),
+            primary(2, "down", -1)
+        );
+        let (_, values) = said(vec![bulk(&text)], "").expect("answers");
+        for (name, want) in [
+            ("redis_repl_link.up", Value::Int(0)),
+            ("redis_repl_link.primary_10_0_0_1_6379", Value::Int(1)),
+            ("redis_repl_link.primary_10_0_0_2_6379", Value::Int(0)),
+            ("redis_repl_silence.primary_10_0_0_1_6379", Value::Int(2)),
+            ("redis_repl_lag.replica_10_0_0_9_6379", Value::Int(800)),
+            ("redis_repl_replicas.connected", Value::Int(2)),
+            ("redis_odd.odd", Value::Int(1)),
+        ] {
+            assert_eq!(values.get(name), Some(&want), "{name}: {values:?}");
+        }
     }
 
     #[test]

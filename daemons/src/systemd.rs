@@ -2,7 +2,7 @@
 //! asks the manager over its own socket. Once a minute at most: it is a program.
 
 use crate::support::run::run;
-use crate::support::{Daemon, Sheet, probe};
+use crate::support::{Daemon, Odd, Sheet, probe};
 use rookery_plugins::probes::support::no_settings;
 use rookery_plugins::{Draw, FieldSpec, Host, ProbeEntry, ProbeError, ServiceSpec};
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub const ENTRY: ProbeEntry = ProbeEntry {
     new: |table| {
         no_settings(table)?;
         let timeout = crate::support::timeout(table)?;
-        Ok(probe(Systemd { timeout }))
+        Ok(probe(Systemd { timeout, odd: Odd::default() }))
     },
 };
 
@@ -24,6 +24,7 @@ const NAMED_MAX: usize = 10;
 
 struct Systemd {
     timeout: Duration,
+    odd: Odd,
 }
 
 impl Daemon for Systemd {
@@ -39,7 +40,9 @@ impl Daemon for Systemd {
             let why = ran.stderr.lines().next().unwrap_or("no output").to_owned();
             return Err(ProbeError::Failed(format!("systemd: systemctl list-units: {why}")));
         }
-        write(&failed(&ran.stdout), sheet);
+        self.odd.begin();
+        write(&failed(&ran.stdout, &mut self.odd), sheet);
+        self.odd.write("systemd", "system", sheet);
         Ok(())
     }
 
@@ -48,9 +51,23 @@ impl Daemon for Systemd {
     }
 }
 
-/// The first word of each line.
-fn failed(text: &str) -> Vec<&str> {
-    text.lines().filter_map(|l| l.split_whitespace().next()).collect()
+/// The units of lines such as `UNIT LOAD ACTIVE SUB DESCRIPTION`; old versions
+/// put a dot before them.
+fn failed<'a>(text: &'a str, odd: &mut Odd) -> Vec<&'a str> {
+    let unit = |line: &'a str| {
+        let mut words =
+            line.split_whitespace().filter(|word| !matches!(*word, "●" | "*" | "x" | "×"));
+        let (unit, active) = (words.next()?, words.nth(1)?);
+        (unit.contains('.') && active == "failed").then_some(unit)
+    };
+    let mut units = vec![];
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        match unit(line) {
+            Some(unit) => units.push(unit),
+            None => odd.left_out(line),
+        }
+    }
+    units
 }
 
 fn write(failed: &[&str], sheet: &mut Sheet<'_>) {
@@ -92,11 +109,16 @@ mod tests {
         let text = "a.service loaded failed failed A thing\nb.mount  loaded failed failed /b\n";
         let mut cells = Cells::new();
         let mut sheet = Sheet::new(&mut cells, true);
-        write(&failed(text), &mut sheet);
+        let mut odd = Odd::default();
+        write(&failed(text, &mut odd), &mut sheet);
         let specs = sheet.into_specs();
         assert_eq!(cells.get(0), Some(Value::Int(2)));
         assert_eq!(specs[0].fields[0].label, "failed: a.service, b.mount");
-        assert!(failed("\n \n").is_empty());
+        assert!(failed("\n \n", &mut odd).is_empty());
+        assert_eq!(odd.count(), 0);
+        let text = "Warning: the journal is new.\n● c.service not-found failed failed C\n";
+        assert_eq!(failed(text, &mut odd), ["c.service"]);
+        assert_eq!(odd.count(), 1);
         let many: Vec<String> = (0..30).map(|i| format!("u{i}.service")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         let mut cells = Cells::new();

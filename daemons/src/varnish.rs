@@ -5,7 +5,7 @@ mod counters;
 mod graphs;
 
 use crate::support::run::{Ran, run};
-use crate::support::{Daemon, Place, Ratio, Sheet, probe, settings};
+use crate::support::{Daemon, Names, Odd, Place, Ratio, Sheet, probe, settings};
 use counters::Counters;
 use rookery_plugins::{Host, ProbeEntry, ProbeError};
 use serde::Deserialize;
@@ -27,7 +27,8 @@ pub const ENTRY: ProbeEntry = ProbeEntry {
         let program = own.program.unwrap_or_else(|| "varnishstat".to_owned());
         let (hit_ratio, probed) = (Ratio::default(), BTreeSet::new());
         let name = own.instance;
-        Ok(probe(Varnish { name, program, timeout, hit_ratio, probed }))
+        let (names, odd) = (Names::default(), Odd::default());
+        Ok(probe(Varnish { name, program, timeout, hit_ratio, probed, names, odd }))
     },
 };
 
@@ -47,9 +48,10 @@ struct Varnish {
     program: String,
     timeout: Duration,
     hit_ratio: Ratio,
-    /// Backends whose probes were well once. Without a probe they never are,
-    /// and with one that fails they are no more.
+    /// Backends whose probes were well once, see [`Counters::health`].
     probed: BTreeSet<String>,
+    names: Names,
+    odd: Odd,
 }
 
 impl Daemon for Varnish {
@@ -74,11 +76,13 @@ impl Daemon for Varnish {
                 )),
             });
         }
-        let counters = Counters::parse(&ran.stdout).map_err(|why| failed(&why))?;
+        self.odd.begin();
+        let counters = Counters::parse(&ran.stdout, &mut self.odd).map_err(|why| failed(&why))?;
         let (hits, misses) = (counters.main("cache_hit"), counters.main("cache_miss"));
         let asked = hits.zip(misses).map(|(h, m)| h.saturating_add(m));
         let hit_ratio = self.hit_ratio.next(hits, asked);
-        graphs::write(&counters, hit_ratio, &mut self.probed, sheet);
+        graphs::write(&counters, hit_ratio, &mut self.probed, &mut self.names, sheet);
+        self.odd.write("varnish", CATEGORY, sheet);
         Ok(())
     }
 }

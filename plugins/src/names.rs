@@ -1,7 +1,4 @@
-//! Names as Munin cleans them, and [`unique`] ones where cleaning makes them
-//! equal.
-
-pub mod unique;
+//! Names as Munin cleans them.
 
 /// The longest name of a node, service or field, in bytes. Longer ones are
 /// refused on the wire, so that a runaway plugin cannot fill the catalog.

@@ -7,8 +7,8 @@ use super::columns::{
     SCUR, SMAX, STOT,
 };
 use super::csv::{Proxy, Row, Server, Table};
-use crate::support::{Sheet, number};
-use rookery_plugins::{Draw, FieldSpec, ServiceSpec, Value};
+use crate::support::{Sheet, StableName, number};
+use rookery_plugins::{Draw, FieldSpec, ServiceSpec};
 
 /// The most fields of a graph: more are no picture any longer.
 const FIELDS_MAX: usize = 200;
@@ -22,6 +22,8 @@ pub fn write_process(info: &str, sheet: &mut Sheet<'_>) {
     };
     let of = |name: &str| text(name).and_then(|text| number(text.as_bytes()));
     let version = text("Version").unwrap_or("of unknown version");
+    let product = text("Name").unwrap_or("HAProxy");
+    sheet.note(product);
     sheet.note(version);
     let limit = of("Maxconn").unwrap_or(0);
     sheet.note(&limit.to_string());
@@ -32,17 +34,17 @@ pub fn write_process(info: &str, sheet: &mut Sheet<'_>) {
                 .args("-l 0")
                 .unscaled()
                 .info(&format!(
-                    "HAProxy {version}. Open connections of the whole process. At the limit \
+                    "{product} {version}. Open connections of the whole process. At the limit \
                      (maxconn in \"global\") new clients are not taken in."
                 ))
         })
-        .field("CurrConns", of("CurrConns"), |n| {
+        .optional("CurrConns", of("CurrConns"), |n| {
             let field = FieldSpec::gauge(n, "open").draw(Draw::Area).info("Connections now");
             match limit {
                 0 => field,
                 limit => field
                     .info(&format!("Connections now, of at most {limit}"))
-                    .limits(&(limit / 10).saturating_mul(8).to_string(), &nearly(limit)),
+                    .limits(&percent(limit, 80), &percent(limit, 98)),
             }
         })
         .field("Maxconn", of("Maxconn"), |n| {
@@ -60,7 +62,7 @@ pub fn write_process(info: &str, sheet: &mut Sheet<'_>) {
                      processor time, and all that it serves gets slow.",
                 )
         })
-        .field("Idle_pct", of("Idle_pct"), |n| {
+        .optional("Idle_pct", of("Idle_pct"), |n| {
             FieldSpec::gauge(n, "idle")
                 .draw(Draw::Area)
                 .limits("20:", "5:")
@@ -79,9 +81,9 @@ pub fn write_process(info: &str, sheet: &mut Sheet<'_>) {
         });
 }
 
-/// 98 % of a limit.
-fn nearly(limit: u64) -> String {
-    (limit.saturating_mul(98) / 100).to_string()
+/// A share of a limit, as a limit of its own: small ones (`maxconn 5`) too.
+fn percent(limit: u64, share: u64) -> String {
+    (limit.saturating_mul(share) / 100).to_string()
 }
 
 /// All proxies.
@@ -118,11 +120,9 @@ fn write_backends(table: &Table<'_>, backs: &[&Proxy<'_>], sheet: &mut Sheet<'_>
     });
     for proxy in list {
         let waiting = waiting(table, proxy);
-        service.field(&format!("{}_qcur", proxy.field), waiting, |n| {
-            FieldSpec::gauge(n, &proxy.name)
-                .draw(Draw::AreaStack)
-                .limits("0", "")
-                .info("Requests that wait now")
+        service.optional(&format!("{}_qcur", proxy.field.name), waiting, |n| {
+            let spec = FieldSpec::gauge(n, &proxy.name).draw(Draw::AreaStack).limits("0", "");
+            formerly(spec.info("Requests that wait now"), proxy.field.old.as_deref(), "qcur")
         });
     }
     write_active(table, backs, sheet);
@@ -180,19 +180,25 @@ fn write_active(table: &Table<'_>, backs: &[&Proxy<'_>], sheet: &mut Sheet<'_>) 
         let of = |column: &str| proxy.back.as_ref().and_then(|row| table.number(row, column));
         // A backup that is down still counts as one that is meant to stand in.
         let backed = proxy.servers.iter().any(|s| table.number(&s.row, "bck") == Some(1));
+        // One that has nothing but backups lives on them as it should.
+        let backups_alone = proxy.servers.iter().all(|s| table.number(&s.row, "bck") == Some(1));
         let act = of("act");
-        service.field(&format!("{}_act", proxy.field), act, |n| {
-            let limits = if backed { ("1:", "") } else { ("", "1:") };
-            FieldSpec::gauge(n, &proxy.name)
-                .limits(limits.0, limits.1)
-                .info("Servers that are up, backups left out")
+        let old = proxy.field.old.as_deref();
+        service.optional(&format!("{}_act", proxy.field.name), act, |n| {
+            let limits = match (backups_alone, backed) {
+                (true, _) => ("", ""),
+                (false, true) => ("1:", ""),
+                (false, false) => ("", "1:"),
+            };
+            let spec = FieldSpec::gauge(n, &proxy.name).limits(limits.0, limits.1);
+            formerly(spec.info("Servers that are up, backups left out"), old, "act")
         });
         if backed {
             let usable = act.zip(of("bck")).map(|(act, bck)| act.saturating_add(bck));
-            service.field(&format!("{}_usable", proxy.field), usable, |n| {
-                FieldSpec::gauge(n, &format!("{} with backups", proxy.name))
-                    .limits("", "1:")
-                    .info("Servers that are up, backups among them")
+            service.optional(&format!("{}_usable", proxy.field.name), usable, |n| {
+                let spec = FieldSpec::gauge(n, &format!("{} with backups", proxy.name));
+                let spec = spec.limits("", "1:").info("Servers that are up, backups among them");
+                formerly(spec, old, "usable")
             });
         }
     }
@@ -201,7 +207,7 @@ fn write_active(table: &Table<'_>, backs: &[&Proxy<'_>], sheet: &mut Sheet<'_>) 
 fn write_frontends(table: &Table<'_>, fronts: &[&Proxy<'_>], sheet: &mut Sheet<'_>) {
     let all: Vec<Item<'_>> = fronts
         .iter()
-        .filter_map(|p| Some(Item { field: &p.field, label: &p.name, row: p.front.as_ref()? }))
+        .filter_map(|p| Some(Item::new(&p.field, &p.name, p.front.as_ref()?)))
         .collect();
     columns(table, sheet, "haproxy_frontends", &all, &[SCUR], |n| {
         ServiceSpec::new(n, "HAProxy frontend sessions", CATEGORY)
@@ -255,7 +261,8 @@ fn write_frontend(table: &Table<'_>, front: &Item<'_>, sheet: &mut Sheet<'_>) {
     sheet.note(&limit.unwrap_or(0).to_string());
     sheet
         .service(&format!("haproxy_frontends.{}", front.field), |n| {
-            ServiceSpec::new(n, &format!("HAProxy frontend sessions: {}", front.label), CATEGORY)
+            let title = format!("HAProxy frontend sessions: {}", front.label);
+            nested(ServiceSpec::new(n, &title, CATEGORY), front.old)
                 .vlabel("sessions")
                 .args("-l 0")
                 .unscaled()
@@ -270,7 +277,7 @@ fn write_frontend(table: &Table<'_>, front: &Item<'_>, sheet: &mut Sheet<'_>) {
                 None => field,
                 Some(n) => field
                     .info(&format!("Sessions now, of at most {n}"))
-                    .limits(&(n / 10).saturating_mul(8).to_string(), &nearly(n)),
+                    .limits(&percent(n, 80), &percent(n, 98)),
             }
         })
         .field("smax", of("smax"), |n| {
@@ -284,29 +291,32 @@ fn write_frontend(table: &Table<'_>, front: &Item<'_>, sheet: &mut Sheet<'_>) {
 /// The graphs of one backend.
 fn write_backend(table: &Table<'_>, proxy: &Proxy<'_>, sheet: &mut Sheet<'_>) {
     let Some(back) = &proxy.back else { return };
-    let (be, name) = (&proxy.field, &proxy.name);
-    let own = Item { field: "backend", label: name, row: back };
+    let (be, name) = (&proxy.field.name, &proxy.name);
+    let own = Item { field: "backend", old: None, label: name, row: back };
     let servers: Vec<Item<'_>> = proxy.servers.iter().map(Item::server).collect();
     let with_own: Vec<Item<'_>> = [own].into_iter().chain(servers.iter().copied()).collect();
     let spec = |n: &str, title: &str, vlabel: &str| {
-        ServiceSpec::new(n, &format!("HAProxy {title}: {name}"), CATEGORY)
-            .vlabel(vlabel)
-            .args("-l 0")
-            .unscaled()
+        let spec = ServiceSpec::new(n, &format!("HAProxy {title}: {name}"), CATEGORY);
+        nested(spec, proxy.field.old.as_deref()).vlabel(vlabel).args("-l 0").unscaled()
     };
     let mut service = sheet.service(&format!("haproxy_servers.{be}"), |n| {
         spec(n, "servers", "1 up, 0.5 set aside, 0 down").info(&cut(
             "Which servers take requests: 1 up (or not checked), 0.5 set aside by its \
-             administrator (maintenance, drained) or by itself, 0 down (or its name is not \
-             resolved).",
+             administrator (maintenance, drained) or by itself, or a place of a server-template \
+             that no address has taken while others have; 0 down (or its name is not resolved).",
             servers.len(),
             1,
         ))
     });
     for server in shown(&servers, 1) {
-        let up = state(table.text(server.row, "status"));
-        service.field(&format!("{}_up", server.field), up, |n| {
-            FieldSpec::gauge(n, server.label).limits("0.5:", "").info("1 up, 0 down")
+        let up = match state(table.text(server.row, "status")) {
+            Some(0.0) if is_free_place(table, server, &servers) => Some(0.5),
+            up => up,
+        };
+        // A word of another version is left out, not unknown.
+        service.optional(&format!("{}_up", server.field), up, |n| {
+            let spec = FieldSpec::gauge(n, server.label).limits("0.5:", "").info("1 up, 0 down");
+            formerly(spec, server.old, "up")
         });
     }
     columns(table, sheet, &format!("haproxy_queue.{be}"), &with_own, &[QCUR, QMAX], |n| {
@@ -376,19 +386,36 @@ fn write_backend(table: &Table<'_>, proxy: &Proxy<'_>, sheet: &mut Sheet<'_>) {
 #[derive(Clone, Copy)]
 struct Item<'a> {
     field: &'a str,
+    /// What the field was called by order of appearance, if otherwise.
+    old: Option<&'a str>,
     label: &'a str,
     row: &'a Row<'a>,
 }
 
 impl<'a> Item<'a> {
+    fn new(field: &'a StableName, label: &'a str, row: &'a Row<'a>) -> Item<'a> {
+        Item { field: &field.name, old: field.old.as_deref(), label, row }
+    }
+
     fn server(server: &'a Server<'a>) -> Item<'a> {
-        Item { field: &server.field, label: &server.row[1], row: &server.row }
+        Item::new(&server.field, &server.row[1], &server.row)
     }
 }
 
+/// A field `NAME_END` that was called `OLD_END`.
+fn formerly(spec: FieldSpec, old: Option<&str>, end: &str) -> FieldSpec {
+    spec.formerly(old.map(|old| format!("{old}_{end}")).as_deref())
+}
+
+/// A service `ROOT.NAME` that was called `ROOT.OLD`.
+fn nested(spec: ServiceSpec, old: Option<&str>) -> ServiceSpec {
+    let root = spec.name.split('.').next().unwrap_or_default();
+    let old = old.map(|old| format!("{root}.{old}"));
+    spec.formerly(old.as_deref())
+}
+
 fn of_backs<'a>(backs: &'a [&Proxy<'a>]) -> Vec<Item<'a>> {
-    let item =
-        |p: &'a &Proxy<'a>| Some(Item { field: &p.field, label: &p.name, row: p.back.as_ref()? });
+    let item = |p: &'a &Proxy<'a>| Some(Item::new(&p.field, &p.name, p.back.as_ref()?));
     backs.iter().filter_map(item).collect()
 }
 
@@ -429,7 +456,7 @@ fn columns(
                     "" => item.label.to_owned(),
                     label => format!("{}: {label}", item.label),
                 };
-                (column.describe)(n, &label)
+                formerly((column.describe)(n, &label), item.old, column.name)
             });
         }
     }
@@ -444,13 +471,31 @@ fn waiting(table: &Table<'_>, proxy: &Proxy<'_>) -> Option<u64> {
 }
 
 /// 1 up, 0.5 set aside, 0 down; `None` for a word of another version.
-fn state(status: &str) -> Option<Value> {
-    Some(Value::Float(match status {
+fn state(status: &str) -> Option<f64> {
+    Some(match status {
         "no check" => 1.0,
-        "MAINT (resolution)" => 0.0,
+        UNRESOLVED => 0.0,
         s if s.starts_with("UP") => 1.0,
         s if s.starts_with("DOWN") => 0.0,
         s if s.starts_with("MAINT") || s.starts_with("DRAIN") || s.starts_with("NOLB") => 0.5,
         _ => return None,
-    }))
+    })
+}
+
+/// The status of a server whose name has no address.
+const UNRESOLVED: &str = "MAINT (resolution)";
+
+/// Whether it is one of the places of a `server-template` (`web1` to `web9`)
+/// that wait for an address while another one of them has one: then there are
+/// fewer servers than places, which is how such a template is meant.
+fn is_free_place(table: &Table<'_>, server: &Item<'_>, all: &[Item<'_>]) -> bool {
+    let stem = |name: &str| {
+        let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
+        (stem.len() < name.len()).then(|| stem.to_owned())
+    };
+    let is_up = |item: &&Item<'_>| state(table.text(item.row, "status")) == Some(1.0);
+    table.text(server.row, "status") == UNRESOLVED
+        && stem(server.label).is_some_and(|own| {
+            all.iter().filter(is_up).any(|other| stem(other.label).as_deref() == Some(&*own))
+        })
 }

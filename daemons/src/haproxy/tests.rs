@@ -109,6 +109,48 @@ fn old_ones_have_less_and_backups_count() {
 }
 
 #[test]
+fn any_product_s_table_is_read_and_odd_rows_are_counted() {
+    let info = "Name: hapee-lb\nVersion: 2.8.0-1.0.0\nMaxconn: 5\nCurrConns: 3\n\n";
+    let stat = "# pxname,svname,qcur,scur,slim,act,bck,status,type,last_chk\n\
+                fe,FRONTEND,,3,5,,,OPEN,0,\nbe,s1,0,1,,1,0,UP,2,\"L7OK\nline two, \"\"q\"\"\"\n\
+                be,s2,0,1,1,0,UP,2,\nbe,BACKEND,0,1,,1,0,UP,1,\n\n";
+    let (specs, values) = said(info, stat).expect("answers");
+    assert!(specs[0].info.starts_with("hapee-lb 2.8.0-1.0.0. "), "{}", specs[0].info);
+    for (name, want) in [
+        ("haproxy_servers.be_act", Value::Int(1)),
+        ("haproxy_servers.be.s1_up", Value::Float(1.0)),
+        ("haproxy_odd.odd", Value::Int(1)),
+    ] {
+        assert_eq!(values.get(name), Some(&want), "{name}");
+    }
+    assert!(!values.contains_key("haproxy_servers.be.s2_up"));
+    let odd = specs.iter().find(|s| s.name == "haproxy_odd").expect("a service");
+    assert!(odd.info.contains("be,s2,0,1,1,0,UP,2"), "{}", odd.info);
+    // A small limit is one, too.
+    let near = specs.iter().find(|s| s.name == "haproxy_frontends.fe").expect("a service");
+    let scur = near.field("scur").expect("a field");
+    assert_eq!((scur.warning.as_deref(), scur.critical.as_deref()), (Some("4"), Some("4")));
+}
+
+#[test]
+fn what_is_configured_so_is_no_problem() {
+    // Backups alone; a template with more places than servers; one whose name is lost.
+    let stat = "# pxname,svname,qcur,act,bck,status,type\n\
+                spare,s,0,0,1,UP,2\nspare,BACKEND,0,0,1,UP,1\n\
+                pool,web1,0,1,0,UP,2\npool,web2,0,1,0,MAINT (resolution),2\n\
+                pool,api,0,1,0,MAINT (resolution),2\npool,new,0,1,0,SOMETHING,2\n\
+                pool,BACKEND,0,1,0,UP,1\n\n";
+    let (specs, values) = said(INFO, stat).expect("answers");
+    let servers = specs.iter().find(|s| s.name == "haproxy_servers").expect("a service");
+    let act = servers.field("spare_act").expect("a field");
+    assert_eq!((act.warning.as_deref(), act.critical.as_deref()), (None, None));
+    assert_eq!(values["haproxy_servers.spare_usable"], Value::Int(1));
+    assert_eq!(values["haproxy_servers.pool.web2_up"], Value::Float(0.5));
+    assert_eq!(values["haproxy_servers.pool.api_up"], Value::Float(0.0));
+    assert!(!values.contains_key("haproxy_servers.pool.new_up"), "a word of another version");
+}
+
+#[test]
 fn too_many_are_cut_and_it_is_said() {
     let mut stat = "# pxname,svname,qcur,scur,act,status,type\n".to_owned();
     for b in 0..300 {

@@ -289,7 +289,7 @@ fn write_connections(facts: &Facts<'_>, sheet: &mut Sheet<'_>) {
             let info = "The most at one time since the server's start";
             FieldSpec::gauge(n, "most").info(info)
         })
-        .field("Threads_connected", of("Threads_connected"), |n| {
+        .optional("Threads_connected", of("Threads_connected"), |n| {
             let all = max.map(|m| format!(", of at most {m} (max_connections)"));
             let info = format!("Connections now{}", all.unwrap_or_default());
             let spec = FieldSpec::gauge(n, "connected").draw(Draw::Area).info(&info);

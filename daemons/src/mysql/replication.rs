@@ -7,14 +7,17 @@
 use super::charts::{BYTES, CATEGORY, COUNTED, Chart, Facts, rate};
 use super::login::Version;
 use super::wire::Table;
-use crate::support::{Sheet, number, unique};
+use crate::support::{Names, Sheet, number};
 use rookery_plugins::names::clean_field;
 use rookery_plugins::{Draw, FieldSpec, ServiceSpec};
-use std::collections::HashSet;
 
-/// Behind by so much is told, seconds.
-const BEHIND_WARNING: &str = "300";
-const BEHIND_CRITICAL: &str = "600";
+/// Seconds behind, and beyond the delay that is configured, that are WARNING and
+/// CRITICAL.
+const BEHIND_WARNING: u64 = 300;
+const BEHIND_CRITICAL: u64 = 600;
+
+/// MySQL's own channels, which rest once a member of the group has caught up.
+const GROUP_CHANNELS: &str = "group_replication_";
 
 /// The statement that tells a replica's state.
 pub fn statement(version: &Version) -> &'static str {
@@ -38,8 +41,12 @@ pub struct Replica {
     pub io_runs: bool,
     /// Whether the thread that carries it out runs.
     pub sql_runs: bool,
+    /// Whether the server has a column for the seconds (since 4.1).
+    pub tells_seconds: bool,
     /// `None`: NULL, which is not 0 but "nobody knows".
     pub seconds_behind: Option<u64>,
+    /// By how much it is behind on purpose (`SQL_Delay`), seconds.
+    pub delay: u64,
     /// Bytes that are fetched and not carried out; `None`: in several files.
     pub bytes_behind: Option<u64>,
     /// Bytes of relay logs.
@@ -56,7 +63,8 @@ pub fn parse(table: &Table<'_>) -> Option<Vec<Replica>> {
     let column = |names: [&str; 2]| table.columns.iter().position(|c| names.contains(c));
     let io = column(["Slave_IO_Running", "Replica_IO_Running"])?;
     let sql = column(["Slave_SQL_Running", "Replica_SQL_Running"])?;
-    let seconds = column(["Seconds_Behind_Master", "Seconds_Behind_Source"])?;
+    let seconds = column(["Seconds_Behind_Master", "Seconds_Behind_Source"]);
+    let delay = column(["SQL_Delay", "SQL_Delay"]);
     let read = column(["Read_Master_Log_Pos", "Read_Source_Log_Pos"]);
     let done = column(["Exec_Master_Log_Pos", "Exec_Source_Log_Pos"]);
     let read_file = column(["Master_Log_File", "Source_Log_File"]);
@@ -78,7 +86,9 @@ pub fn parse(table: &Table<'_>) -> Option<Vec<Replica>> {
             io_runs: text(Some(io)) == "Yes",
             sql_runs: text(Some(sql)) == "Yes",
             // MySQL 9 says 0 while it cannot reach its source at all.
-            seconds_behind: count(Some(seconds)).filter(|s| *s > 0 || text(Some(io)) == "Yes"),
+            seconds_behind: count(seconds).filter(|s| *s > 0 || text(Some(io)) == "Yes"),
+            tells_seconds: seconds.is_some(),
+            delay: count(delay).unwrap_or(0),
             bytes_behind: behind.and_then(|(read, done)| read.checked_sub(done)),
             relay_log_space: count(space),
             error: error.unwrap_or_default().to_owned(),
@@ -102,7 +112,13 @@ const CACHE: Chart = Chart {
 
 /// Writes all of it. `binlog`: the size of all binary logs, bytes, where there
 /// are any.
-pub fn write(facts: &Facts<'_>, replicas: &[Replica], binlog: Option<u64>, sheet: &mut Sheet<'_>) {
+pub fn write(
+    facts: &Facts<'_>,
+    replicas: &[Replica],
+    binlog: Option<u64>,
+    names: &mut Names,
+    sheet: &mut Sheet<'_>,
+) {
     let relay = replicas.iter().filter_map(|r| r.relay_log_space).reduce(u64::saturating_add);
     let mut service = sheet.service("mysql_bin_relay_log", |n| {
         ServiceSpec::new(n, "MySQL binary and relay logs", CATEGORY)
@@ -126,61 +142,91 @@ pub fn write(facts: &Facts<'_>, replicas: &[Replica], binlog: Option<u64>, sheet
     if facts.word("log_bin") == "ON" {
         CACHE.write(facts, sheet);
     }
-    let mut taken = HashSet::new();
-    for replica in replicas {
-        let name = match replica.name.as_str() {
-            "" => String::new(),
-            name => format!(".{}", clean_field(name)),
-        };
-        let name = unique(name, &mut taken);
-        write_replica(facts, replica, &name, sheet);
+    let dotted = |name: &str| match name {
+        "" => String::new(),
+        name => format!(".{}", clean_field(name)),
+    };
+    let things: Vec<_> = replicas.iter().map(|r| (dotted(&r.name), r.name.clone())).collect();
+    for (replica, name) in replicas.iter().zip(names.assign("", &things)) {
+        let old = name.old.as_deref();
+        write_seconds(facts, replica, (&name.name, old), sheet);
+        write_backlog(replica, (&name.name, old), sheet);
     }
 }
 
-fn write_replica(facts: &Facts<'_>, replica: &Replica, suffix: &str, sheet: &mut Sheet<'_>) {
-    let title = |what: &str| match replica.name.as_str() {
+/// What is called `ROOT.CHANNEL` now and was called `ROOT.OLD`.
+fn formerly(spec: ServiceSpec, root: &str, old: Option<&str>) -> ServiceSpec {
+    spec.formerly(old.map(|old| format!("{root}{old}")).as_deref())
+}
+
+fn title(what: &str, replica: &Replica) -> String {
+    match replica.name.as_str() {
         "" => what.to_owned(),
         name => format!("{what} ({name})"),
-    };
-    // Both stand in the description.
+    }
+}
+
+/// Its threads, and how far behind it is.
+fn write_seconds(
+    facts: &Facts<'_>,
+    replica: &Replica,
+    (suffix, old): (&str, Option<&str>),
+    sheet: &mut Sheet<'_>,
+) {
+    // A channel of the group rests as it should, unless an error stopped it.
+    let rests = replica.name.starts_with(GROUP_CHANNELS) && replica.error.is_empty();
+    // All stand in the description.
     sheet.note(&replica.source);
     sheet.note(&replica.error);
+    sheet.note(&replica.delay.to_string());
+    sheet.note(if rests { "rests" } else { "" });
     let stopped = |runs: bool| Some(u64::from(!runs));
     let mut service = sheet.service(&format!("mysql_replication{suffix}"), |n| {
         let error = match replica.error.as_str() {
             "" => String::new(),
             error => format!(" It says: {error}"),
         };
-        ServiceSpec::new(n, &title("MySQL replication"), CATEGORY)
+        let delayed = match replica.delay {
+            0 => String::new(),
+            s => format!(" It is {s} s behind on purpose (SQL_Delay): the limits begin there."),
+        };
+        let spec = ServiceSpec::new(n, &title("MySQL replication", replica), CATEGORY)
             .vlabel("seconds; 1: stopped")
             .args("-l 0")
             .unscaled()
             .info(&format!(
                 "How far this replica is behind its source, {}. The two threads are 0 while they \
                  run. While one does not, nobody knows how far behind it is: then that is \
-                 unknown, not 0.{error}",
+                 unknown, not 0.{delayed}{error}",
                 replica.source
-            ))
+            ));
+        formerly(spec, "mysql_replication", old)
     });
+    let critical = if rests { "" } else { "0" };
+    let behind = |limit: u64| replica.delay.saturating_add(limit).to_string();
     service
         .field("slave_io_running", stopped(replica.io_runs), |n| {
             FieldSpec::gauge(n, "fetching stopped")
                 .draw(Draw::Area)
-                .limits("", "0")
+                .limits("", critical)
                 .info("1 while the thread that fetches the source's log does not run (IO)")
         })
         .field("slave_sql_running", stopped(replica.sql_runs), |n| {
             FieldSpec::gauge(n, "applying stopped")
                 .draw(Draw::Area)
-                .limits("", "0")
+                .limits("", critical)
                 .info("1 while the thread that carries the log out does not run (SQL)")
-        })
-        .field("seconds_behind_master", replica.seconds_behind, |n| {
-            FieldSpec::gauge(n, "seconds behind")
-                .draw(Draw::Line2)
-                .limits(BEHIND_WARNING, BEHIND_CRITICAL)
-                .info("How old the change is that is carried out now")
         });
+    if replica.tells_seconds {
+        service.field("seconds_behind_master", replica.seconds_behind, |n| {
+            let spec = FieldSpec::gauge(n, "seconds behind").draw(Draw::Line2);
+            let spec = match rests {
+                true => spec,
+                false => spec.limits(&behind(BEHIND_WARNING), &behind(BEHIND_CRITICAL)),
+            };
+            spec.info("How old the change is that is carried out now")
+        });
+    }
     if suffix.is_empty() {
         for (name, label, info) in [
             ("Slave_retried_transactions", "retried per second", "Transactions tried once more"),
@@ -195,15 +241,20 @@ fn write_replica(facts: &Facts<'_>, replica: &Replica, suffix: &str, sheet: &mut
             }
         }
     }
+}
+
+/// What it has fetched and not carried out.
+fn write_backlog(replica: &Replica, (suffix, old): (&str, Option<&str>), sheet: &mut Sheet<'_>) {
     sheet
         .service(&format!("mysql_replication_bytes{suffix}"), |n| {
-            ServiceSpec::new(n, &title("MySQL replication backlog"), CATEGORY)
+            let spec = ServiceSpec::new(n, &title("MySQL replication backlog", replica), CATEGORY)
                 .vlabel("bytes")
                 .args(BYTES)
                 .info(
                     "Changes that were fetched from the source and are not carried out yet. It \
                      moves even while the seconds are unknown.",
-                )
+                );
+            formerly(spec, "mysql_replication_bytes", old)
         })
         .field("behind", replica.bytes_behind, |n| {
             FieldSpec::gauge(n, "behind")
@@ -264,6 +315,18 @@ mod tests {
             // 5.5.39 is before 10.0 and says its number twice.
             assert_eq!(statement(&Version::parse(version)), want, "{version}");
         }
+    }
+
+    #[test]
+    fn a_delay_on_purpose_is_read_and_an_old_server_has_less() {
+        let text = reply("mariadb/replica.status.caught_up.txt");
+        let delayed = format!("{text}\nSQL_Delay: 3600\nSQL_Remaining_Delay: NULL\n");
+        let delayed =
+            of_lines(&delayed.replace("Behind_Master: 0", "Behind_Master: 3613"), str::to_owned);
+        assert_eq!((delayed[0].seconds_behind, delayed[0].delay), (Some(3613), 3600));
+        let old = "Slave_IO_Running: Yes\nSlave_SQL_Running: Yes\nMaster_Host: db1\n";
+        let old = of_lines(old, str::to_owned);
+        assert!(old[0].io_runs && !old[0].tells_seconds && old[0].seconds_behind.is_none());
     }
 
     #[test]

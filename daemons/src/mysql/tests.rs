@@ -216,15 +216,78 @@ fn several_sources_have_a_service_each() {
         other => mariadb(other, nth),
     });
     let mut probe = make("mysql", &format!("address = {at:?}"));
-    let (_, values) = ask(probe.as_mut()).expect("answers");
-    for (name, want) in [
-        ("mysql_replication.seconds_behind_master", Value::Int(0)),
-        ("mysql_replication.o_ne.slave_io_running", Value::Int(1)),
-        ("mysql_replication.o_ne.seconds_behind_master", Value::Unknown),
-        ("mysql_replication.o_ne_2.seconds_behind_master", Value::Int(7)),
+    let (specs, values) = ask(probe.as_mut()).expect("answers");
+    assert_eq!(values["mysql_replication.seconds_behind_master"], Value::Int(0));
+    // Named by what they are called, not by their order.
+    for (channel, want, old) in [
+        ("o-ne", Value::Unknown, "mysql_replication.o_ne"),
+        ("o_ne", Value::Int(7), "mysql_replication.o_ne_2"),
     ] {
-        assert_eq!(values.get(name), Some(&want), "{name}");
+        let title = format!("MySQL replication ({channel})");
+        let service = specs.iter().find(|s| s.title == title).expect("a service");
+        assert!(service.name.starts_with("mysql_replication.o_ne_"), "{}", service.name);
+        assert_eq!(values[&format!("{}.seconds_behind_master", service.name)], want, "{channel}");
+        assert_eq!(service.old_names().collect::<Vec<_>>(), [old]);
     }
+}
+
+#[test]
+fn a_replica_is_judged_by_what_it_is_behind_beyond_its_delay() {
+    let at = server(MARIADB, |statement, nth| match statement {
+        "SHOW ALL SLAVES STATUS" => encoded(
+            &[
+                "Connection_name",
+                "Slave_IO_Running",
+                "Slave_SQL_Running",
+                "Seconds_Behind_Master",
+                "SQL_Delay",
+            ],
+            &[
+                vec![Some("late"), Some("Yes"), Some("Yes"), Some("3613"), Some("3600")],
+                vec![Some("now"), Some("Yes"), Some("Yes"), Some("13"), None],
+                vec![Some("group_replication_recovery"), Some("No"), Some("No"), None, Some("0")],
+            ],
+        ),
+        "SHOW BINARY LOGS" => encoded(
+            &["Log_name", "File_size"],
+            &[vec![Some("b.1"), Some("100")], vec![Some("b.2"), None]],
+        ),
+        other => mariadb(other, nth),
+    });
+    let mut probe = make("mysql", &format!("address = {at:?}"));
+    let (specs, values) = ask(probe.as_mut()).expect("answers");
+    let limits = |service: &str, name: &str| {
+        let field = field(&specs, service, name);
+        (field.warning.clone().unwrap_or_default(), field.critical.clone().unwrap_or_default())
+    };
+    let seconds = "seconds_behind_master";
+    let both = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+    assert_eq!(limits("mysql_replication.late", seconds), both("3900", "4200"));
+    assert_eq!(limits("mysql_replication.now", seconds), both("300", "600"));
+    assert_eq!(values["mysql_replication.late.seconds_behind_master"], Value::Int(3613));
+    // A group's own channel rests.
+    let group = "mysql_replication.group_replication_recovery";
+    for name in ["slave_io_running", "slave_sql_running", seconds] {
+        assert_eq!(limits(group, name), both("", ""), "{name}");
+    }
+    assert_eq!(values["mysql_bin_relay_log.ma_binlog_size"], Value::Int(100));
+    assert_eq!(values["mysql_odd.odd"], Value::Int(1));
+}
+
+#[test]
+fn a_reply_that_is_not_understood_costs_no_other() {
+    let at = server("4.1.22-log", |statement, nth| match statement {
+        // Of a server that knows no seconds, and no sizes.
+        "SHOW SLAVE STATUS" => encoded(&["Something"], &[vec![Some("else")]]),
+        "SHOW BINARY LOGS" => encoded(&["Log_name"], &[vec![Some("b.1")]]),
+        other => mariadb(other, nth),
+    });
+    let mut probe = make("mysql", &format!("address = {at:?}"));
+    let (specs, values) = ask(probe.as_mut()).expect("answers");
+    assert_eq!(values["mysql_queries.insert"], Value::Int(300));
+    assert_eq!(values["mysql_odd.odd"], Value::Int(1));
+    assert!(specs.iter().all(|s| s.name != "mysql_replication"));
+    assert!(!values.contains_key("mysql_bin_relay_log.ma_binlog_size"));
 }
 
 #[test]

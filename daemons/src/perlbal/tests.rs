@@ -58,7 +58,7 @@ fn a_state_that_was_seen_once_is_nought_afterwards() {
     let mut states = |text: &str| {
         let said = Said { states: text.to_owned(), ..Said::default() };
         let mut cells = rookery_plugins::Cells::new();
-        said.write_states(&mut seen, &mut Sheet::new(&mut cells, false));
+        said.write_states(&mut seen, &mut Names::default(), &mut Sheet::new(&mut cells, false));
         (0..cells.len()).filter_map(|i| cells.get(i)).collect::<Vec<_>>()
     };
     let (two, none) = (Value::Int(2), Value::Int(0));
@@ -73,8 +73,15 @@ fn nodes_and_services_of_any_name_are_told_apart() {
                 10.0.0.1-80 requests 7\nrubbish\n";
     let all = nodes(text);
     assert_eq!(all["10.0.0.1:80"].codes[5], 7);
-    let fields: Vec<&str> = all.values().map(|n| n.field.as_str()).collect();
-    assert_eq!(fields, ["_10_0_0_1_80", "_10_0_0_1_80_2"]);
+    let said = Said { nodes: text.to_owned(), ..Said::default() };
+    let mut cells = rookery_plugins::Cells::new();
+    let mut sheet = Sheet::new(&mut cells, true);
+    said.write(&mut BTreeMap::new(), &mut Names::default(), &mut sheet);
+    let specs = sheet.into_specs();
+    let service = specs.iter().find(|s| s.name == "perlbal_nodes").expect("a service");
+    let fields: Vec<&str> = service.fields.iter().map(|f| f.name.as_str()).collect();
+    assert!(fields[0] != fields[1] && fields.iter().all(|f| f.starts_with("_10_0_0_1_80_")));
+    assert_eq!(service.fields[1].old_names().collect::<Vec<_>>(), ["_10_0_0_1_80_2"]);
     let all = queues("a-b-normal.count 1\na-b-normal.age 7\na-b-lowpri.age 9\nx 1\n");
     assert_eq!((all["a-b"].counts["normal"], all["a-b"].age), (1, Some(9)));
 }
@@ -111,6 +118,6 @@ proptest! {
             queues: text.clone(), fd: Some(text), ..Said::default()
         };
         let mut cells = rookery_plugins::Cells::new();
-        said.write(&mut BTreeMap::new(), &mut Sheet::new(&mut cells, true));
+        said.write(&mut BTreeMap::new(), &mut Names::default(), &mut Sheet::new(&mut cells, true));
     }
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 const STATEMENTS: &str = "\
 SELECT current_setting('server_version') AS version, \
   current_setting('max_connections') AS max_connections, \
+  current_setting('autovacuum_freeze_max_age') AS freeze_max_age, \
   pg_is_in_recovery() AS standby, \
   (SELECT max(age(datfrozenxid)) FROM pg_database) AS xid_age, \
   CASE WHEN NOT pg_is_in_recovery() THEN NULL \
@@ -33,7 +34,9 @@ SELECT coalesce(nullif(application_name, ''), 'standby') || ' ' || \
     coalesce(host(client_addr), 'local') AS name, \
   pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() \
     ELSE pg_current_wal_lsn() END, replay_lsn) AS bytes, \
-  extract(epoch FROM replay_lag) AS seconds FROM pg_stat_replication ORDER BY 1;\
+  extract(epoch FROM replay_lag) AS seconds, \
+  (SELECT min(slot_name::text) FROM pg_replication_slots s WHERE s.active_pid = r.pid) AS slot \
+  FROM pg_stat_replication r ORDER BY 1;\
 SELECT sum(n_live_tup) AS live, sum(n_dead_tup) AS dead, sum(seq_tup_read) AS seqread, \
   sum(idx_tup_fetch) AS idxfetch, sum(n_tup_ins) AS inserted, sum(n_tup_upd) AS updated, \
   sum(n_tup_del) AS deleted, sum(n_tup_hot_upd) AS hotupdated FROM pg_stat_user_tables;\

@@ -2,16 +2,15 @@
 //! plugins with the parameter `ALL`, where there is one.
 
 use super::figures::{Figures, Row, count, decimal, text};
-use crate::support::{Ratio, Sheet, unique};
-use rookery_plugins::names::clean_field;
+use super::replicas::write_streaming;
+use crate::support::{Names, Ratio, Sheet, StableName};
 use rookery_plugins::{Draw, FieldSpec, ServiceSpec};
-use std::collections::HashSet;
 
 const CATEGORY: &str = "postgresql";
 /// The most databases that are told apart on one graph.
 const DATABASES_MAX: usize = 200;
 
-fn about(name: &str, title: &str, vlabel: &str, info: &str) -> ServiceSpec {
+pub(super) fn about(name: &str, title: &str, vlabel: &str, info: &str) -> ServiceSpec {
     ServiceSpec::new(name, title, CATEGORY).vlabel(vlabel).args("-l 0 --base 1000").info(info)
 }
 
@@ -20,16 +19,19 @@ pub(super) fn write(
     figures: &Figures,
     sizes: &[(String, Option<u64>)],
     hits: &mut Ratio,
+    names: &mut Names,
     database: &str,
     sheet: &mut Sheet<'_>,
 ) {
+    let databases = databases(figures, names);
     write_work(figures, hits, sheet);
-    write_connections(figures, sheet);
+    write_connections(figures, &databases, sheet);
     write_locks(figures, sheet);
     write_writing(figures, sheet);
-    write_sizes(figures, sizes, sheet);
+    write_sizes(&databases, sizes, sheet);
     write_tables(figures, database, sheet);
-    write_replication(figures, sheet);
+    write_standby(figures, sheet);
+    write_streaming(&figures.replicas, names, sheet);
     write_ages(figures, sheet);
 }
 
@@ -78,7 +80,7 @@ fn write_work(figures: &Figures, hits: &mut Ratio, sheet: &mut Sheet<'_>) {
             let info = "What should not happen, or seldom.";
             about(n, "PostgreSQL deadlocks and conflicts", "per ${graph_period}", info)
         })
-        .field("deadlocks", of("deadlocks"), |n| {
+        .optional("deadlocks", of("deadlocks"), |n| {
             let info = "Transactions ended because they waited for one another";
             FieldSpec::derive(n, "deadlocks").limits("0", "").info(info)
         })
@@ -97,7 +99,7 @@ fn write_work(figures: &Figures, hits: &mut Ratio, sheet: &mut Sheet<'_>) {
         });
 }
 
-fn write_connections(figures: &Figures, sheet: &mut Sheet<'_>) {
+fn write_connections(figures: &Figures, databases: &[Database<'_>], sheet: &mut Sheet<'_>) {
     let kinds = [
         ("active", "active", "At work"),
         ("waiting", "waiting for a lock", "Stopped until another transaction ends"),
@@ -131,7 +133,7 @@ fn write_connections(figures: &Figures, sheet: &mut Sheet<'_>) {
             let info = "Connections in percent of max_connections.";
             about(n, "PostgreSQL connections in use", "%", info).args("-l 0 -u 100").unscaled()
         })
-        .field("used", used.map(|(n, max)| 100.0 * n as f64 / max as f64), |n| {
+        .optional("used", used.map(|(n, max)| 100.0 * n as f64 / max as f64), |n| {
             let info = "At 100 nobody is let in any more, but for a few of superusers";
             FieldSpec::gauge(n, "in use").draw(Draw::Area).limits("80", "95").info(info)
         });
@@ -139,9 +141,10 @@ fn write_connections(figures: &Figures, sheet: &mut Sheet<'_>) {
         let info = "Connections of each database.";
         about(n, "PostgreSQL connections by database", "connections", info).unscaled()
     });
-    for (field, name, row) in databases(figures) {
-        service.field(&field, count(row, "numbackends"), |n| {
-            FieldSpec::gauge(n, name).draw(Draw::AreaStack).info("Connections now")
+    for (field, name, row) in databases {
+        service.field(&field.name, count(row, "numbackends"), |n| {
+            let spec = FieldSpec::gauge(n, name).draw(Draw::AreaStack);
+            field.announce(spec.info("Connections now"))
         });
     }
     let longest = |column: &str| {
@@ -162,11 +165,14 @@ fn write_connections(figures: &Figures, sheet: &mut Sheet<'_>) {
         });
 }
 
-fn databases(figures: &Figures) -> Vec<(String, &str, &Row)> {
-    let mut taken = HashSet::new();
+/// A database: its field, its name, its row.
+type Database<'a> = (StableName, &'a str, &'a Row);
+
+fn databases<'a>(figures: &'a Figures, names: &mut Names) -> Vec<Database<'a>> {
     let named = figures.databases.iter().filter_map(|row| Some((text(row, "datname")?, row)));
-    let apart = named.take(DATABASES_MAX);
-    apart.map(|(name, row)| (unique(clean_field(name), &mut taken), name, row)).collect()
+    let apart: Vec<(&str, &Row)> = named.take(DATABASES_MAX).collect();
+    let fields = names.fields("databases", apart.iter().map(|(name, _)| *name));
+    fields.into_iter().zip(apart).map(|(field, (name, row))| (field, name, row)).collect()
 }
 
 fn write_locks(figures: &Figures, sheet: &mut Sheet<'_>) {
@@ -193,7 +199,8 @@ fn write_locks(figures: &Figures, sheet: &mut Sheet<'_>) {
             FieldSpec::gauge(n, label).draw(Draw::AreaStack).info(info)
         });
     }
-    let waiting = MODES.iter().filter_map(|(name, ..)| of(name, "waiting")).sum::<u64>();
+    let waiting = MODES.iter().filter_map(|(name, ..)| of(name, "waiting"));
+    let waiting = waiting.fold(0, u64::saturating_add);
     sheet
         .service("postgres_locks_waiting", |n| {
             let info = "Locks that someone waits for.";
@@ -240,17 +247,18 @@ fn write_writing(figures: &Figures, sheet: &mut Sheet<'_>) {
     }
 }
 
-fn write_sizes(figures: &Figures, sizes: &[(String, Option<u64>)], sheet: &mut Sheet<'_>) {
+fn write_sizes(databases: &[Database<'_>], sizes: &[(String, Option<u64>)], sheet: &mut Sheet<'_>) {
     let mut service = sheet.service("postgres_size_ALL", |n| {
         let info = "What each database takes on disk; looked at every five minutes. Unknown: we \
                     may not connect to it and are no member of pg_monitor.";
         about(n, "PostgreSQL database sizes", "bytes", info).args("-l 0 --base 1024")
     });
-    for (field, name, _) in databases(figures) {
+    for (field, name, _) in databases {
         let size = sizes.iter().find(|(of, _)| of == name);
         if let Some((_, bytes)) = size {
-            service.field(&field, *bytes, |n| {
-                FieldSpec::gauge(n, name).draw(Draw::AreaStack).info("Bytes on disk")
+            service.field(&field.name, *bytes, |n| {
+                let spec = FieldSpec::gauge(n, name).draw(Draw::AreaStack);
+                field.announce(spec.info("Bytes on disk"))
             });
         }
     }
@@ -291,7 +299,7 @@ fn write_tables(figures: &Figures, database: &str, sheet: &mut Sheet<'_>) {
     }
 }
 
-fn write_replication(figures: &Figures, sheet: &mut Sheet<'_>) {
+fn write_standby(figures: &Figures, sheet: &mut Sheet<'_>) {
     if text(&figures.server, "standby") == Some("t") {
         sheet
             .service("postgres_standby_lag", |n| {
@@ -313,45 +321,32 @@ fn write_replication(figures: &Figures, sheet: &mut Sheet<'_>) {
                 FieldSpec::gauge(n, "to replay").draw(Draw::Area).info("Bytes of WAL")
             });
     }
-    let mut taken = HashSet::new();
-    let replicas: Vec<(String, &str, &Row)> = figures
-        .replicas
-        .iter()
-        .filter_map(|row| Some((text(row, "name")?, row)))
-        .map(|(name, row)| (unique(clean_field(name), &mut taken), name, row))
-        .collect();
-    let mut service = sheet.service("postgres_streaming", |n| {
-        let info = "How much of what this server has written each standby has not replayed.";
-        about(n, "PostgreSQL standbys behind", "bytes", info).args("-l 0 --base 1024")
-    });
-    for (field, name, row) in &replicas {
-        service.field(field, count(row, "bytes"), |n| {
-            FieldSpec::gauge(n, name).info("Bytes of WAL that it lacks")
-        });
-    }
-    let mut service = sheet.service("postgres_streaming_lag", |n| {
-        let info = "How long each standby takes to replay; nothing while there is nothing new.";
-        about(n, "PostgreSQL standbys' lag", "seconds", info)
-    });
-    for (field, name, row) in &replicas {
-        service.field(field, decimal(row, "seconds"), |n| {
-            FieldSpec::gauge(n, name).info("From a commit here to its replay there")
-        });
-    }
+}
+
+/// WARNING and CRITICAL for the age of the oldest row, in transactions.
+/// Autovacuum may be told to begin late (`autovacuum_freeze_max_age`, up to
+/// 2 thousand million): until it is late itself, that is no problem.
+fn xid_limits(freeze_age: u64) -> (u64, u64) {
+    const BEHIND: u64 = 50_000_000;
+    let late = freeze_age.saturating_add(BEHIND).min(2_080_000_000);
+    (late.max(1_000_000_000), late.saturating_add(BEHIND).max(1_800_000_000))
 }
 
 fn write_ages(figures: &Figures, sheet: &mut Sheet<'_>) {
+    let freeze_age = count(&figures.server, "freeze_max_age").unwrap_or(0);
+    sheet.note(&freeze_age.to_string());
     sheet
         .service("postgres_xid_age", |n| {
             let info = "Transactions since the oldest row that is not frozen. Autovacuum freezes \
                         at 200 million; at 2.1 thousand million the server stops.";
             about(n, "PostgreSQL transaction id age", "transactions", info)
         })
-        .field("age", count(&figures.server, "xid_age"), |n| {
+        .optional("age", count(&figures.server, "xid_age"), |n| {
             let info = "Of the oldest database (datfrozenxid)";
+            let (warning, critical) = xid_limits(freeze_age);
             FieldSpec::gauge(n, "age")
                 .draw(Draw::Area)
-                .limits("1000000000", "1800000000")
+                .limits(&warning.to_string(), &critical.to_string())
                 .info(info)
         });
     sheet
@@ -370,4 +365,17 @@ fn write_ages(figures: &Figures, sheet: &mut Sheet<'_>) {
         .field("age", Some(decimal(&figures.prepared, "oldest_s").unwrap_or(0.0)), |n| {
             FieldSpec::gauge(n, "age").draw(Draw::Area).info("Seconds since it was prepared")
         });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_autovacuum_moves_the_limits_and_never_beyond_the_end() {
+        assert_eq!(xid_limits(200_000_000), (1_000_000_000, 1_800_000_000));
+        assert_eq!(xid_limits(1_500_000_000), (1_550_000_000, 1_800_000_000));
+        assert_eq!(xid_limits(2_000_000_000), (2_050_000_000, 2_100_000_000));
+        assert!(xid_limits(u64::MAX).1 < 2_140_000_000);
+    }
 }

@@ -244,7 +244,7 @@ fn write_process(counters: &Counters, info: &Info, sheet: &mut Sheet<'_>) {
         .field("page_faults", counters.of("page_faults"), |n| {
             FieldSpec::derive(n, "page faults").draw(Draw::Area).info("With a wait for a disk")
         });
-    let max = info.of("Maximum number of file descriptors");
+    let max = info.of("Maximum number of file descriptors").filter(|max| *max > 0.0);
     let percent = |p: f64| max.map(|max| (max * p / 100.0).floor().to_string()).unwrap_or_default();
     sheet.note(&percent(100.0));
     sheet
@@ -258,7 +258,7 @@ fn write_process(counters: &Counters, info: &Info, sheet: &mut Sheet<'_>) {
                      no more clients.",
                 )
         })
-        .field("used", info.of("Number of file desc currently in use"), |n| {
+        .optional("used", info.of("Number of file desc currently in use"), |n| {
             FieldSpec::gauge(n, "in use")
                 .draw(Draw::Area)
                 .limits(&percent(80.0), &percent(95.0))

@@ -3,6 +3,8 @@
 pub mod certificate;
 pub mod http;
 mod link;
+mod names;
+mod odd;
 mod place;
 mod ratio;
 pub mod run;
@@ -12,11 +14,12 @@ pub mod target;
 pub mod testing;
 
 pub use link::Link;
+pub use names::Names;
+pub use odd::Odd;
 pub use place::{Address, Place, Secret, shown_value, timeout};
 pub use ratio::Ratio;
-pub use rookery_plugins::names::unique::Names;
 pub use rookery_plugins::one_pass::{OnePass as Daemon, probe};
-pub use rookery_plugins::probes::support::{number, settings, unique};
+pub use rookery_plugins::probes::support::{StableName, number, settings};
 pub use rookery_plugins::sheet::{Service, Sheet};
 pub use stats::Stats;
 

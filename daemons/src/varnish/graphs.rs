@@ -2,28 +2,30 @@
 
 use super::CATEGORY;
 use super::counters::{Backend, Counters};
-use crate::support::Sheet;
-use rookery_plugins::names::clean_field;
+use crate::support::{Names, Sheet};
 use rookery_plugins::{Draw, FieldSpec, ServiceSpec};
 use std::collections::BTreeSet;
 
 /// The most backends of a graph: more are no picture any longer.
 const BACKENDS_MAX: usize = 200;
-/// How many of the last probes of a backend are looked at: Varnish's `.window`
-/// if VCL does not say otherwise.
-const WINDOW: u32 = 8;
 
 /// All of them.
 pub fn write(
     counters: &Counters,
     hit_ratio: Option<f64>,
     probed: &mut BTreeSet<String>,
+    names: &mut Names,
     sheet: &mut Sheet<'_>,
 ) {
     write_requests(counters, hit_ratio, sheet);
     write_queues(counters, sheet);
     write_cache(counters, sheet);
-    write_backends(counters, probed, sheet);
+    write_stores(counters, names, sheet);
+    write_connections(counters, sheet);
+    let backends = counters.backends(names);
+    write_backends(counters, &backends, sheet);
+    write_health(counters, &backends, probed, names, sheet);
+    counters.forget(probed);
     sheet
         .service("varnish_uptime", |n| {
             ServiceSpec::new(n, "Varnish uptime", CATEGORY)
@@ -35,7 +37,7 @@ pub fn write(
                      and empty, when it crashes.",
                 )
         })
-        .field("uptime", counters.main("uptime").map(|s| s as f64 / 86_400.0), |n| {
+        .optional("uptime", counters.main("uptime").map(|s| s as f64 / 86_400.0), |n| {
             FieldSpec::gauge(n, "uptime").draw(Draw::Area).info("Days since its start")
         });
 }
@@ -65,37 +67,37 @@ fn write_requests(counters: &Counters, hit_ratio: Option<f64>, sheet: &mut Sheet
                 .args("-l 0 --base 1000")
                 .info("What clients ask for, and what became of it.")
         })
-        .field("cache_hit", of("cache_hit"), |n| {
+        .optional("cache_hit", of("cache_hit"), |n| {
             FieldSpec::derive(n, "hits").draw(Draw::Area).info("Answered from the cache")
         })
-        .field("cache_hitpass", of("cache_hitpass"), |n| {
+        .optional("cache_hitpass", of("cache_hitpass"), |n| {
             let info = "Known not to be cacheable: passed on";
             FieldSpec::derive(n, "hits for pass").draw(Draw::Stack).info(info)
         })
-        .field("cache_miss", of("cache_miss"), |n| {
+        .optional("cache_miss", of("cache_miss"), |n| {
             let info = "Not in the cache: fetched from a backend";
             FieldSpec::derive(n, "misses").draw(Draw::Stack).info(info)
         })
-        .field("cache_hitmiss", of("cache_hitmiss"), |n| {
+        .optional("cache_hitmiss", of("cache_hitmiss"), |n| {
             FieldSpec::derive(n, "of these not cacheable")
                 .info("Misses of objects that are known not to be cacheable")
         })
-        .field("client_req", of("client_req"), |n| {
+        .optional("client_req", of("client_req"), |n| {
             FieldSpec::derive(n, "requests").info("Good requests of clients")
         })
-        .field("sess_conn", of("sess_conn"), |n| {
+        .optional("sess_conn", of("sess_conn"), |n| {
             FieldSpec::derive(n, "connections").info("Connections that clients opened")
         })
-        .field("backend_conn", of("backend_conn"), |n| {
+        .optional("backend_conn", of("backend_conn"), |n| {
             FieldSpec::derive(n, "backend connections").info("Connections opened to backends")
         })
-        .field("backend_unhealthy", of("backend_unhealthy"), |n| {
+        .optional("backend_unhealthy", of("backend_unhealthy"), |n| {
             FieldSpec::derive(n, "backend sick").info("Fetches not tried, as the backend is sick")
         })
-        .field("s_pass", of("s_pass"), |n| {
+        .optional("s_pass", of("s_pass"), |n| {
             FieldSpec::derive(n, "pass").info("Requests that VCL passes on without a look")
         })
-        .field("s_pipe", of("s_pipe"), |n| {
+        .optional("s_pipe", of("s_pipe"), |n| {
             FieldSpec::derive(n, "pipe").info("Connections that VCL joins to a backend's")
         });
     sheet
@@ -105,10 +107,10 @@ fn write_requests(counters: &Counters, hit_ratio: Option<f64>, sheet: &mut Sheet
                 .args("-l 0 --base 1024")
                 .info("What goes to clients.")
         })
-        .field("s_resp_bodybytes", of("s_resp_bodybytes"), |n| {
+        .optional("s_resp_bodybytes", of("s_resp_bodybytes"), |n| {
             FieldSpec::derive(n, "bodies").draw(Draw::Area).info("Bytes of responses' bodies")
         })
-        .field("s_resp_hdrbytes", of("s_resp_hdrbytes"), |n| {
+        .optional("s_resp_hdrbytes", of("s_resp_hdrbytes"), |n| {
             FieldSpec::derive(n, "heads").draw(Draw::Stack).info("Bytes of responses' heads")
         });
 }
@@ -126,7 +128,7 @@ fn write_queues(counters: &Counters, sheet: &mut Sheet<'_>) {
                      are too few threads (thread_pool_max), or backends are slow.",
                 )
         })
-        .field("thread_queue_len", of("thread_queue_len"), |n| {
+        .optional("thread_queue_len", of("thread_queue_len"), |n| {
             FieldSpec::gauge(n, "waiting").draw(Draw::Area).limits("0", "").info("Sessions now")
         });
     sheet
@@ -136,20 +138,20 @@ fn write_queues(counters: &Counters, sheet: &mut Sheet<'_>) {
                 .args("-l 0 --base 1000")
                 .info("Clients that had to wait for a thread, and those that were turned away.")
         })
-        .field("sess_queued", of("sess_queued"), |n| {
+        .optional("sess_queued", of("sess_queued"), |n| {
             FieldSpec::derive(n, "queued").info("Sessions that had to wait for a thread")
         })
-        .field("sess_dropped", of("sess_dropped"), |n| {
+        .optional("sess_dropped", of("sess_dropped"), |n| {
             FieldSpec::derive(n, "sessions dropped")
                 .limits("", "0")
                 .info("Sessions turned away, as the queue was full")
         })
-        .field("req_dropped", of("req_dropped"), |n| {
+        .optional("req_dropped", of("req_dropped"), |n| {
             FieldSpec::derive(n, "requests dropped")
                 .limits("", "0")
                 .info("HTTP/2 requests turned away, as the queue was full")
         })
-        .field("sess_fail", of("sess_fail"), |n| {
+        .optional("sess_fail", of("sess_fail"), |n| {
             FieldSpec::derive(n, "not accepted").info("Connections that could not be taken in")
         });
     sheet
@@ -160,7 +162,7 @@ fn write_queues(counters: &Counters, sheet: &mut Sheet<'_>) {
                 .unscaled()
                 .info("Threads that serve clients and fetch from backends.")
         })
-        .field("threads", of("threads"), |n| {
+        .optional("threads", of("threads"), |n| {
             FieldSpec::gauge(n, "threads").draw(Draw::Area).info("Threads now")
         });
     sheet
@@ -170,12 +172,12 @@ fn write_queues(counters: &Counters, sheet: &mut Sheet<'_>) {
                 .args("-l 0 --base 1000")
                 .info("Times that one more thread was needed and could not be had.")
         })
-        .field("threads_limited", of("threads_limited"), |n| {
+        .optional("threads_limited", of("threads_limited"), |n| {
             FieldSpec::derive(n, "limit hit")
                 .limits("0", "")
                 .info("There were as many as may be (thread_pool_max)")
         })
-        .field("threads_failed", of("threads_failed"), |n| {
+        .optional("threads_failed", of("threads_failed"), |n| {
             FieldSpec::derive(n, "failed").limits("0", "").info("The kernel gave none")
         });
 }
@@ -189,13 +191,13 @@ fn write_cache(counters: &Counters, sheet: &mut Sheet<'_>) {
                 .args("-l 0 --base 1000")
                 .info("Objects that had to go before their time: more storage would keep them.")
         })
-        .field("n_lru_nuked", of("n_lru_nuked"), |n| {
+        .optional("n_lru_nuked", of("n_lru_nuked"), |n| {
             FieldSpec::derive(n, "evicted").draw(Draw::Area).info("Thrown out to make room")
         })
-        .field("n_lru_limited", of("n_lru_limited"), |n| {
+        .optional("n_lru_limited", of("n_lru_limited"), |n| {
             FieldSpec::derive(n, "in vain").info("Times that too many had to go (nuke_limit)")
         })
-        .field("n_expired", of("n_expired"), |n| {
+        .optional("n_expired", of("n_expired"), |n| {
             FieldSpec::derive(n, "expired").info("Objects whose time was over")
         });
     sheet
@@ -205,12 +207,17 @@ fn write_cache(counters: &Counters, sheet: &mut Sheet<'_>) {
                 .args("-l 0 --base 1000")
                 .info("Objects in the cache; those that are known not to be cacheable count too.")
         })
-        .field("n_object", of("n_object"), |n| {
+        .optional("n_object", of("n_object"), |n| {
             FieldSpec::gauge(n, "objects").draw(Draw::Area).info("Objects now")
         })
-        .field("n_objecthead", of("n_objecthead"), |n| {
+        .optional("n_objecthead", of("n_objecthead"), |n| {
             FieldSpec::gauge(n, "addresses").info("Different addresses of them")
         });
+}
+
+fn write_stores(counters: &Counters, names: &mut Names, sheet: &mut Sheet<'_>) {
+    let stores: Vec<&str> = counters.stores().collect();
+    let fields = names.fields("stores", stores.iter().copied());
     let mut service = sheet.service("varnish_memory_usage", |n| {
         ServiceSpec::new(n, "Varnish storage", CATEGORY)
             .vlabel("bytes")
@@ -221,25 +228,24 @@ fn write_cache(counters: &Counters, sheet: &mut Sheet<'_>) {
                  given one.",
             )
     });
-    for store in counters.stores() {
-        let field = clean_field(store);
+    for (field, store) in fields.iter().zip(stores) {
         let name = store.split_once('.').map_or(store, |(_, name)| name);
         let number = |what: &str| counters.of(&format!("{store}.{what}"));
-        service
-            .field(&format!("{field}_g_bytes"), number("g_bytes"), |n| {
-                FieldSpec::gauge(n, &format!("{name} in use"))
+        let old = |what: &str| field.old.as_deref().map(|old| format!("{old}_{what}"));
+        for (what, label, info) in
+            [("g_bytes", "in use", "Bytes of objects"), ("g_space", "free", "Bytes that are left")]
+        {
+            service.optional(&format!("{}_{what}", field.name), number(what), |n| {
+                FieldSpec::gauge(n, &format!("{name} {label}"))
                     .draw(Draw::AreaStack)
-                    .info("Bytes of objects")
-            })
-            .field(&format!("{field}_g_space"), number("g_space"), |n| {
-                FieldSpec::gauge(n, &format!("{name} free"))
-                    .draw(Draw::AreaStack)
-                    .info("Bytes that are left")
+                    .info(info)
+                    .formerly(old(what).as_deref())
             });
+        }
     }
 }
 
-fn write_backends(counters: &Counters, probed: &mut BTreeSet<String>, sheet: &mut Sheet<'_>) {
+fn write_connections(counters: &Counters, sheet: &mut Sheet<'_>) {
     let of = |name: &str| counters.main(name);
     sheet
         .service("varnish_backend_traffic", |n| {
@@ -248,33 +254,39 @@ fn write_backends(counters: &Counters, probed: &mut BTreeSet<String>, sheet: &mu
                 .args("-l 0 --base 1000")
                 .info("Connections to backends, and what became of attempts to get one.")
         })
-        .field("backend_conn", of("backend_conn"), |n| {
+        .optional("backend_conn", of("backend_conn"), |n| {
             FieldSpec::derive(n, "new").info("Connections that were opened")
         })
-        .field("backend_reuse", of("backend_reuse"), |n| {
+        .optional("backend_reuse", of("backend_reuse"), |n| {
             FieldSpec::derive(n, "used again").info("Requests on a connection that was open")
         })
-        .field("backend_req", of("backend_req"), |n| {
+        .optional("backend_req", of("backend_req"), |n| {
             FieldSpec::derive(n, "requests").info("Requests to backends")
         })
-        .field("backend_busy", of("backend_busy"), |n| {
+        .optional("backend_busy", of("backend_busy"), |n| {
             let info = "Not tried: as many connections as may be (.max_connections)";
             FieldSpec::derive(n, "busy").limits("0", "").info(info)
         })
-        .field("backend_fail", of("backend_fail"), |n| {
+        .optional("backend_fail", of("backend_fail"), |n| {
             FieldSpec::derive(n, "failed").limits("0", "").info("Connections that failed")
         })
-        .field("backend_unhealthy", of("backend_unhealthy"), |n| {
+        .optional("backend_unhealthy", of("backend_unhealthy"), |n| {
             FieldSpec::derive(n, "sick").limits("0", "").info("Not tried: its probe fails")
         })
-        .field("backend_retry", of("backend_retry"), |n| {
+        .optional("backend_retry", of("backend_retry"), |n| {
             FieldSpec::derive(n, "tried again").info("On a new connection, as the old one broke")
         })
-        .field("fetch_failed", of("fetch_failed"), |n| {
+        .optional("fetch_failed", of("fetch_failed"), |n| {
             FieldSpec::derive(n, "fetch failed").info("Responses that could not be read whole")
         });
-    let all = counters.backends();
-    let list = &all[..all.len().min(BACKENDS_MAX)];
+}
+
+fn shown<'b, 'a>(all: &'b [Backend<'a>]) -> &'b [Backend<'a>] {
+    &all[..all.len().min(BACKENDS_MAX)]
+}
+
+fn write_backends(counters: &Counters, all: &[Backend<'_>], sheet: &mut Sheet<'_>) {
+    let list = shown(all);
     let cut = |info: &str| match all.len() {
         n if n > BACKENDS_MAX => format!("{info} Only the first {BACKENDS_MAX} of {n} are shown."),
         _ => info.to_owned(),
@@ -286,8 +298,9 @@ fn write_backends(counters: &Counters, probed: &mut BTreeSet<String>, sheet: &mu
             .info(&cut("Requests to each backend."))
     });
     for backend in counted(list, |backend| counters.sum(backend, "req")) {
-        service.field(&backend.field, counters.sum(backend, "req"), |n| {
-            FieldSpec::derive(n, backend.name).draw(Draw::AreaStack).info("Requests to it")
+        service.field(&backend.field.name, counters.sum(backend, "req"), |n| {
+            let spec = FieldSpec::derive(n, backend.name).draw(Draw::AreaStack);
+            backend.field.announce(spec.info("Requests to it"))
         });
     }
     let mut service = sheet.service("varnish_backend_conns", |n| {
@@ -298,8 +311,9 @@ fn write_backends(counters: &Counters, probed: &mut BTreeSet<String>, sheet: &mu
             .info(&cut("Connections to each backend on which a request is under way."))
     });
     for backend in counted(list, |backend| counters.sum(backend, "conn")) {
-        service.field(&backend.field, counters.sum(backend, "conn"), |n| {
-            FieldSpec::gauge(n, backend.name).draw(Draw::AreaStack).info("Connections in use now")
+        service.field(&backend.field.name, counters.sum(backend, "conn"), |n| {
+            let spec = FieldSpec::gauge(n, backend.name).draw(Draw::AreaStack);
+            backend.field.announce(spec.info("Connections in use now"))
         });
     }
     let mut service = sheet.service("varnish_backend_errors", |n| {
@@ -312,16 +326,22 @@ fn write_backends(counters: &Counters, probed: &mut BTreeSet<String>, sheet: &mu
             ))
     });
     for backend in counted(list, |backend| errors(counters, backend)) {
-        service.field(&backend.field, errors(counters, backend), |n| {
-            FieldSpec::derive(n, backend.name).info("Requests that did not get through")
+        service.field(&backend.field.name, errors(counters, backend), |n| {
+            let spec = FieldSpec::derive(n, backend.name);
+            backend.field.announce(spec.info("Requests that did not get through"))
         });
     }
-    for backend in list.iter().filter(|b| counters.happy(b).is_some_and(|bits| bits != 0)) {
-        if !probed.contains(backend.name) {
-            probed.insert(backend.name.to_owned());
-        }
-    }
-    probed.retain(|name| list.iter().any(|b| b.name == name));
+}
+
+/// Two VCLs in use may each have a backend of one name: the worst counts, and
+/// each has a field of its own beside.
+fn write_health(
+    counters: &Counters,
+    all: &[Backend<'_>],
+    probed: &mut BTreeSet<String>,
+    names: &mut Names,
+    sheet: &mut Sheet<'_>,
+) {
     let mut service = sheet.service("varnish_backend_health", |n| {
         ServiceSpec::new(n, "Varnish backend health", CATEGORY)
             .vlabel("good probes of 8")
@@ -334,11 +354,25 @@ fn write_backends(counters: &Counters, probed: &mut BTreeSet<String>, sheet: &mu
                  one without a probe as always well.",
             )
     });
-    for backend in list.iter().filter(|b| probed.contains(b.name)) {
-        let last = counters.happy(backend).map(|bits| bits & ((1 << WINDOW) - 1));
-        service.field(&backend.field, last.map(|bits| u64::from(bits.count_ones())), |n| {
-            FieldSpec::gauge(n, backend.name).limits("6:", "3:").info("Good ones of the last 8")
+    for backend in shown(all) {
+        let places = counters.health(backend, probed);
+        let Some(worst) = places.iter().map(|(_, good)| *good).min() else { continue };
+        service.field(&backend.field.name, Some(worst), |n| {
+            let spec = FieldSpec::gauge(n, backend.name).limits("6:", "3:");
+            backend.field.announce(spec.info("Good ones of the last 8; in several VCLs the worst"))
         });
+        if places.len() < 2 {
+            continue;
+        }
+        let full = |vcl: &str| format!("{}_in_{vcl}", backend.name);
+        let raws: Vec<String> = places.iter().map(|(place, _)| full(place.vcl)).collect();
+        let fields = names.fields("backends by VCL", raws.iter().map(String::as_str));
+        for (field, (place, good)) in fields.iter().zip(&places) {
+            service.field(&field.name, Some(*good), |n| {
+                let label = format!("{} (VCL {})", backend.name, place.vcl);
+                field.announce(FieldSpec::gauge(n, &label).info("Good ones of the last 8"))
+            });
+        }
     }
 }
 
