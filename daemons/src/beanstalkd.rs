@@ -271,7 +271,7 @@ mod tests {
         let (dash, dot) = (of_title(&specs, "a-b"), of_title(&specs, "a.b"));
         assert_eq!(values[&format!("{}.ready", dash.name)], Value::Int(1));
         assert_eq!(values[&format!("{}.ready", dot.name)], Value::Int(2));
-        assert_eq!(dot.old_names().collect::<Vec<_>>(), ["beanstalkd_jobs.tube_a_b"]);
+        assert_eq!(dot.old_names().collect::<Vec<_>>(), ["beanstalkd_jobs.tube_a_b_2"]);
         // In another order, each is what it was.
         let (specs, _) = of("---\n- a-b\n- a.b\n");
         assert_eq!(

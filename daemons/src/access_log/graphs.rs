@@ -3,7 +3,7 @@
 
 use super::histogram::Histogram;
 use super::line::Request;
-use crate::support::{Ratio, Sheet};
+use crate::support::{Ratio, Sheet, StableName};
 use rookery_plugins::{Draw, FieldSpec, ServiceSpec};
 
 const CATEGORY: &str = "web";
@@ -17,11 +17,12 @@ const CLASSES: [(usize, &str, &str); 5] = [
 ];
 
 /// Requests that are counted together.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Group {
-    /// The name's end in services and fields; empty: all requests.
-    pub field: String,
-    label: String,
+    /// The name's end in services and fields; `None`: all requests.
+    pub field: Option<StableName>,
+    /// What they are called in titles and legends.
+    pub label: String,
     by_class: [u64; 6],
     bytes: u64,
     timed: u64,
@@ -30,40 +31,50 @@ pub(super) struct Group {
     times: Histogram,
 }
 
+/// How well the logs are read.
+pub(super) struct State {
+    /// Lines that are no requests, since the start.
+    pub odd: u64,
+    /// Bytes that are not read yet.
+    pub behind: u64,
+    /// What there is to say of their times; mostly empty.
+    pub remarks: String,
+}
+
 impl Group {
     /// Without requests.
-    pub fn new(field: String, label: String) -> Group {
-        Group {
-            field,
-            label,
-            by_class: [0; 6],
-            bytes: 0,
-            timed: 0,
-            slow: 0,
-            slow_ratio: Ratio::default(),
-            times: Histogram::default(),
-        }
+    pub fn new(field: Option<StableName>, label: String) -> Group {
+        Group { field, label, ..Group::default() }
     }
 
     /// Counts one.
-    pub fn take(&mut self, request: &Request<'_>, slow_us: u64) {
+    pub fn take(&mut self, request: &Request<'_>) {
         // 0xx and 6xx to 9xx do not exist; they are counted as errors.
         let class = usize::from(request.status / 100);
         self.by_class[if (1..=5).contains(&class) { class } else { 5 }] += 1;
         self.bytes = self.bytes.saturating_add(request.bytes);
-        if let Some(us) = request.time_us {
-            self.times.add(us);
-            self.timed += 1;
-            self.slow += u64::from(us > slow_us);
-        }
+    }
+
+    /// Counts the time of one.
+    pub fn took(&mut self, us: u64, slow_us: u64) {
+        self.times.add(us);
+        self.timed += 1;
+        self.slow += u64::from(us > slow_us);
     }
 
     fn service(&self, root: &str) -> String {
-        if self.field.is_empty() { root.to_owned() } else { format!("{root}.{}", self.field) }
+        match &self.field {
+            None => root.to_owned(),
+            Some(field) => format!("{root}.{}", field.name),
+        }
     }
 
-    fn title(&self, text: &str) -> String {
-        if self.field.is_empty() { text.to_owned() } else { format!("{text}: {}", self.label) }
+    fn spec(&self, name: &str, title: &str) -> ServiceSpec {
+        let Some(field) = &self.field else { return ServiceSpec::new(name, title, CATEGORY) };
+        let root = name.split('.').next().unwrap_or_default();
+        let old = field.old.as_deref().map(|old| format!("{root}.{old}"));
+        let title = format!("{title}: {}", self.label);
+        ServiceSpec::new(name, &title, CATEGORY).formerly(old.as_deref())
     }
 }
 
@@ -72,7 +83,7 @@ pub(super) fn write(
     all: &mut Group,
     mut vhosts: Vec<&mut Group>,
     mut paths: Vec<&mut Group>,
-    (odd, behind): (u64, u64),
+    state: &State,
     slow_us: u64,
     sheet: &mut Sheet<'_>,
 ) {
@@ -102,23 +113,25 @@ pub(super) fn write(
         if group.timed == 0 {
             continue;
         }
-        let (field, label) = match group.field.as_str() {
-            "" => ("all", "all"),
-            field => (field, group.label.as_str()),
+        let (name, old, label) = match &group.field {
+            None => ("all", None, "all"),
+            Some(field) => (&*field.name, field.old.as_deref(), &*group.label),
         };
-        service
-            .field(field, share, |n| FieldSpec::gauge(n, label).info("Unknown while nobody asks"));
+        service.field(name, share, |n| {
+            FieldSpec::gauge(n, label).info("Unknown while nobody asks").formerly(old)
+        });
     }
+    sheet.note(&state.remarks);
     sheet
         .service("web_log", |n| {
             ServiceSpec::new(n, "Access logs", CATEGORY)
                 .vlabel("lines per ${graph_period}")
                 .args("-l 0")
-                .info("How well the access logs are read.")
+                .info(&format!("How well the access logs are read.{}", state.remarks))
         })
-        .field("odd", Some(odd), |n| {
+        .field("odd", Some(state.odd), |n| {
             FieldSpec::derive(n, "lines not understood")
-                .info("Neither the common nor the combined format")
+                .info("Neither the common nor the combined format, nor JSON that is known")
         });
     sheet
         .service("web_log_behind", |n| {
@@ -127,14 +140,15 @@ pub(super) fn write(
                 .args("-l 0 --base 1024")
                 .info("What of the access logs has not been read yet, mostly nothing.")
         })
-        .field("behind", Some(behind), |n| {
+        .field("behind", Some(state.behind), |n| {
             FieldSpec::gauge(n, "not yet read").info("More was logged than is read at a time")
         });
 }
 
 fn write_requests(group: &Group, sheet: &mut Sheet<'_>) {
     let mut service = sheet.service(&group.service("web_requests"), |n| {
-        ServiceSpec::new(n, &group.title("Web requests"), CATEGORY)
+        group
+            .spec(n, "Web requests")
             .vlabel("requests per ${graph_period}")
             .args("-l 0 --base 1000")
             .info("Requests in the access logs, by the class of their HTTP status.")
@@ -155,7 +169,7 @@ fn write_requests(group: &Group, sheet: &mut Sheet<'_>) {
             }
         });
     }
-    if group.field.is_empty() {
+    if group.field.is_none() {
         sheet
             .service("web_bytes", |n| {
                 ServiceSpec::new(n, "Web traffic", CATEGORY)
@@ -179,14 +193,10 @@ fn write_times(group: &Group, sheet: &mut Sheet<'_>) {
     let max = group.times.max_us().map(|us| us as f64 / 1e3);
     sheet
         .service(&group.service("web_times"), |n| {
-            ServiceSpec::new(n, &group.title("Web response times"), CATEGORY)
-                .vlabel("milliseconds")
-                .args("-l 0")
-                .unscaled()
-                .info(
-                    "How long the requests between two readings took, as the web server logged \
+            group.spec(n, "Web response times").vlabel("milliseconds").args("-l 0").unscaled().info(
+                "How long the requests between two readings took, as the web server logged \
                      it; to 1.6 %.",
-                )
+            )
         })
         .field("p50", quantile(0.50), |n| {
             FieldSpec::gauge(n, "median").draw(Draw::Area).info("Half of them were faster")
