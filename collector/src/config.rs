@@ -159,7 +159,12 @@ impl Config {
         };
         for entry in entries {
             let path = entry.map_err(|e| format!("{}: {e}", self.alerts.display()))?.path();
-            if path.extension().is_some_and(|e| e == "toml") {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let is_meant = path.extension().is_some_and(|e| e == "toml")
+                && !words::is_left_out(&name)
+                // A link that leads nowhere is named.
+                && path.metadata().map_or(true, |m| m.is_file());
+            if is_meant {
                 let text = read_text(&path).map_err(|e| format!("{}: {e}", path.display()))?;
                 files.push((path.display().to_string(), text));
             }
@@ -219,7 +224,9 @@ fn read_text(path: &Path) -> std::io::Result<String> {
     if len > FILE_BYTES_MAX {
         return Err(std::io::Error::other(format!("{len} bytes: more than {FILE_BYTES_MAX}")));
     }
-    std::fs::read_to_string(path)
+    let text = std::fs::read_to_string(path)?;
+    // What Windows' editors put in front.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 /// The token that agents must send: as configured, else that of `DATA/token`,
@@ -261,6 +268,29 @@ mod tests {
 
     fn retention(text: &str) -> Result<Vec<Keep>, String> {
         words::from_toml::<Config>("collector.toml", text)?.retention()
+    }
+
+    #[test]
+    fn what_editors_leave_beside_the_rules_is_passed_over() {
+        let dir = tempfile::tempdir().expect("tmp");
+        let config = Config { alerts: dir.path().to_owned(), ..Config::default() };
+        let put =
+            |name: &str, text: &[u8]| std::fs::write(dir.path().join(name), text).expect(name);
+        let rule = "[[rule]]\r\nservice = \"s\"\r\ncritical = \"~:90\"\r\n";
+        put("limits.toml", rule.as_bytes());
+        put("bom.toml", format!("\u{feff}{rule}").as_bytes());
+        for name in ["._limits.toml", "limits.toml~", "#limits.toml#", ".x.toml", "a.toml.dpkg-old"]
+        {
+            put(name, b"\x00\x05\x16 no TOML");
+        }
+        let link = |name: &str| {
+            std::os::unix::fs::symlink("ann@host.4711:17", dir.path().join(name)).expect(name);
+        };
+        link(".#limits.toml");
+        std::fs::create_dir(dir.path().join("old.toml")).expect("a folder");
+        assert_eq!(config.rules().map(|r| r.len()), Ok(2));
+        link("gone.toml");
+        assert!(config.rules().is_err_and(|e| e.contains("gone.toml: No such file")));
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! memory → [`seal`] turns full heads into [`chunk`] blocks in a period's
 //! database → [`read`] merges sealed blocks and head.
 
+mod advice;
 pub mod auth;
 pub mod backup;
 pub mod borrow;

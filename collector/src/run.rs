@@ -43,6 +43,9 @@ impl Collector {
     /// thing and the place. Takes as long as the journal needs to be replayed.
     pub fn open(config: &Config) -> Result<Collector, String> {
         let rules = config.rules()?;
+        for note in config.advice(&rules) {
+            tracing::warn!("{note}");
+        }
         let retention = config.retention()?;
         let remotes = config.remotes()?;
         remotes.notes.iter().for_each(|note| tracing::warn!("{note}"));

@@ -12,6 +12,24 @@ pub fn from_toml<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Strin
     })
 }
 
+/// Whether a file of this name in a folder of configuration or plugins is not meant:
+/// hidden ones (Emacs' locks, macOS' `._x`), and what editors and packages leave behind;
+/// among them what Debian's munin-node.conf names as `ignore_file`.
+pub fn is_left_out(name: &str) -> bool {
+    const ENDINGS: [&str; 12] = [
+        "~", "#", "%", "DEADJOE", ".bak", ".orig", ".swp", ".tmp", ".rpmsave", ".rpmnew",
+        ".rpmorig", ".pod",
+    ];
+    // `.dpkg-old`, `.dpkg-dist`, `.ucf-new` …
+    let of_package = |mark: &str| {
+        name.rsplit_once(mark).is_some_and(|(_, end)| end.bytes().all(|b| b.is_ascii_lowercase()))
+    };
+    name.starts_with(['.', '#'])
+        || ENDINGS.iter().any(|end| name.ends_with(end))
+        || of_package(".dpkg-")
+        || of_package(".ucf-")
+}
+
 /// The number, from 1, of the line that holds byte `at`.
 fn line_of(text: &str, at: usize) -> usize {
     1 + text.as_bytes().iter().take(at).filter(|b| **b == b'\n').count()
@@ -90,6 +108,29 @@ pub fn parse_span_ms(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hidden_files_and_what_editors_and_packages_leave_are_passed_over() {
+        for name in [
+            ".#limits.toml",
+            "._limits.toml",
+            ".limits.toml.swp",
+            "limits.toml~",
+            "#limits.toml#",
+            "limits.toml.dpkg-old",
+            "limits.toml.dpkg-dist",
+            "limits.toml.ucf-new",
+            "limits.toml.rpmsave",
+            "limits.toml.rpmnew",
+            "limits.toml.bak",
+            "limits.toml.orig",
+        ] {
+            assert!(is_left_out(name), "{name}");
+        }
+        for name in ["limits.toml", "a.dpkg-x.toml", "load", "if_eth0", "10-web.conf", "x.dpkg"] {
+            assert!(!is_left_out(name), "{name}");
+        }
+    }
     use serde::Deserialize;
 
     #[test]

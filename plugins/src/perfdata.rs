@@ -18,6 +18,9 @@ pub const OUTPUT_BYTES_MAX: usize = 8192;
 /// The units that the guidelines know.
 pub const UNITS: [&str; 10] = ["s", "us", "ms", "%", "B", "KB", "MB", "TB", "GB", "c"];
 
+/// The longest unit of an executable that is kept, bytes.
+const UNIT_BYTES_MAX: usize = 20;
+
 /// One number with its limits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Perf {
@@ -146,26 +149,87 @@ pub fn parse(line: &str) -> Result<Vec<Perf>, String> {
     Ok(items)
 }
 
-/// The same, but items that are wrong are left out; how many. For the output of
-/// executables, of which not all are careful.
-pub fn parse_loosely(line: &str) -> (Vec<Perf>, usize) {
-    let (mut items, mut n_wrong) = (Vec::new(), 0);
+/// The same of what executables print, of which not all are careful; and what of it was
+/// not understood, as it stands there. Numbers may have exponents, and any unit. An
+/// item whose number is none is unknown; what has no label is left out; a limit that is
+/// none is left out alone.
+pub fn parse_loosely(line: &str) -> (Vec<Perf>, Vec<String>) {
+    let (mut items, mut wrong) = (Vec::new(), Vec::new());
     let mut rest = line.trim();
     while !rest.is_empty() {
-        let taken = take_label(rest).map(|(label, after)| {
-            let end = after.find(char::is_whitespace).unwrap_or(after.len());
-            (parse_body(label, &after[..end]), &after[end..])
-        });
-        let (item, after) = match taken {
-            Ok((item, after)) => (item.ok(), after),
+        let word_end = |text: &str| text.find(char::is_whitespace).unwrap_or(text.len());
+        rest = match take_label(rest) {
+            Ok((label, after)) => {
+                let (body, tail) = after.split_at(word_end(after));
+                items.push(parse_body_loosely(label, body, &mut wrong));
+                tail.trim_start()
+            }
             // What has no label ends at the next blank.
-            Err(_) => (None, rest.find(char::is_whitespace).map_or("", |at| &rest[at..])),
+            Err(_) => {
+                let (word, tail) = rest.split_at(word_end(rest));
+                wrong.push(word.to_owned());
+                tail.trim_start()
+            }
         };
-        n_wrong += usize::from(item.is_none());
-        items.extend(item);
-        rest = after.trim_start();
     }
-    (items, n_wrong)
+    (items, wrong)
+}
+
+fn parse_body_loosely(label: String, body: &str, wrong: &mut Vec<String>) -> Perf {
+    // Some put commas between their items.
+    let body = body.strip_suffix(',').unwrap_or(body);
+    if let Ok(item) = parse_body(label.clone(), body) {
+        return item;
+    }
+    let mut parts = body.split(';');
+    let number = number_and_unit(parts.next().unwrap_or_default());
+    let mut is_wrong = number.is_none();
+    let (value, unit) = number.unwrap_or((Value::Unknown, ""));
+    let mut part = || parts.next().filter(|p| !p.is_empty());
+    let mut range = |text: Option<&str>| {
+        let range = text.map(str::parse::<Range>);
+        is_wrong |= matches!(range, Some(Err(_)));
+        range.and_then(Result::ok)
+    };
+    let (warning, critical) = (range(part()), range(part()));
+    let mut bound = |text: Option<&str>| {
+        let value = text.map(Value::parse);
+        is_wrong |= matches!(value, Some(None));
+        value.flatten().and_then(Value::as_f64)
+    };
+    let (min, max) = (bound(part()), bound(part()));
+    if is_wrong {
+        wrong.push(format!("{label}={body}"));
+    }
+    Perf { label, value, unit: unit.to_owned(), warning, critical, min, max }
+}
+
+/// A number, maybe with an exponent, and the unit behind it: `5.86E-6`, `45.5C`, `12MiB`.
+/// `None`: it is none (`17,060`, `n/a`, `0x10`).
+fn number_and_unit(text: &str) -> Option<(Value, &str)> {
+    if let Some(value) = Value::parse(text) {
+        return Some((value, ""));
+    }
+    let signless = |at: usize| at + usize::from(text[at..].starts_with(['+', '-']));
+    let digits = |at: usize, more: &str| {
+        let end = text[at..].find(|c: char| !(c.is_ascii_digit() || more.contains(c)));
+        end.map_or(text.len(), |end| at + end)
+    };
+    let mut end = digits(signless(0), ".");
+    if text[end..].starts_with(['e', 'E']) {
+        let exponent = digits(signless(end + 1), "");
+        if exponent > signless(end + 1) {
+            end = exponent;
+        }
+    }
+    let (number, unit) = text.split_at(end);
+    let is_unit = unit
+        .chars()
+        .next()
+        .is_some_and(|c| c.is_alphabetic() || matches!(c, '%' | '\u{b0}' | '\u{b5}' | '/' | '$'));
+    let is_hex = number.ends_with('0') && unit.starts_with(['x', 'X']);
+    let value = Value::parse(number)?;
+    (is_unit && !is_hex && unit.len() <= UNIT_BYTES_MAX).then_some((value, unit))
 }
 
 /// The label, unquoted, and what follows its `=`.
@@ -278,9 +342,54 @@ mod tests {
 
     #[test]
     fn what_is_wrong_costs_only_itself() {
-        let (items, n_wrong) = parse_loosely("a=1 b=5parsecs noise 'c d'=2s;1:;;; e=1,5 f=3");
-        let labels: Vec<&str> = items.iter().map(|p| p.label.as_str()).collect();
-        assert_eq!((labels, n_wrong), (vec!["a", "c d", "f"], 3));
+        let (items, wrong) =
+            parse_loosely("a=1 b=17,060ms noise 'c d'=2s;1:;;; e=n/a f=3;>5;7 g= h=0x10");
+        let labels: Vec<(&str, Value)> =
+            items.iter().map(|p| (p.label.as_str(), p.value)).collect();
+        let want = [
+            ("a", Value::Int(1)),
+            // It is known of, and unknown: it does not vanish.
+            ("b", Value::Unknown),
+            ("c d", Value::Int(2)),
+            ("e", Value::Unknown),
+            ("f", Value::Int(3)),
+            ("g", Value::Unknown),
+            ("h", Value::Unknown),
+        ];
+        assert_eq!(labels, want);
+        assert_eq!((items[4].warning, items[4].critical), (None, range("7")));
+        assert_eq!(wrong, ["b=17,060ms", "noise", "e=n/a", "f=3;>5;7", "g=", "h=0x10"]);
+    }
+
+    #[test]
+    fn exponents_and_any_unit_are_read() {
+        let (items, wrong) = parse_loosely(
+            "offset=-7.22636468709e-05s;60;120;; 'OneMinuteRate'=5.86E-6 \
+             jitter=4.1E-1;5.4E-1;1E0;0;100 temp=45.5C;70;80 traffic=1838511.47b/s;;;0; \
+             'mem used'=12MiB;;;0;64 rpm=1200rpm a=1, b=2e, c=3\u{b0}C d=+4 e=.5% f=inf g=1;2;3;4;5;6",
+        );
+        let all: Vec<(&str, Option<f64>, &str)> =
+            items.iter().map(|p| (p.label.as_str(), p.value.as_f64(), p.unit.as_str())).collect();
+        let want = [
+            ("offset", Some(-7.226_364_687_09e-5), "s"),
+            ("OneMinuteRate", Some(5.86e-6), ""),
+            ("jitter", Some(0.41), ""),
+            ("temp", Some(45.5), "C"),
+            ("traffic", Some(1_838_511.47), "b/s"),
+            ("mem used", Some(12.0), "MiB"),
+            ("rpm", Some(1200.0), "rpm"),
+            ("a", Some(1.0), ""),
+            ("b", Some(2.0), "e"),
+            ("c", Some(3.0), "\u{b0}C"),
+            ("d", Some(4.0), ""),
+            ("e", Some(0.5), "%"),
+            ("f", Some(f64::INFINITY), ""),
+            ("g", Some(1.0), ""),
+        ];
+        assert_eq!(all, want);
+        assert_eq!((items[2].warning, items[2].critical), (range("0.54"), range("1")));
+        assert_eq!((items[5].min, items[5].max), (Some(0.0), Some(64.0)));
+        assert!(wrong.is_empty(), "{wrong:?}");
     }
 
     #[test]
@@ -311,9 +420,9 @@ mod tests {
         #[test]
         fn no_line_panics(line in "[a-z'=;:.0-9 @~-]{0,40}|.{0,40}") {
             let strict = parse(&line);
-            let (items, n_wrong) = parse_loosely(&line);
+            let (items, wrong) = parse_loosely(&line);
             if let Ok(strict) = strict {
-                prop_assert_eq!((strict, 0), (items, n_wrong));
+                prop_assert_eq!((strict, Vec::<String>::new()), (items, wrong));
             }
         }
     }

@@ -35,7 +35,7 @@ pub fn run(args: &Args) -> Result<(), String> {
     let config = Config::load(file, args.config.is_some())?;
     config.check()?;
     if args.check_config {
-        for note in config.remotes()?.notes {
+        for note in config.remotes()?.notes.into_iter().chain(config.advice(&config.rules()?)) {
             say(format_args!("{note}"));
         }
         let from = if file.exists() { "is right" } else { "is not there: the defaults hold" };

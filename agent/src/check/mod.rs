@@ -25,6 +25,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
+/// How many items of perfdata one line of the log names.
+const WRONG_NAMED_MAX: usize = 10;
+
 /// `[[check]]` of agent.toml.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -161,6 +164,8 @@ struct Task {
     /// The layout of what it reports of itself, on the agent's own node.
     reports: Arc<Layout>,
     announced: bool,
+    /// Labels of perfdata that was not understood, which the log has.
+    wrong: HashSet<String>,
 }
 
 impl Task {
@@ -180,7 +185,24 @@ impl Task {
             layout: Arc::new(Layout::new(vec![])),
             reports: Arc::new(reports),
             announced: false,
+            wrong: HashSet::new(),
         }
+    }
+
+    /// Logs what of its perfdata is not understood, each label once until it has passed.
+    fn note_wrong(&mut self, said: &Said) {
+        let label = |item: &str| item.split('=').next().unwrap_or_default().to_owned();
+        let new = said.wrong.iter().filter(|item| !self.wrong.contains(&label(item)));
+        let new: Vec<&str> = new.take(WRONG_NAMED_MAX).map(String::as_str).collect();
+        if !new.is_empty() {
+            tracing::warn!(
+                check = %self.check.name,
+                "perfdata that is not understood ({} in this output): {}",
+                said.wrong.len(),
+                new.join(" ")
+            );
+        }
+        self.wrong = said.wrong.iter().map(|item| label(item)).collect();
     }
 
     async fn run(mut self) {
@@ -198,6 +220,7 @@ impl Task {
 
     fn take(&mut self, time_ms: TimeMs, ran: &Ran) {
         let said = Said::of(ran);
+        self.note_wrong(&said);
         let mut spec = said.spec(&self.check);
         spec.step_ms = self.step_ms;
         spec.host_name = self.node.as_deref().map(str::to_owned);

@@ -20,6 +20,8 @@ pub(super) struct Said {
     state: State,
     text: String,
     numbers: Vec<Perf>,
+    /// Of its perfdata what was not understood, as it stands there.
+    pub wrong: Vec<String>,
 }
 
 impl Said {
@@ -34,7 +36,10 @@ impl Said {
         };
         let output = String::from_utf8_lossy(&ran.stdout);
         let (text, perfdata) = split(&output);
-        let (mut numbers, _) = parse_loosely(&perfdata);
+        let (mut numbers, mut wrong) = parse_loosely(&perfdata);
+        if numbers.len() > NUMBERS_MAX {
+            wrong.push(format!("all behind the first {NUMBERS_MAX}"));
+        }
         numbers.truncate(NUMBERS_MAX);
         let mut text = clean_text(&text);
         if !matches!(ran.ending, Ending::Exit(0..=3)) {
@@ -45,7 +50,7 @@ impl Said {
         if let Some((at, _)) = text.char_indices().nth(TEXT_CHARS_MAX) {
             text.truncate(at);
         }
-        Said { state, text: text.trim().to_owned(), numbers }
+        Said { state, text: text.trim().to_owned(), numbers, wrong }
     }
 
     /// Whether all is well.

@@ -11,7 +11,8 @@
 //! the same name the last line of a key wins. Keys are merged one by one, `env`
 //! variable by variable. As in Munin an error leaves out the rest of its file.
 
-use super::find::{Stamp, is_left_out, stamp};
+use super::find::{Stamp, stamp};
+use rookery_plugins::config::is_left_out;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

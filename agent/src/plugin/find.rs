@@ -1,5 +1,6 @@
 //! Which files are plugins, by Munin's rules.
 
+use rookery_plugins::config::is_left_out;
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -27,26 +28,6 @@ pub struct Found {
 pub fn stamp(path: &Path) -> Option<Stamp> {
     let m = std::fs::metadata(path).ok()?;
     Some(Stamp(m.ino(), m.size(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()))
-}
-
-/// Hidden files, and what editors and packages leave behind: what Debian's
-/// munin-node.conf names as `ignore_file`.
-pub fn is_left_out(name: &str) -> bool {
-    const ENDINGS: [&str; 12] = [
-        "~",
-        "#",
-        "%",
-        "DEADJOE",
-        ".bak",
-        ".dpkg-tmp",
-        ".dpkg-new",
-        ".dpkg-old",
-        ".dpkg-dist",
-        ".rpmsave",
-        ".rpmnew",
-        ".pod",
-    ];
-    name.starts_with('.') || ENDINGS.iter().any(|end| name.ends_with(end))
 }
 
 /// Whether Munin takes a file of this name: `^[-\w@.:]+$`, not hidden, no

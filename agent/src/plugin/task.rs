@@ -17,7 +17,7 @@ use crate::clock::now_ms;
 use crate::event::{Event, RowOut};
 use crate::report::{DURATION, SUCCESS, report_fields, report_specs};
 use crate::schedule::Grid;
-use rookery_plugins::munin::{Extinfo, Parsed, Reading, parse};
+use rookery_plugins::munin::{Extinfo, Oddities, Parsed, Reading, parse};
 use rookery_plugins::names::clean_field;
 use rookery_plugins::times::{self, LeftOut};
 use rookery_plugins::{Cells, FieldKey, FieldSpec, Layout, ServiceSpec, TimeMs, Value};
@@ -157,7 +157,8 @@ struct Task {
     asked: Option<(Instant, Stamp, Arc<PluginConf>)>,
     /// Fields that `config` did not name although it was asked again.
     nameless: HashSet<(String, String)>,
-    n_noise: usize,
+    oddities: Oddities,
+    config_oddities: Oddities,
     /// Times of the last run's values could not be right.
     has_bad_times: bool,
     extinfo: Extinfo,
@@ -176,7 +177,8 @@ pub async fn run(context: Arc<Context>, plugin: Arc<Plugin>) {
         index: HashMap::new(),
         asked: None,
         nameless: HashSet::new(),
-        n_noise: 0,
+        oddities: Oddities::default(),
+        config_oddities: Oddities::default(),
         has_bad_times: false,
         extinfo: Extinfo::default(),
     };
@@ -272,7 +274,10 @@ impl Task {
         if ran.ok() {
             let specs = std::mem::take(&mut parsed.services);
             self.set_specs(specs, &settings);
-            self.noise(&parsed);
+            if !dirty {
+                // Else it is named with the values.
+                self.config_oddities(&parsed);
+            }
         }
         dirty.then_some(parsed)
     }
@@ -342,7 +347,7 @@ impl Task {
             self.extinfo.apply(&mut self.specs);
             new = true;
         }
-        for reading in &parsed.readings {
+        for reading in parsed.numbers() {
             if self.add_unknown_field(reading) {
                 new = true;
                 // What is new may have been described meanwhile; once is enough.
@@ -462,14 +467,17 @@ impl Task {
         }
     }
 
-    fn noise(&mut self, parsed: &Parsed) {
-        if parsed.n_noise > 0 && self.n_noise == 0 {
-            tracing::warn!(
-                plugin = %self.plugin.name, lines = parsed.n_noise,
-                "the plugin prints lines that are not Munin's; they are skipped"
-            );
+    /// `config` is an output of its own: what is odd in it is no news for `fetch`.
+    fn config_oddities(&mut self, parsed: &Parsed) {
+        for text in self.config_oddities.news(parsed) {
+            tracing::warn!(plugin = %self.plugin.name, "config: {text}");
         }
-        self.n_noise = self.n_noise.saturating_add(parsed.n_noise);
+    }
+
+    fn noise(&mut self, parsed: &Parsed) {
+        for text in self.oddities.news(parsed) {
+            tracing::warn!(plugin = %self.plugin.name, "{text}");
+        }
     }
 }
 

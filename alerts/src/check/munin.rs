@@ -85,7 +85,7 @@ pub(super) fn fields(lines: &[String]) -> Result<Vec<Field>, String> {
 }
 
 /// `field.value 5` or `field.value epoch:5` of a section: name, value, and the
-/// time where it has one.
+/// time where it has one. What is no number is unknown, as for a collector.
 pub(super) fn values(lines: &[String]) -> Vec<(String, Value, Option<TimeMs>)> {
     let mut all = Vec::new();
     for line in lines {
@@ -95,9 +95,7 @@ pub(super) fn values(lines: &[String]) -> Vec<(String, Value, Option<TimeMs>)> {
             Some((epoch, v)) => (epoch_ms(epoch), v),
             None => (None, text),
         };
-        if let Some(value) = Value::parse(text) {
-            all.push((field, value, time));
-        }
+        all.push((field, Value::parse(text).unwrap_or(Value::Unknown), time));
     }
     all
 }
@@ -141,8 +139,9 @@ mod tests {
         let e = fields(&section(plain, "p", "p").expect("there")).expect_err("bad limit");
         assert_eq!(e, "x: limit \"5%\" is not a number");
         let v = values(&lines("x.value 5\ny.value 1700000000.25:U\nz.value hello\nx.label 3\n"));
-        assert_eq!(v.len(), 2);
+        assert_eq!(v.len(), 3);
         assert_eq!(v[1], ("y".to_owned(), Value::Unknown, Some(1_700_000_000_250)));
+        assert_eq!(v[2], ("z".to_owned(), Value::Unknown, None));
     }
 
     proptest! {

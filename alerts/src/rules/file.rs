@@ -21,6 +21,7 @@ impl Rules {
         let mut files: Vec<_> = files.iter().collect();
         files.sort_by(|a, b| a.0.cmp(&b.0));
         let (mut rules, mut periods, mut dependencies) = (Vec::new(), Vec::new(), Vec::new());
+        let mut notes = Vec::new();
         for (name, text) in files {
             let file: RulesFile = config::from_toml(name, text)?;
             for (i, rule) in file.rule.iter().enumerate() {
@@ -35,6 +36,8 @@ impl Rules {
                 if let Some(why) = rule.is_wrong() {
                     return Err(format!("{name}: rule {}: {why}", i + 1));
                 }
+                let advice = rule.advice().into_iter();
+                notes.extend(advice.map(|why| format!("{name}: rule {}: {why}", i + 1)));
             }
             rules.extend(file.rule);
             periods.extend(file.period);
@@ -58,7 +61,7 @@ impl Rules {
             })?;
             rule.when_told = Some(period.clone());
         }
-        let mut all = Rules { rules, periods, dependencies, ..Rules::default() };
+        let mut all = Rules { rules, periods, dependencies, notes, ..Rules::default() };
         all.index();
         Ok(all)
     }

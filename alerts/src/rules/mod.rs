@@ -57,6 +57,7 @@
 //! only. A service is as patient as the least patient of its fields with limits,
 //! and is told to the contacts of all of them.
 
+mod advice;
 mod file;
 mod rule;
 mod terms;
@@ -82,9 +83,22 @@ pub struct Rules {
     of_any: Vec<u32>,
     periods: Periods,
     dependencies: Vec<Dependency>,
+    notes: Vec<String>,
 }
 
 impl Rules {
+    /// What stands in them and is of no use: `FILE: rule N: why`.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Whether what no other rule is for has contacts by one that is for everything.
+    pub fn has_contacts_for_all(&self) -> bool {
+        let is_for_all =
+            |r: &Rule| [&r.node, &r.group, &r.service, &r.field].iter().all(|p| p.0.is_empty());
+        let mut all = self.rules.iter().filter(|r| is_for_all(r));
+        all.any(|r| r.contacts.as_ref().is_some_and(|c| !c.is_empty()))
+    }
     fn index(&mut self) {
         for (i, rule) in self.rules.iter().enumerate() {
             let i = i as u32;

@@ -10,6 +10,7 @@ use super::people::People;
 use super::tls::{Tls, Wish};
 use super::{Address, ListAs, PORT, Remote, Remotes, address};
 use crate::borrow::Borrowed;
+use rookery_plugins::config::is_left_out;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -71,8 +72,7 @@ pub fn read(file: &Path) -> Result<Remotes, String> {
 
 /// As Munin: no hidden files, no editor's backups.
 fn is_included(file: &Path) -> bool {
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    !name.starts_with(['.', '#']) && !name.ends_with('~') && !name.ends_with(".dpkg-dist")
+    !is_left_out(&file.file_name().unwrap_or_default().to_string_lossy())
 }
 
 impl Reader {

@@ -10,7 +10,7 @@ use super::deliver::{Deliverer, Row, layout_of};
 use super::session::{Answer, Session};
 use super::tls::Secure;
 use crate::store::{Shared, now_ms};
-use rookery_plugins::munin::{Extinfo, Parsed, Reading, parse};
+use rookery_plugins::munin::{Extinfo, Oddities, Parsed, Reading, parse};
 use rookery_plugins::names::{clean_field, clean_service, is_valid};
 use rookery_plugins::times::{self, LeftOut};
 use rookery_plugins::{Draw, FieldKey, FieldSpec, Layout, ServiceSpec, TimeMs, Value};
@@ -89,6 +89,7 @@ struct Plugin {
     asked: Option<Instant>,
     is_dirty: bool,
     extinfo: Extinfo,
+    oddities: Oddities,
     /// Why it gives nothing, if so.
     error: Option<String>,
 }
@@ -104,6 +105,8 @@ struct Node {
     error: Option<String>,
     /// The newest second that was spooled.
     spooled_s: Option<i64>,
+    /// What was odd in what it had spooled.
+    oddities: Oddities,
     /// Named once: a limit was met.
     is_flooding: bool,
     tls: Result<Option<Secure>, String>,
@@ -125,6 +128,7 @@ impl Node {
             plugins: BTreeMap::new(),
             error: None,
             spooled_s: None,
+            oddities: Oddities::default(),
             is_flooding: false,
         }
     }
@@ -274,6 +278,7 @@ impl Node {
                 Answer::Text(text) => {
                     let parsed = self.configured(name, plugin, text);
                     if plugin.is_dirty {
+                        self.odd(name, plugin, &parsed);
                         return Ok(Ok(parsed.readings));
                     }
                 }
@@ -283,7 +288,8 @@ impl Node {
             Answer::Refused(why) => Ok(Err(format!("fetch: {why}"))),
             Answer::Text(text) => {
                 let parsed = parse(name, &text);
-                if self.add_unknown(plugin, &parsed.readings) {
+                self.odd(name, plugin, &parsed);
+                if self.add_unknown(plugin, parsed.numbers()) {
                     // It may have been described meanwhile.
                     plugin.asked = None;
                 }
@@ -292,6 +298,13 @@ impl Node {
                 }
                 Ok(Ok(parsed.readings))
             }
+        }
+    }
+
+    /// Logs what is odd in an answer, if that is news.
+    fn odd(&self, name: &str, plugin: &mut Plugin, parsed: &Parsed) {
+        for text in plugin.oddities.news(parsed) {
+            tracing::warn!("munin-node {}: {name}: {text}", self.name);
         }
     }
 
@@ -321,7 +334,7 @@ impl Node {
         }
         plugin.extinfo.apply(&mut specs);
         self.describe(plugin, specs);
-        self.add_unknown(plugin, &parsed.readings);
+        self.add_unknown(plugin, parsed.numbers());
         parsed
     }
 
@@ -342,7 +355,11 @@ impl Node {
     }
 
     /// Fields that `config` did not name are kept all the same; whether there were.
-    fn add_unknown(&mut self, plugin: &mut Plugin, readings: &[Reading]) -> bool {
+    fn add_unknown<'r>(
+        &mut self,
+        plugin: &mut Plugin,
+        readings: impl IntoIterator<Item = &'r Reading>,
+    ) -> bool {
         let mut specs = plugin.specs.clone();
         let mut is_new = false;
         for r in readings {
@@ -443,6 +460,10 @@ impl Node {
             Answer::Text(text) => text,
         };
         let mut parsed = parse("spool", &text);
+        for text in self.oddities.news(&parsed) {
+            tracing::warn!("munin-node {}: spoolfetch: {text}", self.name);
+        }
+        let odd = Parsed { strange: std::mem::take(&mut parsed.strange), ..Parsed::default() };
         let mut by_plugin: BTreeMap<String, (Vec<ServiceSpec>, Vec<Reading>)> = BTreeMap::new();
         let plugin_of = |service: &str| {
             let root = service.split('.').next().unwrap_or(service);
@@ -471,7 +492,7 @@ impl Node {
             if !specs.is_empty() {
                 self.describe(&mut plugin, specs);
             }
-            self.add_unknown(&mut plugin, &readings);
+            self.add_unknown(&mut plugin, readings.iter().filter(|r| !odd.is_strange(r)));
             self.row(&name, &mut plugin, &readings, (now_ms(), Duration::ZERO), None, rows);
             self.plugins.insert(name, plugin);
         }

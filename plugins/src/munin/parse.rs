@@ -9,6 +9,10 @@ use std::collections::HashMap;
 pub const FIELDS_MAX: usize = 50_000;
 /// The most services taken from one output; later ones count as noise.
 pub const SERVICES_MAX: usize = 5_000;
+/// The most values that are no numbers kept with their text; more are counted.
+pub const STRANGE_MAX: usize = 100;
+/// How much of a line that is not understood is kept, bytes.
+const NOISE_BYTES_MAX: usize = 60;
 /// The longest attribute text kept, bytes; the rest of it is dropped.
 pub const TEXT_BYTES_MAX: usize = 4096;
 /// Epochs further from 1970 than this (the year 5138) are not times, seconds.
@@ -40,8 +44,40 @@ pub struct Parsed {
     pub extinfo: Vec<(String, String, String)>,
     /// `multigraph` lines were seen.
     pub multigraph: bool,
-    /// Lines that were not understood, and values that are not numbers.
+    /// Values that are no numbers (`17,060`, `n/a`, nothing at all): each is an unknown one
+    /// in `readings`. The first so many.
+    pub strange: Vec<Strange>,
+    /// How many there are.
+    pub n_strange: usize,
+    /// Lines that were not understood.
     pub n_noise: usize,
+    /// The first of those.
+    pub first_noise: Option<String>,
+}
+
+/// A value that is no number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Strange {
+    /// The service.
+    pub service: String,
+    /// The field, cleaned.
+    pub field: String,
+    /// What stands in the number's place, the start of it.
+    pub text: String,
+}
+
+impl Parsed {
+    /// Whether what is read is no number.
+    pub fn is_strange(&self, reading: &Reading) -> bool {
+        let is_it = |s: &Strange| s.service == reading.service && s.field == reading.field;
+        reading.value == Value::Unknown && self.strange.iter().any(is_it)
+    }
+
+    /// The readings without those that are no numbers: these make no field known that
+    /// nobody describes.
+    pub fn numbers(&self) -> impl Iterator<Item = &Reading> {
+        self.readings.iter().filter(|r| !self.is_strange(r))
+    }
 }
 
 /// Reads what `plugin` (its file's name) printed for `config` or `fetch`.
@@ -61,6 +97,7 @@ pub fn parse(plugin: &str, output: &[u8]) -> Parsed {
         let line = line.trim();
         if !line.is_empty() && reader.line(line).is_none() {
             reader.out.n_noise += 1;
+            reader.out.first_noise.get_or_insert_with(|| start(line));
         }
     }
     reader.out
@@ -153,11 +190,18 @@ impl Reader {
             return None;
         }
         if attribute == "value" {
-            let (time_ms, value) = reading(rest)?;
             if self.out.readings.len() >= FIELDS_MAX {
                 return None;
             }
             let service = self.current.clone();
+            let (time_ms, value) = reading(rest).unwrap_or_else(|time_ms| {
+                self.out.n_strange += 1;
+                if self.out.strange.len() < STRANGE_MAX {
+                    let (service, field, text) = (service.clone(), field.clone(), start(rest));
+                    self.out.strange.push(Strange { service, field, text });
+                }
+                (time_ms, Value::Unknown)
+            });
             self.out.readings.push(Reading { service, field, time_ms, value });
             return Some(());
         }
@@ -223,22 +267,25 @@ fn is_no(text: &str) -> bool {
     matches!(text.to_ascii_lowercase().as_str(), "no" | "off" | "0" | "false")
 }
 
-/// `V`, `epoch:V` or `N:V`; only the first word counts.
-fn reading(text: &str) -> Option<(Option<TimeMs>, Value)> {
-    let word = text.split_whitespace().next()?;
+/// `V`, `epoch:V` or `N:V`; only the first word counts. An error is no number; it has the
+/// time, where that is one.
+fn reading(text: &str) -> Result<(Option<TimeMs>, Value), Option<TimeMs>> {
+    let word = text.split_whitespace().next().unwrap_or_default();
     let Some((time, value)) = word.split_once(':') else {
-        return Some((None, Value::parse(word)?));
+        return Value::parse(word).map(|v| (None, v)).ok_or(None);
     };
-    let value = Value::parse(value)?;
-    if time == "N" {
-        return Some((None, value));
-    }
-    let ms = match Value::parse(time)? {
-        Value::Int(s) if (s as f64).abs() < EPOCH_S_MAX => s * 1000,
-        Value::Float(s) if s.abs() < EPOCH_S_MAX => (s * 1000.0).round() as TimeMs,
-        _ => return None,
+    let time_ms = match (time, Value::parse(time)) {
+        ("N", _) => None,
+        (_, Some(Value::Int(s))) if (s as f64).abs() < EPOCH_S_MAX => Some(s * 1000),
+        (_, Some(Value::Float(s))) if s.abs() < EPOCH_S_MAX => Some((s * 1000.0).round() as TimeMs),
+        _ => return Err(None),
     };
-    Some((Some(ms), value))
+    Value::parse(value).map(|v| (time_ms, v)).ok_or(time_ms)
+}
+
+/// The beginning of a line, for a log.
+fn start(line: &str) -> String {
+    line[..line.floor_char_boundary(NOISE_BYTES_MAX)].to_owned()
 }
 
 /// The text, cut at a character's border if it is too long.
@@ -277,17 +324,23 @@ mod tests {
             with-dash.value 5\r\n   a.value 1\nb.value 2 # trailing\n.\ngarbage\na.extinfo hi\n";
         let p = parse("values", text);
         let got: Vec<(String, Option<i64>, Value)> =
-            p.readings.into_iter().map(|r| (r.field, r.time_ms, r.value)).collect();
+            p.readings.iter().map(|r| (r.field.clone(), r.time_ms, r.value)).collect();
         let want: &[(&str, Option<i64>, Value)] = &[
             ("int", None, Value::Int(1)),
             ("neg", None, Value::Int(-1)),
             ("flt", None, Value::Float(1.5)),
             ("sci", None, Value::Float(1500.0)),
             ("unk", None, Value::Unknown),
+            ("lowu", None, Value::Unknown),
+            ("hex", None, Value::Unknown),
+            ("comma", None, Value::Unknown),
+            ("empty", None, Value::Unknown),
             ("spaces", None, Value::Int(7)),
             ("plus", None, Value::Int(7)),
             ("tsepoch", Some(1_795_209_101_000), Value::Int(6)),
             ("big", None, Value::Uint(u64::MAX)),
+            ("text", None, Value::Unknown),
+            ("percent", None, Value::Unknown),
             ("tab", None, Value::Int(9)),
             ("_lead", None, Value::Int(4)),
             ("with_dash", None, Value::Int(5)),
@@ -296,9 +349,24 @@ mod tests {
         ];
         let want: Vec<_> = want.iter().map(|(f, t, v)| ((*f).to_owned(), *t, *v)).collect();
         assert_eq!(got, want);
-        // u, 0x10, 1,5, empty, hello, 50%, with.dot, ".", garbage.
-        assert_eq!(p.n_noise, 9);
+        // No numbers: unknown, and not left out as if nothing had been said.
+        let strange: Vec<(&str, &str)> =
+            p.strange.iter().map(|s| (s.field.as_str(), s.text.as_str())).collect();
+        let want = [
+            ("lowu", "u"),
+            ("hex", "0x10"),
+            ("comma", "1,5"),
+            ("empty", ""),
+            ("text", "hello"),
+            ("percent", "50%"),
+        ];
+        assert_eq!((&strange[..], p.n_strange), (&want[..], 6));
+        // with.dot, ".", garbage.
+        assert_eq!((p.n_noise, p.first_noise.as_deref()), (3, Some("with.dot.value 3")));
         assert!(p.services.is_empty());
+        let p = parse("x", b"a.value 1700000000:n/a\nb.value soon:5\n");
+        let times: Vec<_> = p.readings.iter().map(|r| (r.time_ms, r.value)).collect();
+        assert_eq!(times, [(Some(1_700_000_000_000), Value::Unknown), (None, Value::Unknown)]);
     }
 
     #[test]
