@@ -5,6 +5,7 @@
 //! nothing of files, chunks or the head, so that another engine can take the
 //! store's place.
 
+use rookery_alerts::message::span;
 pub use rookery_alerts::{Acknowledgement, Downtime};
 use rookery_plugins::{FieldSpec, FieldType, HostState, Kind, ServiceSpec, State, TimeMs, Value};
 use serde::Serialize;
@@ -49,6 +50,47 @@ pub struct ServiceInfo {
     pub active: bool,
     /// The newest drawn value of each field of `spec`, in its order.
     pub now: Vec<Now>,
+    /// How often it comes, ms: as declared, else by its rhythm of late; 0: not known.
+    pub step_ms: u64,
+}
+
+/// Data of a service whose step is known is too old when it is older than three steps and
+/// than this, ms.
+pub const AGE_MS_MIN: i64 = rookery_alerts::check::AGE_MS_MIN;
+
+impl ServiceInfo {
+    /// How old its newest value is, ms; `None`: there is none in memory.
+    pub fn age_ms(&self, now_ms: TimeMs) -> Option<i64> {
+        let newest = self.now.iter().filter_map(|n| n.time_ms).max();
+        newest.map(|t| now_ms.saturating_sub(t))
+    }
+
+    /// From what age on its data says nothing of now, ms; `None`: never, as nobody knows
+    /// when the next is to come.
+    pub fn age_max_ms(&self) -> Option<i64> {
+        let step_ms = i64::try_from(self.step_ms).unwrap_or(i64::MAX);
+        (step_ms > 0).then(|| step_ms.saturating_mul(3).max(AGE_MS_MIN))
+    }
+
+    /// How it stands, for whoever asks: a page, the API, check_rookery, a passive result.
+    /// `state` is the alert machine's; what is too old is UNKNOWN.
+    pub fn stands(&self, state: ServiceState, now_ms: TimeMs) -> ServiceState {
+        let (Some(age), Some(limit)) = (self.age_ms(now_ms), self.age_max_ms()) else {
+            return state;
+        };
+        if !self.active || age <= limit || state.hard_state == State::Unknown {
+            return state;
+        }
+        let text = format!("data is {} old (limit {})", span(age), span(limit));
+        ServiceState {
+            state: State::Unknown,
+            hard: true,
+            hard_state: State::Unknown,
+            since_ms: now_ms.saturating_sub(age).saturating_add(limit),
+            text,
+            ..state
+        }
+    }
 }
 
 /// A field's newest value as it is drawn.
@@ -358,6 +400,8 @@ pub struct ServiceState {
     pub state: State,
     /// Hard: seen often enough to be told.
     pub hard: bool,
+    /// The latest hard state: what Nagios is told while `state` is soft.
+    pub hard_state: State,
     /// Since when it is in this state; 0: from the start.
     pub since_ms: TimeMs,
     /// `user is 93.10 (outside ~:80)`; empty when OK.

@@ -213,7 +213,7 @@ impl Overlay for Past {
             if let Some(first) = shadows.first().filter(|_| !self.is_live(node, name)) {
                 let spec = first.original(name);
                 let now = vec![Now::default(); spec.fields.len()];
-                services.push(ServiceInfo { spec: Arc::new(spec), active: false, now });
+                services.push(ServiceInfo { spec: Arc::new(spec), active: false, now, step_ms: 0 });
             }
         }
         services.sort_by(|a, b| a.spec.name.cmp(&b.spec.name));

@@ -2,6 +2,8 @@
 //!
 //! Needs `cargo build --workspace` before, and what `tests/run` installs.
 
+#[path = "it/agree.rs"]
+mod agree;
 #[path = "it/alerting.rs"]
 mod alerting;
 #[path = "it/apart.rs"]

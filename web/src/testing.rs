@@ -37,7 +37,7 @@ impl History for Memory {
         };
         let info = |spec: &Arc<ServiceSpec>| {
             let now = vec![Default::default(); spec.fields.len()];
-            ServiceInfo { spec: spec.clone(), active: true, now }
+            ServiceInfo { spec: spec.clone(), active: true, now, step_ms: 0 }
         };
         Ok(all.iter().map(info).collect())
     }

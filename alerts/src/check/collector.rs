@@ -1,7 +1,7 @@
 //! Asking the collector over HTTP.
 
 use super::Answer;
-use super::judge::{FieldReading, Reading};
+use super::judge::{FieldReading, Known, Reading, Wish, as_known, judge};
 use crate::message::span;
 use crate::passive::chain;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -28,6 +28,10 @@ struct ServiceAnswer {
     #[serde(default)]
     state: Option<State>,
     #[serde(default)]
+    hard_state: Option<State>,
+    #[serde(default)]
+    text: String,
+    #[serde(default)]
     step_ms: u64,
     #[serde(default)]
     fields: Vec<FieldAnswer>,
@@ -38,6 +42,9 @@ struct FieldAnswer {
     field: String,
     #[serde(default)]
     value: Option<serde_json::Number>,
+    /// `inf` or `-inf`.
+    #[serde(default)]
+    infinite: Option<String>,
     #[serde(default)]
     time_ms: Option<TimeMs>,
     #[serde(default)]
@@ -121,14 +128,37 @@ impl Collector {
         self.get(&format!("/api/v1/services?node={node}")).await
     }
 
-    /// A service's latest values.
-    pub(super) async fn reading(&self, node: &str, service: &str) -> Result<Reading, String> {
+    /// How a service stands: as the collector judges it, or by the wish's own limits.
+    pub(super) async fn service(
+        &self,
+        node: &str,
+        wish: &Wish,
+        now_ms: fn() -> TimeMs,
+    ) -> Result<Answer, String> {
+        let (reading, known) = self.reading(node, &wish.service).await?;
+        // check_munin looks at some of df's fields only.
+        let is_whole = !wish.has_limits() && wish.fields.is_empty() && !wish.as_munin;
+        Ok(match known.filter(|_| is_whole) {
+            Some(known) => as_known(&reading, &known, wish, now_ms()),
+            None => judge(&reading, wish, now_ms()),
+        })
+    }
+
+    /// A service's latest values, and how the collector has it (one of before does not say).
+    async fn reading(&self, node: &str, service: &str) -> Result<(Reading, Option<Known>), String> {
         let all = self.services(node).await?;
         let names: Vec<String> = all.iter().map(|s| s.service.clone()).collect();
         let found = all.into_iter().find(|s| s.service == service);
         let found = found.ok_or_else(|| no_such_service(node, service, &names))?;
         let fields = found.fields.into_iter().map(FieldReading::from).collect();
-        Ok(Reading { service: found.service, step_ms: found.step_ms, fields })
+        let known = found.hard_state.map(|state| {
+            let text = match (found.state, found.text) {
+                (Some(now), text) if now != state => format!("{text} ({now}, not hard yet)"),
+                (_, text) => text,
+            };
+            Known { state, text }
+        });
+        Ok((Reading { service: found.service, step_ms: found.step_ms, fields }, known))
     }
 
     /// The node's services, one a line.
@@ -207,7 +237,10 @@ impl From<FieldAnswer> for FieldReading {
         };
         FieldReading {
             field: f.field,
-            value: f.value.map_or(Value::Unknown, number),
+            value: match f.infinite.and_then(|text| text.parse::<f64>().ok()) {
+                Some(infinite) => Value::Float(infinite),
+                None => f.value.map_or(Value::Unknown, number),
+            },
             time_ms: f.time_ms,
             warning: f.warning,
             critical: f.critical,

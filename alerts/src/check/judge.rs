@@ -66,6 +66,43 @@ pub struct Reading {
     pub fields: Vec<FieldReading>,
 }
 
+impl Reading {
+    /// From what age on its data says nothing of now, ms. Where nobody knows when the next is
+    /// to come that is never.
+    fn age_max_ms(&self) -> i64 {
+        match i64::try_from(self.step_ms) {
+            Ok(0) => i64::MAX,
+            step_ms => step_ms.unwrap_or(i64::MAX).saturating_mul(3).max(AGE_MS_MIN),
+        }
+    }
+}
+
+/// How a collector has it: it knows what is not hard yet, what rules work out of several
+/// fields, and which nodes are DOWN.
+pub struct Known {
+    /// The hard state.
+    pub state: State,
+    /// Why, in its words; may be empty.
+    pub text: String,
+}
+
+/// The answer in a collector's own judgement, with the values as they were read.
+pub fn as_known(reading: &Reading, known: &Known, wish: &Wish, now_ms: TimeMs) -> Answer {
+    let judged = judge(reading, wish, now_ms);
+    let asks_age = wish.age_s.is_some() && judged.state == State::Unknown;
+    if judged.state == known.state || asks_age {
+        return judged;
+    }
+    let why = match (known.text.as_str(), known.state) {
+        ("", State::Ok) => "within its limits",
+        ("", _) => "as the collector has it",
+        (text, _) => text,
+    };
+    let line = clean_text(&format!("{} {} - {why}", title(&reading.service), known.state));
+    let rest = judged.text.split_once(" | ").map_or("", |(_, rest)| rest);
+    Answer { state: known.state, text: format!("{line} | {rest}") }
+}
+
 /// A field with what was found.
 struct Found<'a> {
     field: &'a FieldReading,
@@ -83,8 +120,7 @@ pub fn judge(reading: &Reading, wish: &Wish, now_ms: TimeMs) -> Answer {
         Ok(fields) => fields,
         Err(why) => return Answer::unknown(name, &why),
     };
-    let steps_ms = i64::try_from(reading.step_ms).unwrap_or(0).saturating_mul(3);
-    let limit_ms = wish.age_s.map_or(steps_ms.max(AGE_MS_MIN), |s| (s * 1000.0) as i64);
+    let limit_ms = wish.age_s.map_or(reading.age_max_ms(), |s| (s * 1000.0) as i64);
     let mut found: Vec<Found> =
         fields.into_iter().map(|f| judge_field(f, wish, limit_ms, now_ms)).collect();
     let perf: Vec<Perf> = found
@@ -286,6 +322,45 @@ mod tests {
         assert_eq!(judge(&cpu(), &patient, 1_000_000 + 61_000).state, State::Warning);
         let slow = Reading { step_ms: 300_000, ..cpu() };
         assert_eq!(judge(&slow, &wish(&[], "", ""), 1_000_000 + 800_000).state, State::Warning);
+    }
+
+    /// Whatever a collector says of a service is what the check says.
+    #[test]
+    fn in_every_state_the_check_says_what_the_collector_says() {
+        let all = [State::Ok, State::Warning, State::Critical, State::Unknown];
+        let now = 1_000_000;
+        for state in all {
+            for (value, age) in [
+                (Value::Float(5.0), 0),
+                (Value::Float(93.1), 0),
+                (Value::Float(f64::INFINITY), 0),
+                (Value::Unknown, 0),
+                (Value::Float(5.0), 3_600_000),
+            ] {
+                for text in ["", "hit_ratio is 0.2 (outside 0.5:)"] {
+                    let mut reading = cpu();
+                    reading.fields[0].value = value;
+                    let known = Known { state, text: text.to_owned() };
+                    let answer = as_known(&reading, &known, &wish(&[], "", ""), now + age);
+                    assert_eq!(answer.state, state, "{value:?} {age} {text}");
+                    let head = format!("CPU {state} - ");
+                    assert!(answer.text.starts_with(&head), "{}", answer.text);
+                    assert!(answer.text.contains(" | 'user'="), "{}", answer.text);
+                }
+            }
+        }
+        // Infinity is outside of a limit, as for the collector.
+        let mut reading = cpu();
+        reading.fields[0].value = Value::Float(f64::INFINITY);
+        let answer = judge(&reading, &wish(&["user"], "", "~:90"), now);
+        assert_eq!(answer.state, State::Critical, "{}", answer.text);
+        // A wish for an age of its own holds.
+        let old = Wish { age_s: Some(5.0), ..wish(&[], "", "") };
+        let known = Known { state: State::Ok, text: String::new() };
+        assert_eq!(as_known(&cpu(), &known, &old, now + 6_000).state, State::Unknown);
+        // Nobody knows when the next is to come.
+        let slow = Reading { step_ms: 0, ..cpu() };
+        assert_eq!(judge(&slow, &wish(&[], "", ""), now + 3_600_000).state, State::Warning);
     }
 
     #[test]

@@ -79,8 +79,7 @@ async fn ask(args: &Args) -> Result<Answer, String> {
             if service.is_empty() {
                 return collector.node(&args.host, args.wish.age_s, now_ms).await;
             }
-            let reading = collector.reading(&args.host, service).await?;
-            Ok(judge(&reading, &args.wish, now_ms()))
+            collector.service(&args.host, &args.wish, now_ms).await
         }
         None => {
             let mut node = node::NodeClient::connect(&args.host).await?;

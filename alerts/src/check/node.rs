@@ -26,6 +26,9 @@ const ANSWER_BYTES_MAX: u64 = 16 << 20;
 /// How long to wait between the two readings that a rate needs.
 const RATE_PAUSE: Duration = Duration::from_secs(1);
 
+/// How often an agent reads; what a plain munin-node says has no times, and is of now, ms.
+const AGENT_STEP_MS: u64 = 10_000;
+
 /// A connection to a node.
 pub(super) struct NodeClient {
     reader: BufReader<OwnedReadHalf>,
@@ -212,7 +215,7 @@ impl NodeClient {
                 find(&last, &f).map(|now| finish(f, before, now, gap_ms))
             })
             .collect();
-        Ok(Reading { service: service.to_owned(), step_ms: 0, fields })
+        Ok(Reading { service: service.to_owned(), step_ms: AGENT_STEP_MS, fields })
     }
 }
 

@@ -58,6 +58,7 @@ pub use learn::{Lesson, Seen, Want};
 pub use plan::Plan;
 pub use settings::Settings;
 pub use views::{FieldView, HostView, Problem, ServiceView};
+pub use why::WHY_TOLD;
 
 /// A time before every sample.
 const NEVER: TimeMs = TimeMs::MIN;

@@ -12,6 +12,8 @@ pub struct ServiceView {
     pub state: State,
     /// Whether it is hard.
     pub hard: bool,
+    /// The latest hard state: while `state` is soft, what it was before.
+    pub hard_state: State,
     /// Since when `state`, ms; `None` before the first evaluation.
     pub since_ms: Option<TimeMs>,
     /// The time of the latest evaluation, ms.
@@ -98,6 +100,7 @@ impl Machine {
         ServiceView {
             state: s.state,
             hard: s.hard,
+            hard_state: s.hard_state,
             since_ms: known(s.since_ms),
             last_ms: known(s.last_ms),
             attempt: s.attempt,

@@ -5,7 +5,21 @@ use super::{Downtime, Machine, Member, Node, Service, Thread};
 use crate::message;
 use rookery_plugins::{HostState, State, TimeMs};
 
+/// How an answer begins that people have been notified: whether they got it, who sends
+/// it knows.
+pub const WHY_TOLD: &str = "people were told that ";
+
 impl Machine {
+    /// The open incident of a service, or of a node itself: what was sent of it says
+    /// whether anybody was notified.
+    pub fn open_incident(&self, node: &str, service: Option<&str>) -> Option<&str> {
+        let node = &self.nodes[*self.by_name.get(node)? as usize];
+        match service {
+            None => node.incident.as_deref(),
+            Some(name) => self.services[*node.services.get(name)? as usize].incident.as_deref(),
+        }
+    }
+
     /// Why people know of a service's state, or do not; of a node's own without
     /// `service`. `None`: there is no such node.
     pub fn why(&self, node: &str, service: Option<&str>, now_ms: TimeMs) -> Option<String> {
@@ -99,7 +113,7 @@ impl Machine {
                 };
                 let further = if thread.incident.escalated { ", and escalated" } else { "" };
                 let with = self.why_with(thread, Member::Service(idx));
-                format!("people were told that it is {told}{with}{further}; {again}")
+                format!("{WHY_TOLD}it is {told}{with}{further}; {again}")
             }
             _ => "it became so while old samples were replayed, of which nobody is told; the \
                   next sample of now will"
@@ -178,7 +192,7 @@ impl Machine {
         match node.incident.as_ref().and_then(|id| self.threads.get(id)) {
             Some(thread) => {
                 let with = self.why_with(thread, member);
-                format!("people were told that it is {}{with}", node.state)
+                format!("{WHY_TOLD}it is {}{with}", node.state)
             }
             None => "it was not told when it went DOWN".to_owned(),
         }

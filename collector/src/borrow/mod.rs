@@ -97,7 +97,8 @@ impl Overlay for Borrow {
             if !services.iter().any(|s| s.spec.name == borrowed.spec.name) {
                 let now = vec![Now::default(); borrowed.spec.fields.len()];
                 let spec = Arc::new(borrowed.spec.clone());
-                services.push(ServiceInfo { spec, active: true, now });
+                let step_ms = spec.step_ms;
+                services.push(ServiceInfo { spec, active: true, now, step_ms });
             }
         }
         services.sort_by(|a, b| a.spec.name.cmp(&b.spec.name));

@@ -285,10 +285,13 @@ impl States for Alerts {
     }
 
     fn service_state(&self, node: &str, service: &str) -> ServiceState {
-        self.live()
-            .machine
-            .service_state(node, service)
-            .map_or_else(ServiceState::default, state_of)
+        let live = self.live();
+        let state = live.machine.service_state(node, service);
+        let state = state.map_or_else(ServiceState::default, state_of);
+        match live.machine.host_state(node) {
+            Some(host) if host.state != HostState::Up => behind(state, host.state, host.since_ms),
+            _ => state,
+        }
     }
 
     fn field_state(&self, node: &str, service: &str, field: &str) -> State {
@@ -343,6 +346,7 @@ impl States for Alerts {
                     state: ServiceState {
                         state: State::Critical,
                         hard: true,
+                        hard_state: State::Critical,
                         since_ms: p.host.since_ms.unwrap_or(0),
                         text: "nothing arrives from it".to_owned(),
                         acknowledged: p.host.acknowledged,
@@ -364,11 +368,24 @@ impl States for Alerts {
     }
 }
 
+/// A service of a node that does not report: whatever it was, nobody knows.
+fn behind(before: ServiceState, host: HostState, since_ms: Option<TimeMs>) -> ServiceState {
+    ServiceState {
+        state: State::Unknown,
+        hard: true,
+        hard_state: State::Unknown,
+        since_ms: since_ms.unwrap_or(before.since_ms),
+        text: format!("its node is {host}: nothing arrives from it"),
+        ..before
+    }
+}
+
 fn state_of(view: ServiceView) -> ServiceState {
     let is_ok = view.state == State::Ok;
     ServiceState {
         state: view.state,
         hard: view.hard,
+        hard_state: view.hard_state,
         since_ms: view.since_ms.unwrap_or(0),
         text: if is_ok && !view.is_own_text { String::new() } else { view.text },
         acknowledged: view.acknowledged,

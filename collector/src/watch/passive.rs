@@ -9,16 +9,16 @@
 use super::Alerts;
 use super::lane::{Lane, lock, send};
 use super::trouble::Health;
-use crate::history::{History, ServiceInfo};
+use crate::history::{History, ServiceInfo, ServiceState, States};
 use crate::store::now_ms;
-use rookery_alerts::check::{AGE_MS_MIN, FieldReading, Reading, Wish, judge};
+use rookery_alerts::check::{FieldReading, Reading, Wish, judge};
 use rookery_alerts::message::span;
 use rookery_alerts::passive::{CheckResult, FRESH_REFRESHES, HEARTBEAT, Names, PassiveConfig};
 use rookery_alerts::rpn::Rpn;
 use rookery_alerts::{HostView, Output, ServiceView, TransitionKind};
 use rookery_plugins::perfdata::{Perf, clean_text};
 use rookery_plugins::{FieldSpec, State, TimeMs, Value};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -60,8 +60,6 @@ pub struct Reporter {
     history: Arc<dyn History>,
     changes: Arc<Changes>,
     lanes: Vec<Arc<Lane>>,
-    /// The latest hard state of each service: what is soft now is still that.
-    settled: Mutex<HashMap<(String, String), State>>,
     health: Arc<Health>,
     /// Until then old data is no news: agents find a collector that was away again.
     grace: Instant,
@@ -94,8 +92,7 @@ impl Reporter {
         let lanes: Result<Vec<_>, _> = configs.iter().map(|c| Lane::new(c).map(Arc::new)).collect();
         let grace = alerts.live().machine.settings().start_grace_ms;
         let grace = Instant::now() + Duration::from_millis(grace);
-        let settled = Mutex::default();
-        Ok(Reporter { alerts, history, changes, lanes: lanes?, settled, health, grace })
+        Ok(Reporter { alerts, history, changes, lanes: lanes?, health, grace })
     }
 
     /// Sends until it is dropped.
@@ -196,7 +193,7 @@ impl Reporter {
         let fields = info.spec.fields.iter().zip(&info.now).zip(limits);
         let reading = Reading {
             service: name.clone(),
-            step_ms: info.spec.step_ms,
+            step_ms: info.step_ms,
             fields: fields
                 .map(|((f, latest), (warning, critical))| {
                     let (value, bounds) = after_cdef(f, latest.value);
@@ -212,24 +209,21 @@ impl Reporter {
                 })
                 .collect(),
         };
-        let settled = match &view {
-            Some(view) if !view.hard => {
-                *lock(&self.settled).get(&(node.to_owned(), name.clone()))?
-            }
-            Some(view) => {
-                let key = (node.to_owned(), name.clone());
-                lock(&self.settled).insert(key, view.state);
-                view.state
-            }
-            None => State::Ok,
-        };
         let has_limits = view.is_some();
-        if age(&reading, now).is_none_or(|age| age > age_max(&reading))
+        let (age, limit) = (info.age_ms(now), info.age_max_ms());
+        if age.is_none_or(|age| limit.is_some_and(|limit| age > limit))
             && Instant::now() < self.grace
         {
             return None;
         }
-        let (state, text) = service_text(&reading, view.as_ref(), settled, now);
+        let stands = info.stands(self.alerts.service_state(node, name), now);
+        let (state, text) = match age {
+            None => {
+                let title = name.to_uppercase();
+                (State::Unknown, clean_text(&format!("{title} UNKNOWN - no value yet")))
+            }
+            Some(_) => service_text(&reading, view.as_ref(), &stands, now),
+        };
         let perf = reading.fields.iter().map(|f| {
             let item = Perf::new(&f.field, f.value).limits(f.warning, f.critical);
             item.bounds(f.min, f.max).to_string()
@@ -253,47 +247,34 @@ fn after_cdef(f: &FieldSpec, value: Option<f64>) -> (Option<f64>, (Option<f64>, 
     }
 }
 
-/// How old the newest value is, ms; `None`: there is none.
-fn age(reading: &Reading, now: TimeMs) -> Option<i64> {
-    let newest = reading.fields.iter().filter_map(|f| f.time_ms).max();
-    newest.map(|t| now.saturating_sub(t))
-}
-
-/// Older data is no data, as for `check_rookery`, ms.
-fn age_max(reading: &Reading) -> i64 {
-    i64::try_from(reading.step_ms).unwrap_or(0).saturating_mul(3).max(AGE_MS_MIN)
-}
-
-/// A service's state, and what is said of it.
+/// A service's state as it is sent, the hard one, and what is said of it.
 fn service_text(
     reading: &Reading,
     view: Option<&ServiceView>,
-    settled: State,
+    stands: &ServiceState,
     now: TimeMs,
 ) -> (State, String) {
     let judged = judge(reading, &Wish::default(), now);
     let line = judged.text.split(" | ").next().unwrap_or_default().to_owned();
-    let (age, limit) = (age(reading, now), age_max(reading));
     let title = reading.service.to_uppercase();
-    match (age, view) {
-        (None, _) => (State::Unknown, clean_text(&format!("{title} UNKNOWN - no value yet"))),
-        (Some(age), _) if age > limit => {
-            let why = format!("data is {} old (limit {})", span(age), span(limit));
-            (State::Unknown, clean_text(&format!("{title} UNKNOWN - {why}")))
+    let state = stands.hard_state;
+    let say = |why: &str| (state, clean_text(&format!("{title} {state} - {why}")));
+    match view {
+        // Its node is DOWN, its data is too old: not what the machine has of it.
+        _ if state == State::Unknown
+            && stands.state == State::Unknown
+            && !stands.text.is_empty() =>
+        {
+            say(&stands.text)
         }
-        (_, Some(view)) if !view.hard => {
+        Some(view) if !stands.hard => {
             let so_far = format!("{} of {}", view.attempt, view.max_check_attempts);
-            let why = format!("{} ({}, attempt {so_far})", view.text, view.state);
-            (settled, clean_text(&format!("{title} {settled} - {why}")))
+            say(&format!("{} ({}, attempt {so_far})", view.text, view.state))
         }
-        (_, Some(view)) if view.is_own_text || judged.state != settled => {
-            (settled, clean_text(&format!("{title} {settled} - {}", view.text)))
-        }
+        Some(view) if view.is_own_text || judged.state != state => say(&view.text),
         // Nobody has set a limit: whatever it is, it is fine.
-        (_, None) if judged.state != State::Ok => {
-            (State::Ok, clean_text(&format!("{title} OK - no limits are set")))
-        }
-        _ => (settled, line),
+        None if judged.state != state => say("no limits are set"),
+        _ => (state, line),
     }
 }
 
@@ -358,6 +339,7 @@ impl Lane {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rookery_plugins::HostState;
 
     fn reading(value: f64, time_ms: TimeMs) -> Reading {
         Reading {
@@ -379,6 +361,7 @@ mod tests {
         ServiceView {
             state,
             hard,
+            hard_state: if hard { state } else { State::Ok },
             since_ms: None,
             last_ms: None,
             attempt,
@@ -403,22 +386,36 @@ mod tests {
     #[test]
     fn what_is_sent_is_the_hard_state() {
         let now = 1_000_000;
-        let text = |value, view: Option<&ServiceView>, settled, time| {
-            service_text(&reading(value, time), view, settled, now)
+        let info = |time_ms| ServiceInfo {
+            spec: Arc::new(rookery_plugins::ServiceSpec::new("cpu", "CPU", "system")),
+            active: true,
+            now: vec![crate::history::Now { time_ms: Some(time_ms), value: Some(95.0) }],
+            step_ms: 10_000,
+        };
+        let text = |value, view: Option<&ServiceView>, time| {
+            let state = view.cloned().map_or_else(ServiceState::default, super::super::state_of);
+            service_text(&reading(value, time), view, &info(time).stands(state, now), now)
         };
         let hard = view(State::Critical, true, 3);
         let soft = view(State::Critical, false, 2);
-        let (state, line) = text(95.0, Some(&hard), State::Critical, now);
+        let (state, line) = text(95.0, Some(&hard), now);
         assert_eq!(state, State::Critical);
         assert_eq!(line, "CPU CRITICAL - user is 95 (outside ~:90)");
-        let (state, line) = text(95.0, Some(&soft), State::Ok, now);
+        // Also right after a restart: the machine remembers what was hard.
+        let (state, line) = text(95.0, Some(&soft), now);
         assert_eq!(state, State::Ok);
         assert_eq!(line, "CPU OK - user is 95 (outside ~:90) (CRITICAL, attempt 2 of 3)");
         // Data of a replayed spool says nothing of now.
-        let (state, line) = text(95.0, Some(&hard), State::Critical, now - 61_000);
+        let (state, line) = text(95.0, Some(&hard), now - 61_000);
         assert_eq!(state, State::Unknown);
         assert_eq!(line, "CPU UNKNOWN - data is 61 s old (limit 60 s)");
-        let (state, line) = text(5.0, None, State::Ok, now);
+        let (state, line) = text(5.0, None, now);
         assert_eq!((state, line.as_str()), (State::Ok, "CPU OK - user 5"));
+        // Of a node that does not report nothing is known.
+        let state = super::super::state_of(hard.clone());
+        let down = super::super::behind(state, HostState::Down, Some(1));
+        let (state, line) = service_text(&reading(5.0, now), Some(&hard), &down, now);
+        assert_eq!(state, State::Unknown);
+        assert_eq!(line, "CPU UNKNOWN - its node is DOWN: nothing arrives from it");
     }
 }

@@ -67,9 +67,12 @@ struct ServiceAnswer {
     category: String,
     state: ServiceState,
     hard: bool,
+    /// The latest hard state: what Nagios is told.
+    hard_state: ServiceState,
     since_ms: i64,
     text: String,
     active: bool,
+    /// As declared, else by its rhythm; 0: not known.
     step_ms: u64,
     vlabel: String,
     info: String,
@@ -100,6 +103,9 @@ struct FieldAnswer {
     state: ServiceState,
     /// As it is drawn: a counter's is its rate per second, after the `cdef`.
     value: Option<f64>,
+    /// `inf` or `-inf`, which JSON has no number for: `value` is null then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    infinite: Option<String>,
     time_ms: Option<i64>,
     warning: Option<String>,
     critical: Option<String>,
@@ -129,7 +135,7 @@ pub async fn services(
 
 fn service(app: &App, (node, group): (&str, &str), s: &ServiceInfo) -> ServiceAnswer {
     let name = &s.spec.name;
-    let state = app.states.service_state(node, name);
+    let state = s.stands(app.states.service_state(node, name), rookery_collector::store::now_ms());
     let now: Vec<Option<f64>> = s.now.iter().map(|n| n.value).collect();
     let drawn = crate::graph::newest(&s.spec, &now);
     let fields = s.spec.fields.iter().zip(s.now.iter().zip(drawn)).map(|(f, (now, value))| {
@@ -140,6 +146,7 @@ fn service(app: &App, (node, group): (&str, &str), s: &ServiceInfo) -> ServiceAn
             kind: f.kind,
             state: app.states.field_state(node, name, &f.name),
             value,
+            infinite: value.filter(|v| v.is_infinite()).map(|v| v.to_string()),
             time_ms: now.time_ms,
             warning,
             critical,
@@ -161,10 +168,11 @@ fn service(app: &App, (node, group): (&str, &str), s: &ServiceInfo) -> ServiceAn
         category: s.spec.category.clone(),
         state: state.state,
         hard: state.hard,
+        hard_state: state.hard_state,
         since_ms: state.since_ms,
         text: state.text,
         active: s.active,
-        step_ms: s.spec.step_ms,
+        step_ms: s.step_ms,
         vlabel: s.spec.vlabel.clone(),
         info: s.spec.info.clone(),
         fields: fields.collect(),

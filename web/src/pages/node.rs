@@ -78,7 +78,7 @@ fn one_node(view: &View, name: &str) -> Result<Html, WebError> {
 
 /// A service's small graph with its state.
 fn card(view: &View, node: &str, s: &ServiceInfo, from: &str) -> Markup {
-    let state = view.app.states.service_state(node, &s.spec.name);
+    let state = s.stands(view.app.states.service_state(node, &s.spec.name), view.now_ms);
     let link = service_path(node, &s.spec.name);
     html! {
         div class=(card_class(state.state)) {

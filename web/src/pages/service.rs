@@ -140,7 +140,7 @@ fn one_service(
         picture,
         address,
     };
-    let state = app.states.service_state(node, service);
+    let state = info.stands(app.states.service_state(node, service), now_ms);
     let events = super::events::below_graph(view, node, (from_ms, to_ms))?;
     let title = format!("{} on {node}", shown.name());
     let mut crumbs = super::node::crumbs(app, node);
