@@ -2,8 +2,8 @@
 //!
 //! Only expressions over the field itself and numbers are taken (`x,8,*`);
 //! one that names a sibling field, or an operator that needs more than one
-//! sample, is refused with its word, and the limits then apply to the value
-//! without it.
+//! sample, is refused with its word. Of those over siblings the machine makes the value
+//! itself; no limit is judged on a value without its `cdef`.
 
 use rookery_plugins::rpn;
 use std::cell::RefCell;
@@ -29,8 +29,13 @@ impl Rpn {
 
     /// The expression's value; `None` is unknown, both ways.
     pub fn eval(&self, own: Option<f64>) -> Option<f64> {
-        STACK.with_borrow_mut(|stack| self.0.eval(stack, |_| own))
+        with_stack(|stack| self.0.eval(stack, |_| own))
     }
+}
+
+/// Scratch space for an evaluation.
+pub(crate) fn with_stack<T>(eval: impl FnOnce(&mut Vec<f64>) -> T) -> T {
+    STACK.with_borrow_mut(eval)
 }
 
 #[cfg(test)]

@@ -60,6 +60,7 @@ impl Collector {
             watch::open(&config.data, rules, config.alerting.clone(), notifier.clone())
                 .map_err(text)?;
         let events = Arc::new(Events::open(&config.data).map_err(text)?);
+        watcher.watch_clock(crate::store::now_ms());
         let (due, wanted) = (watcher.due(), watcher.wanted());
         let changes = Arc::new(Changes::default());
         if !config.passive.is_empty() {
@@ -173,6 +174,11 @@ impl Collector {
     /// runs beside the server.
     pub async fn learn(&self) {
         let past = Arc::new(Past::new(self.store.shared().clone()));
+        let (alerts, history) = (self.alerts.clone(), Reader::new(self.store.shared().clone()));
+        let recall = move || watch::recall::recall(&alerts, &history, crate::store::now_ms());
+        if let Err(e) = tokio::task::spawn_blocking(recall).await {
+            tracing::error!("BUG: reading when things came last broke off: {e}");
+        }
         watch::learn::run(self.alerts.clone(), past, self.wanted.clone()).await;
     }
 

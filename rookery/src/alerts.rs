@@ -294,8 +294,15 @@ fn judged(rules: &Rules, node: &str, group: &str, info: &ServiceInfo, beats: boo
     // Fields of which rules compute something, too.
     let formulas = rules.formulas(node, group, &spec.name);
     let is_source = |f: &FieldSpec| formulas.iter().any(|(_, e, _)| e.fields().contains(&f.name));
-    let fields = spec.fields.iter().filter(|f| has_limits(f) || is_source(f));
-    let mut fields: Vec<String> = fields.map(|f| f.name.clone()).collect();
+    let used: Vec<&FieldSpec> =
+        spec.fields.iter().filter(|f| has_limits(f) || is_source(f)).collect();
+    // A cdef may need others.
+    let words: BTreeSet<&str> =
+        used.iter().filter_map(|f| f.cdef.as_deref()).flat_map(|c| c.split(',')).collect();
+    let is_used =
+        |f: &&FieldSpec| used.iter().any(|u| u.name == f.name) || words.contains(f.name.as_str());
+    let mut fields: Vec<String> =
+        spec.fields.iter().filter(is_used).map(|f| f.name.clone()).collect();
     if fields.is_empty() && beats {
         fields.extend(spec.fields.first().map(|f| f.name.clone()));
     }

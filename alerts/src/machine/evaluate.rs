@@ -1,5 +1,6 @@
 //! From a row to states: fields, then services, then what is to be said.
 
+use super::derived::Reading;
 use super::flap::Flap;
 use super::{Field, Machine, Member, Plan, Service, Settings};
 use crate::output::{Output, Status, Transition, TransitionKind};
@@ -26,12 +27,13 @@ impl Machine {
             self.begin(now_ms);
         }
         let Some(live) = self.arrived(plan, time_ms, now_ms, out) else { return };
-        let mut columns = plan.columns.as_slice();
+        let (mut columns, mut derived) = (plan.columns.as_slice(), plan.derived.as_slice());
         for (service, n) in &plan.services {
             let (mine, rest) = columns.split_at(*n as usize);
             columns = rest;
             // A service without any judged field is only here to become OK.
             let mut judged = mine.is_empty();
+            let came_ms = if live { now_ms } else { time_ms.min(now_ms) };
             let mut has_come = false;
             for (column, field) in mine {
                 let cell = (kinds.get(*column as usize), bits.get(*column as usize));
@@ -39,15 +41,25 @@ impl Machine {
                 let Some(kind) = Kind::from_u8(*kind) else { continue };
                 if let Some(value) = Value::from_bits(kind, *bits) {
                     has_come = true;
-                    judged |= self.fields[*field as usize].judge(time_ms, value);
+                    let field = &mut self.fields[*field as usize];
+                    // One that needs its siblings has come when they have.
+                    if !field.is_derived() {
+                        field.came(came_ms);
+                    }
+                    judged |= field.judge(time_ms, value);
                 }
             }
+            if !derived.is_empty() {
+                let n = derived.iter().take_while(|(s, _)| s == service).count();
+                let (mine, rest) = derived.split_at(n);
+                derived = rest;
+                judged |= self.judge_derived(mine, time_ms, came_ms);
+            }
             if has_come {
-                let s = &mut self.services[*service as usize];
-                (s.arrived_ms, s.is_late) = (now_ms, false);
+                self.services[*service as usize].is_late = false;
             }
             if !plan.formulas.is_empty() {
-                judged |= self.judge_formulas(plan, *service, time_ms, live);
+                judged |= self.judge_formulas(plan, *service, time_ms, (live, came_ms));
             }
             if judged {
                 self.judge_service(*service, time_ms, live, now_ms, out);
@@ -67,8 +79,15 @@ impl Machine {
         out: &mut Vec<Output>,
     ) {
         let service = &self.services[idx as usize];
-        let fields = service.fields.iter().map(|f| &self.fields[*f as usize]);
-        let state = fields.filter(|f| f.active).fold(State::Ok, |worst, f| worst.worst(f.state));
+        let (mut state, mut bad) = (State::Ok, 0u64);
+        for f in &service.fields {
+            let field = &self.fields[*f as usize];
+            if field.active && field.state != State::Ok {
+                state = state.worst(field.state);
+                let one = u64::from(*f) << 2 | u64::from(field.state as u8 & 3);
+                bad = bad.wrapping_add(one.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            }
+        }
         let service = &mut self.services[idx as usize];
         if service.gone || time_ms < service.last_ms {
             return;
@@ -76,11 +95,16 @@ impl Machine {
         let before = service.mark();
         let from = service.state;
         let is_newer = time_ms > service.last_ms;
-        let is_sure = state == State::Unknown && service.is_late
-            || state == State::Critical
-                && service.fields.iter().any(|f| self.fields[*f as usize].is_absent);
+        let any =
+            |is: fn(&Field) -> bool| service.fields.iter().any(|f| is(&self.fields[*f as usize]));
+        let is_sure = match state {
+            State::Unknown => any(|f| f.active && f.is_late),
+            State::Critical => any(|f| f.is_absent),
+            _ => false,
+        };
         service.step(state, time_ms, is_sure);
         service.is_stale = !live;
+        service.bad_fields = bad;
         if before.hard_state != State::Ok && service.hard_state == State::Ok {
             service.recovered_ms = now_ms;
         }
@@ -152,6 +176,7 @@ struct Mark {
     is_owed: bool,
     flapping: (bool, bool),
     is_stale: bool,
+    bad_fields: u64,
 }
 
 impl Service {
@@ -166,6 +191,7 @@ impl Service {
             is_owed,
             flapping: (self.flap.active, self.flap_told),
             is_stale: self.is_stale && state != State::Ok,
+            bad_fields: self.bad_fields,
         }
     }
 
@@ -245,6 +271,12 @@ impl Service {
 }
 
 impl Field {
+    /// Notes that a value has come, on the collector's clock.
+    pub(super) fn came(&mut self, came_ms: TimeMs) {
+        self.arrived_ms = self.arrived_ms.max(came_ms);
+        self.is_late = false;
+    }
+
     /// Judges a sample; whether it said anything. One that is not newer than
     /// the newest is history only.
     fn judge(&mut self, time_ms: TimeMs, value: Value) -> bool {
@@ -253,6 +285,7 @@ impl Field {
         }
         self.last_ms = time_ms;
         let before = self.before.replace((time_ms, value));
+        self.reading = Reading::Nothing;
         let raw = match (self.kind, before) {
             (FieldType::Gauge, _) => value.as_f64(),
             // A rate needs two readings: the first says nothing.
@@ -260,12 +293,8 @@ impl Field {
             (_, Some((_, Value::Unknown))) if value != Value::Unknown => return false,
             (kind, Some(before)) => rate::per_second(kind, before, (time_ms, value)),
         };
-        let bounded = rate::bounded(raw, self.min, self.max);
-        self.value = match &self.cdef {
-            Some(cdef) => cdef.eval(bounded),
-            None => bounded,
-        };
-        self.compare()
+        self.reading = Reading::of(rate::bounded(raw, self.min, self.max));
+        self.judge_own()
     }
 
     /// Judges the value; whether it said anything.

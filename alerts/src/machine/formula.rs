@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 /// Absence is looked for so often, ms.
 const ABSENCE_EVERY_MS: i64 = 5000;
+/// A node that sent something old within this, ms, brings along what it measured before.
+const REPLAY_MS: i64 = 60_000;
 /// What forecasts have seen is written down so often, ms: as much is lost by a kill.
 const KEEP_EVERY_MS: i64 = 600_000;
 
@@ -68,14 +70,15 @@ impl Machine {
             let mut of = Vec::new();
             for field in spec.fields.iter().filter(|f| expression.fields().contains(&f.name)) {
                 let idx = self.field_idx(service, &field.name);
-                self.settle_field(plan, idx, field, &Terms::default());
+                let cdef = self.cdef_of(plan, service, spec, field);
+                self.settle_field(idx, field, &Terms::default(), cdef);
                 of.push((expression.fields().iter().position(|f| *f == field.name), idx));
             }
             of.sort_unstable();
             let of: Vec<u32> = of.into_iter().map(|(_, idx)| idx).collect();
             sources.extend(of.iter().copied());
             let idx = self.field_idx(service, &name);
-            self.settle_field(plan, idx, &FieldSpec::gauge(&name, &name), &terms);
+            self.settle_field(idx, &FieldSpec::gauge(&name, &name), &terms, None);
             active.insert(idx);
             let key = self.memory_key(service, &name);
             let old = self.fields[idx as usize].formula.take();
@@ -127,13 +130,13 @@ impl Machine {
     }
 
     /// Computes what rules compute of a service's fields; whether that said anything.
-    /// `is_live`: the row is of the present.
+    /// `is_live`: the row is of the present; `came_ms`: when it came.
     pub(super) fn judge_formulas(
         &mut self,
         plan: &Plan,
         service: u32,
         time_ms: TimeMs,
-        is_live: bool,
+        (is_live, came_ms): (bool, TimeMs),
     ) -> bool {
         let mut judged = false;
         for (_, idx) in plan.formulas.iter().filter(|(s, _)| *s == service) {
@@ -143,7 +146,10 @@ impl Machine {
             }
             let Some(mut formula) = field.formula.take() else { continue };
             // Of this row, or it is not new.
-            let is_new = |i: &u32| self.fields[*i as usize].last_ms == time_ms;
+            let is_new = |i: &u32| {
+                let f = &self.fields[*i as usize];
+                f.last_ms == time_ms && (!f.is_derived() || f.derived_ms == time_ms)
+            };
             let is_whole = formula.of.iter().all(is_new);
             let value = if is_whole {
                 let Formula { expression, of, memory, seen, .. } = &mut *formula;
@@ -161,6 +167,9 @@ impl Machine {
                 self.note_row(*idx, time_ms, is_live);
             }
             let field = &mut self.fields[*idx as usize];
+            if is_whole {
+                field.came(came_ms);
+            }
             field.value = match value {
                 Ok(value) => Some(value),
                 Err(Missing::Unknown) => None,
@@ -188,8 +197,10 @@ impl Machine {
             let Some(limit) = field.absent_ms.filter(|_| is_there && !field.is_absent) else {
                 continue;
             };
-            let since = field.last_ms.max(started).max(node.recovered_ms);
-            if now_ms.saturating_sub(since) > limit {
+            // Of what has never come it is not known for how long.
+            let came = if field.arrived_ms == NEVER { started } else { field.arrived_ms };
+            let since = came.max(node.recovered_ms);
+            if now_ms.saturating_sub(since) > limit && self.is_heard(s.node, started, now_ms) {
                 late.push((service, idx));
             }
         }
@@ -202,6 +213,16 @@ impl Machine {
             let time_ms = if last_ms == NEVER { now_ms } else { last_ms.saturating_add(1) };
             self.judge_service(service, time_ms, true, now_ms, out);
         }
+    }
+
+    /// Whether a node reports of the present, so that what it does not say is not there:
+    /// since the start, and what it measured before has come.
+    fn is_heard(&self, node: u32, started: TimeMs, now_ms: TimeMs) -> bool {
+        let node = &self.nodes[node as usize];
+        // Who sends when there is something to send is not waited for.
+        let is_back = node.last_seen_ms >= started || self.step_of(node).is_none();
+        let replayed = now_ms.saturating_sub(node.replayed_ms);
+        is_back && !(0..REPLAY_MS).contains(&replayed)
     }
 
     /// Has each field that is compared with its peers know where those are.

@@ -1,7 +1,9 @@
-//! Freshness: services of which nothing comes any more, while their node reports.
+//! Freshness: fields of which nothing comes any more, while their node reports.
 //!
-//! A plugin that hangs or fails says nothing, so its service would stay as it was for
-//! ever. As Munin's master has it, what is older than ten minutes is unknown.
+//! A plugin that hangs or fails says nothing, and one that drops a value says nothing of
+//! that: the field would stay as it was forever. As Munin's master has it, what is older
+//! than ten minutes is unknown. Silence is counted from the last arrival, whatever the
+//! collector did meanwhile; only its first moments after a start prove nothing.
 
 use super::{Machine, NEVER};
 use crate::output::Output;
@@ -9,13 +11,18 @@ use rookery_plugins::{HostState, State, TimeMs};
 
 /// So much of all services is looked at each tick, that is each second.
 const PART: usize = 10;
-/// What comes so seldom has as many of its steps, if that is longer.
+/// What comes so rarely has as many of its steps, if that is longer.
 const STEPS: i64 = 3;
 
 impl Machine {
-    /// Finds services that are no longer fresh: UNKNOWN, and hard, since time itself has
+    /// Finds fields that are no longer fresh: UNKNOWN, and hard, since time itself has
     /// proved it.
-    pub(super) fn judge_freshness(&mut self, now_ms: TimeMs, out: &mut Vec<Output>) {
+    pub(super) fn judge_freshness(
+        &mut self,
+        started: TimeMs,
+        now_ms: TimeMs,
+        out: &mut Vec<Output>,
+    ) {
         let n = self.services.len();
         if self.settings.fresh_after_ms == 0 || n == 0 {
             return;
@@ -23,21 +30,59 @@ impl Machine {
         for _ in 0..n.div_ceil(PART) {
             self.fresh_at = (self.fresh_at + 1) % n;
             let idx = self.fresh_at as u32;
-            if !self.is_late(idx, now_ms) {
+            if !self.has_late(idx, started, now_ms) {
                 continue;
             }
+            let since = self.silent_since(idx, now_ms);
             let service = &mut self.services[idx as usize];
+            let time_ms = match service.last_ms {
+                NEVER => now_ms,
+                last_ms => last_ms.saturating_add(1),
+            };
             service.is_late = true;
-            let time_ms = service.last_ms.saturating_add(1);
             for f in &service.fields {
                 let field = &mut self.fields[*f as usize];
-                if field.active {
-                    (field.state, field.value) = (State::Unknown, None);
+                if field.may_be_late() && field.arrived_ms < since {
+                    (field.state, field.value, field.is_late) = (State::Unknown, None, true);
                     field.unknowns = field.unknown_limit;
                 }
+                // Only all of them are the service.
+                service.is_late &= !field.active || field.is_late;
             }
             self.judge_service(idx, time_ms, true, now_ms, out);
         }
+    }
+
+    /// What came last before this is late.
+    fn silent_since(&self, idx: u32, now_ms: TimeMs) -> TimeMs {
+        now_ms.saturating_sub(self.late_after(self.services[idx as usize].step_ms))
+    }
+
+    /// Whether a field of it is late that is not known to be.
+    fn has_late(&self, idx: u32, started: TimeMs, now_ms: TimeMs) -> bool {
+        let s = &self.services[idx as usize];
+        // Without a step nothing is expected.
+        if s.gone || s.step_ms <= 0 {
+            return false;
+        }
+        let node = &self.nodes[s.node as usize];
+        let since = self.silent_since(idx, now_ms);
+        // Fast path: all is fresh, or may come yet since the start or its node's recovery.
+        let chance = s.step_ms.saturating_add(s.step_ms / 2);
+        if node.recovered_ms > since || now_ms.saturating_sub(started) <= chance {
+            return false;
+        }
+        let is_late = |f: &u32| {
+            let field = &self.fields[*f as usize];
+            field.may_be_late() && !field.is_late && field.arrived_ms < since
+        };
+        if !s.fields.iter().any(is_late) {
+            return false;
+        }
+        // While an agent brings along what it measured before, all is old.
+        let newest = node.slots.iter().map(|slot| slot.last_time_ms).max().unwrap_or(NEVER);
+        let is_there = node.state == HostState::Up && !node.gone && !node.skewed;
+        is_there && now_ms.saturating_sub(newest) < self.late_after(s.step_ms) / 2
     }
 
     /// Judges services that lost a field that was bad, by those that are left.
@@ -50,35 +95,17 @@ impl Machine {
         }
     }
 
-    fn is_late(&self, idx: u32, now_ms: TimeMs) -> bool {
-        let s = &self.services[idx as usize];
-        let node = &self.nodes[s.node as usize];
-        // Without a step nothing is expected; what has not come since the start may
-        // never have.
-        if s.gone || s.is_late || s.step_ms <= 0 || s.arrived_ms == NEVER {
-            return false;
-        }
-        // Fast path: it is fresh.
-        let limit = self.late_after(s.step_ms);
-        if now_ms.saturating_sub(s.arrived_ms.max(node.recovered_ms)) <= limit {
-            return false;
-        }
-        // A rule says itself how long nothing may come.
-        let field = |f: &u32| &self.fields[*f as usize];
-        if s.fields.iter().any(|f| field(f).absent_ms.is_some()) {
-            return false;
-        }
-        // While an agent brings along what it measured before, all is old.
-        let newest = node.slots.iter().map(|slot| slot.last_time_ms).max().unwrap_or(NEVER);
-        let is_there = node.state == HostState::Up && !node.gone && !node.skewed;
-        is_there
-            && now_ms.saturating_sub(newest) < limit / 2
-            && s.fields.iter().any(|f| field(f).active)
-    }
-
-    /// How old a service's newest row may be, ms.
+    /// How old a field's newest value may be, ms.
     pub(super) fn late_after(&self, step_ms: i64) -> i64 {
         let least = i64::try_from(self.settings.fresh_after_ms).unwrap_or(i64::MAX);
         least.max(step_ms.saturating_mul(STEPS))
+    }
+}
+
+impl super::Field {
+    /// Whether it is expected. What has not come as far as is known may never have; a
+    /// rule may say itself how long nothing may come.
+    fn may_be_late(&self) -> bool {
+        self.active && self.arrived_ms != NEVER && self.absent_ms.is_none()
     }
 }

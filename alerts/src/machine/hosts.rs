@@ -8,6 +8,10 @@ use rookery_plugins::{HostState, TimeMs};
 /// collector slept or its clock jumped, so that silence proves nothing.
 pub const TICK_GAP_MS: i64 = 30_000;
 
+/// A node has so many of its steps to be heard of after a start, before its silence
+/// from before counts.
+const CHANCE_STEPS: i64 = 2;
+
 /// How many old rows in a row must come at the pace of their own times until
 /// they count as the present by a clock that is behind. A replayed spool comes
 /// faster than that.
@@ -27,7 +31,7 @@ impl Machine {
                 self.judge_silence(i, started, now_ms, out);
             }
             self.judge_absence(started, now_ms, out);
-            self.judge_freshness(now_ms, out);
+            self.judge_freshness(started, now_ms, out);
             self.judge_pools(now_ms, out);
         }
         self.compare_peers(now_ms);
@@ -47,7 +51,10 @@ impl Machine {
         let member = Member::Node(i as u32);
         if node.state == HostState::Up {
             let Some(limit) = self.silence_limit(node) else { return };
-            if now_ms.saturating_sub(node.last_seen_ms.max(started)) > limit {
+            // It must have had the chance to report since the start.
+            let chance = limit.min(self.step_of(node).unwrap_or(0).saturating_mul(CHANCE_STEPS));
+            let silent = now_ms.saturating_sub(node.silent_since(started));
+            if silent > limit && now_ms.saturating_sub(started) > chance {
                 self.down(i, now_ms, out);
             }
             return;
@@ -74,6 +81,10 @@ impl Machine {
 
     /// When watching began; now, if it begins now.
     pub(super) fn begin(&mut self, now_ms: TimeMs) -> TimeMs {
+        if self.last_tick_ms != NEVER && now_ms < self.last_tick_ms {
+            // Time does not go back: the clock was set.
+            self.step_clock(now_ms.saturating_sub(self.last_tick_ms));
+        }
         let gap = now_ms.saturating_sub(self.last_tick_ms);
         let broken = self.last_tick_ms != NEVER && !(0..=TICK_GAP_MS).contains(&gap);
         self.last_tick_ms = now_ms;
@@ -106,7 +117,7 @@ impl Machine {
     fn down(&mut self, i: usize, now_ms: TimeMs, out: &mut Vec<Output>) {
         let started = self.started_ms.unwrap_or(now_ms);
         let member = Member::Node(i as u32);
-        let since = self.nodes[i].last_seen_ms.max(started);
+        let since = self.nodes[i].silent_since(started);
         let s = now_ms.saturating_sub(since) / 1000;
         let (state, why) = match self.root_of(member) {
             None => (HostState::Down, String::new()),
@@ -237,6 +248,9 @@ impl Machine {
         if future || behind || !old {
             self.set_skew(plan.node as usize, future || behind, ahead, time_ms, now_ms, out);
         }
+        if old && !behind {
+            self.nodes[plan.node as usize].replayed_ms = now_ms;
+        }
         if future { None } else { Some(!old || behind) }
     }
 
@@ -271,6 +285,13 @@ impl Machine {
             (false, _) => (TransitionKind::ClockOk, time_ms, "its clock is right again".to_owned()),
         };
         out.push(Output::Transition(self.host_transition(i, kind, state, at, &text)));
+    }
+}
+
+impl Node {
+    /// Since when nothing has come of it; where that is not known, since the start.
+    fn silent_since(&self, started: TimeMs) -> TimeMs {
+        if self.last_seen_ms == NEVER { started } else { self.last_seen_ms }
     }
 }
 

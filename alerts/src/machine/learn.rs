@@ -174,7 +174,7 @@ impl Machine {
             node: self.nodes[service.node as usize].name.clone(),
             service: service.name.clone(),
             name: field.name.clone(),
-            fields: formula.of.iter().map(|i| of(i).name.clone()).collect(),
+            fields: self.read_by(&formula.of).iter().map(|i| of(i).name.clone()).collect(),
             from_ms: to_ms.saturating_sub(ask.span_ms),
             to_ms,
             step_ms: ask.step_ms.max(each),
@@ -250,8 +250,9 @@ impl Machine {
         let mut fresh = learning.fresh.take().unwrap_or_else(start);
         match lesson {
             Lesson::Steps(steps) => {
+                let all = self.read_by(&formula.of);
                 for step in steps {
-                    let values = self.after_cdef(formula, &step.values);
+                    let values = self.drawn_then(&all, formula.of.len(), &step.values);
                     // In the middle: where its samples are, one with the other.
                     let half_ms = (step.to_ms - step.from_ms) / 2;
                     let is_one = want.first || step.n <= 1;
@@ -282,12 +283,6 @@ impl Machine {
             }
             Lesson::Lost => None,
         }
-    }
-
-    fn after_cdef(&self, formula: &Formula, values: &[Option<f64>]) -> Vec<Option<f64>> {
-        let cdef = |i: &u32| self.fields[*i as usize].cdef.as_ref();
-        let all = formula.of.iter().zip(values);
-        all.map(|(i, value)| cdef(i).map_or(*value, |c| c.eval(*value))).collect()
     }
 
     /// Says what the latest row means, now that its past is known.

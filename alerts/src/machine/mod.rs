@@ -12,6 +12,8 @@
 //! row that have limits by index, so that a row without any costs a few
 //! comparisons, and no row that stays as it was allocates or hashes.
 
+mod arrivals;
+mod derived;
 mod evaluate;
 mod flap;
 mod formula;
@@ -37,6 +39,8 @@ mod words;
 #[cfg(test)]
 mod scenario;
 #[cfg(test)]
+mod silences;
+#[cfg(test)]
 mod tests;
 
 use crate::expression::Expression;
@@ -44,8 +48,8 @@ use crate::memory::Memory;
 use crate::output::{Incident, Status};
 use crate::period::{Period, Times};
 use crate::quorum::Quorum;
-use crate::rpn::Rpn;
 use crate::rules::Rules;
+use derived::{Cdef, Reading};
 use flap::Flap;
 use learn::Learning;
 use rookery_plugins::{FieldType, HostState, LayoutId, Range, State, TimeMs, Value};
@@ -163,6 +167,8 @@ struct Node {
     depends: Vec<u32>,
     /// When it was last UP again, on the collector's clock.
     recovered_ms: TimeMs,
+    /// When a row of the past came last, on the collector's clock.
+    replayed_ms: TimeMs,
     /// A rule wants nobody to be told that it is DOWN.
     silenced: bool,
     skewed: bool,
@@ -215,14 +221,14 @@ struct Service {
     flap_told: bool,
     /// Only old samples have shown its state: it wakes nobody.
     is_stale: bool,
+    /// Which of its fields are bad and how, as a sum that changes with that.
+    bad_fields: u64,
     /// The open incident's id: there is one while `notified` says something.
     incident: Option<String>,
     acknowledged: Option<Acknowledgement>,
     /// How often it is expected, ms; 0 when not known.
     step_ms: i64,
-    /// When its newest row came, on the collector's clock, …
-    arrived_ms: TimeMs,
-    /// … which is too long ago.
+    /// All its fields with limits came too long ago.
     is_late: bool,
     /// When people are told; `None`: always.
     period: Option<Arc<Period>>,
@@ -243,7 +249,7 @@ struct Field {
     kind: FieldType,
     min: Option<f64>,
     max: Option<f64>,
-    cdef: Option<Rpn>,
+    cdef: Option<Cdef>,
     warning: Option<Range>,
     critical: Option<Range>,
     unknown_limit: u32,
@@ -252,8 +258,16 @@ struct Field {
     active: bool,
     state: State,
     last_ms: TimeMs,
+    /// When its newest value came, on the collector's clock, …
+    arrived_ms: TimeMs,
+    /// … which is too long ago.
+    is_late: bool,
     /// The latest reading, for a rate.
     before: Option<(TimeMs, Value)>,
+    /// The same as level or rate, before the cdef.
+    reading: Reading,
+    /// For when it was made of its siblings last.
+    derived_ms: TimeMs,
     /// As judged: per second, after the cdef.
     value: Option<f64>,
     unknowns: u32,
@@ -349,6 +363,7 @@ impl Machine {
             period: None,
             depends: Vec::new(),
             recovered_ms: NEVER,
+            replayed_ms: NEVER,
             silenced: false,
             skewed: false,
             dirty: true,
@@ -400,10 +415,10 @@ impl Machine {
             is_owed: false,
             flap_told: false,
             is_stale: false,
+            bad_fields: 0,
             incident: None,
             acknowledged: None,
             step_ms: 0,
-            arrived_ms: NEVER,
             is_late: false,
             period: None,
             depends: Vec::new(),
@@ -436,7 +451,11 @@ impl Machine {
             active: true,
             state: State::Ok,
             last_ms: NEVER,
+            arrived_ms: NEVER,
+            is_late: false,
             before: None,
+            reading: Reading::Nothing,
+            derived_ms: NEVER,
             value: None,
             unknowns: 0,
             absent_ms: None,

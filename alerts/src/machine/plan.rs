@@ -1,7 +1,7 @@
 //! Which columns of a row are judged, found once per layout.
 
+use super::derived::Cdef;
 use super::{Lasting, Machine, NEVER, Slot};
-use crate::rpn::Rpn;
 use crate::rules::Terms;
 use rookery_plugins::{FieldSpec, Layout, LayoutId, ServiceSpec, State};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +16,9 @@ pub struct Plan {
     pub(super) services: Vec<(u32, u32)>,
     /// A row's cell and its field.
     pub(super) columns: Vec<(u32, u32)>,
+    /// Fields whose cdef needs their siblings: the service and the field, in the order
+    /// of `services`.
+    pub(super) derived: Vec<(u32, u32)>,
     /// Fields that are computed of those of a service: the service and the field.
     pub(super) formulas: Vec<(u32, u32)>,
     notes: Vec<String>,
@@ -24,7 +27,15 @@ pub struct Plan {
 impl Plan {
     /// Judges nothing yet.
     fn new(node: u32) -> Plan {
-        Plan { node, slot: 0, services: vec![], columns: vec![], formulas: vec![], notes: vec![] }
+        Plan {
+            node,
+            slot: 0,
+            services: vec![],
+            columns: vec![],
+            derived: vec![],
+            formulas: vec![],
+            notes: vec![],
+        }
     }
 
     /// What is wrong with the plugins' own limits and cdefs, for the log.
@@ -142,15 +153,17 @@ impl Machine {
         let all = terms.iter().map(|(_, t)| t).filter(|t| judged(t));
         self.settle_service(service, all.chain(formulas.iter().map(|(_, _, t)| t)));
         let mut active = BTreeSet::new();
-        let sources = self.settle_formulas(plan, service, spec, formulas, &mut active);
+        let mut sources = self.settle_formulas(plan, service, spec, formulas, &mut active);
         for (field, terms) in terms {
             plan.notes.extend(terms.notes.iter().cloned());
             if judged(&terms) {
                 let idx = self.field_idx(service, &field.name);
-                self.settle_field(plan, idx, field, &terms);
+                let cdef = self.cdef_of(plan, service, spec, field);
+                self.settle_field(idx, field, &terms, cdef);
                 active.insert(idx);
             }
         }
+        self.settle_siblings(plan, service, spec, &active, &mut sources);
         let mut n = 0;
         for (column, field) in columns {
             let of = &self.services[service as usize].fields;
@@ -170,6 +183,7 @@ impl Machine {
                 }
                 (field.active, field.state) = (false, State::Ok);
                 (field.absent_ms, field.is_absent) = (None, false);
+                (field.arrived_ms, field.is_late) = (NEVER, false);
                 self.expected.remove(idx);
             }
         }
@@ -212,19 +226,42 @@ impl Machine {
         service.contacts = contacts.unwrap_or_default().into_iter().collect();
     }
 
-    pub(super) fn settle_field(
+    /// Has a service's fields read that the cdefs of others need, and notes which those
+    /// others are.
+    fn settle_siblings(
         &mut self,
         plan: &mut Plan,
+        service: u32,
+        spec: &ServiceSpec,
+        active: &BTreeSet<u32>,
+        sources: &mut BTreeSet<u32>,
+    ) {
+        let used: Vec<u32> = active.union(sources).copied().collect();
+        for idx in used {
+            let Some(Cdef::Of(_, of)) = &self.fields[idx as usize].cdef else { continue };
+            let of = of.clone();
+            plan.derived.push((service, idx));
+            for sibling in of {
+                let name = &self.fields[sibling as usize].name;
+                let field = spec.fields.iter().find(|f| f.name == *name);
+                if let Some(field) = field.filter(|_| !active.contains(&sibling))
+                    && sources.insert(sibling)
+                {
+                    // Its own cdef is nothing to those who read it.
+                    self.settle_field(sibling, field, &Terms::default(), None);
+                }
+            }
+        }
+    }
+
+    pub(super) fn settle_field(
+        &mut self,
         idx: u32,
         spec: &FieldSpec,
         terms: &Terms,
+        cdef: Option<Cdef>,
     ) {
         let default = self.settings.unknown_limit.max(1);
-        let cdef = spec.cdef.as_deref().and_then(|text| {
-            Rpn::compile(text, &spec.name)
-                .map_err(|e| plan.notes.push(format!("{}: limits apply without {e}", spec.name)))
-                .ok()
-        });
         let field = &mut self.fields[idx as usize];
         if field.kind != spec.kind {
             (field.kind, field.before) = (spec.kind, None);

@@ -70,6 +70,12 @@ impl Pool {
         self.acknowledged.take_if(|a| is_worse && !a.sticky || a.is_over(now_ms)).is_some()
     }
 
+    pub(super) fn step_clock(&mut self, by_ms: i64) {
+        let moved = |at: &mut TimeMs| *at = at.saturating_add(by_ms);
+        self.calm_since_ms.iter_mut().for_each(moved);
+        moved(&mut self.incident.told_ms);
+    }
+
     fn next_sequence(&mut self) -> u32 {
         self.incident.sequence += 1;
         self.incident.sequence - 1
@@ -84,9 +90,16 @@ impl Machine {
         }
         let mut pools = std::mem::take(&mut self.pools);
         let tallies = self.tallies(now_ms);
-        // Rules or nodes are gone: nobody waits for its end.
-        let lost = pools.extract_if(.., |key, _| !tallies.contains_key(key));
-        out.extend(lost.map(|(key, _)| record(&key, None)));
+        // Rules or nodes are gone: nobody must wait for its end forever.
+        for (key, mut pool) in pools.extract_if(.., |key, _| !tallies.contains_key(key)) {
+            let sequence = pool.next_sequence();
+            let state =
+                key.1.as_ref().map_or(Status::Host(HostState::Up), |_| Status::Service(State::Ok));
+            let blank = notice(&key, &pool.incident, sequence, NoticeKind::Recovery, state);
+            let text = "it has no quorum any more, or no nodes".to_owned();
+            out.push(record(&key, None));
+            out.push(Output::Notice(Notice { time_ms: now_ms, text, ..blank }));
+        }
         for (key, tally) in &tallies {
             let Some(pool) = pools.get_mut(key) else {
                 if tally.is_reached() {

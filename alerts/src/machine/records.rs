@@ -164,8 +164,8 @@ impl Machine {
         self.restore_member(Member::Service(idx), incident.as_ref(), lead, told);
     }
 
-    /// Forgets a service that is gone, without telling anyone; its records
-    /// become [`RecordState::Gone`].
+    /// Forgets a service that is gone; its records become [`RecordState::Gone`]. Who was
+    /// notified of a problem of it is notified that it is not watched any more.
     pub fn forget_service(&mut self, node: &str, service: &str, out: &mut Vec<Output>) {
         let Some(node_idx) = self.by_name.get(node) else { return };
         let node = &mut self.nodes[*node_idx as usize];
@@ -177,8 +177,9 @@ impl Machine {
         }
     }
 
-    /// Forgets a node and its services, without telling anyone. Rows of its
-    /// old plans say nothing any more; a new plan makes it known again.
+    /// Forgets a node and its services. Rows of its old plans say nothing any more; a
+    /// new plan makes it known again. Who was notified of a problem of it is notified
+    /// that it is not watched any more.
     pub fn forget_node(&mut self, node: &str, out: &mut Vec<Output>) {
         let Some(idx) = self.by_name.remove(node) else { return };
         self.nodes[idx as usize].gone = true;

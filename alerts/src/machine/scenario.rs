@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 const DAY: TimeMs = 1_763_596_800_000;
 
 /// The world of one scenario.
-struct World {
+pub(super) struct World {
     machine: Machine,
     settings: Settings,
     rules: String,
@@ -21,7 +21,9 @@ struct World {
     store: BTreeMap<String, StateRecord>,
     now_ms: TimeMs,
     touched: (String, String),
-    notices: VecDeque<Notice>,
+    pub(super) notices: VecDeque<Notice>,
+    /// When each field came last, as the history has it.
+    seen: BTreeMap<(String, String, String), TimeMs>,
     /// Those for who was not notified of the problem yet.
     catch_ups: VecDeque<Notice>,
     /// The states of each incident that were notified.
@@ -42,7 +44,7 @@ fn clock(text: &str) -> TimeMs {
 }
 
 impl World {
-    fn new() -> World {
+    pub(super) fn new() -> World {
         World {
             machine: Machine::new(Rules::default(), quick()),
             settings: quick(),
@@ -54,6 +56,7 @@ impl World {
             now_ms: DAY,
             touched: Default::default(),
             notices: VecDeque::new(),
+            seen: BTreeMap::new(),
             catch_ups: VecDeque::new(),
             told: BTreeMap::new(),
             transitions: Vec::new(),
@@ -71,6 +74,10 @@ impl World {
         for (node, specs) in &self.nodes {
             let group = self.groups.get(node).map_or("group", String::as_str);
             self.machine.know(node, group, specs.values());
+        }
+        for ((node, service, field), time_ms) in &self.seen {
+            self.machine.seen(node, service, field, *time_ms);
+            self.machine.seen_node(node, *time_ms);
         }
         self.plans.clear();
     }
@@ -127,6 +134,9 @@ impl World {
             match value.map(|v| Value::parse(v).expect("a value")) {
                 Some(v) => {
                     cells.push(v);
+                    let place = (node.to_owned(), key.service.clone(), key.field.clone());
+                    let seen = self.seen.entry(place).or_insert(time_ms);
+                    *seen = time_ms.min(self.now_ms).max(*seen);
                     self.touched = (node.to_owned(), key.service.clone());
                 }
                 None => cells.push_absent(),
@@ -166,10 +176,16 @@ impl World {
         self.plans.remove(node);
     }
 
-    fn command(&mut self, line: &str) {
+    pub(super) fn command(&mut self, line: &str) {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[0] {
             "field" => self.field(&words[1..]),
+            "drop" => {
+                let (service, field) = words[2].split_once('.').expect("service.field");
+                let specs = self.nodes.get_mut(words[1]).expect("a node");
+                specs.get_mut(service).expect("a service").fields.retain(|f| f.name != field);
+                self.plans.remove(words[1]);
+            }
             "fields" => {
                 for i in 1..=words[2].parse().expect("a count") {
                     let name = format!("{}{i}.value", words[3]);
@@ -201,6 +217,10 @@ impl World {
             }
             "wait" => self.advance(clock(words[1])),
             "jump" => self.now_ms = clock(words[1]),
+            "set-clock" => {
+                self.machine.step_clock(clock(words[1]) - self.now_ms);
+                self.now_ms = clock(words[1]);
+            }
             "restart" => self.restart(),
             "at" => {
                 self.advance(clock(words[1]));

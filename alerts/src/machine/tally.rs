@@ -16,8 +16,9 @@ enum Stands {
     Well,
     /// It counts. Also where somebody is on it: its capacity is gone all the same.
     Bad(State),
-    /// It is bad in a downtime or outside of its period: it does not make its pool a
-    /// problem, but one that is known is not over by that.
+    /// It is bad in a downtime or outside of its period, or something else may be to
+    /// blame: it does not make its pool a problem, but one that is known is not over by
+    /// that.
     Silenced,
 }
 
@@ -140,13 +141,14 @@ impl Machine {
     }
 
     fn stands_in_pool(&self, member: Member, is_bad: bool, state: State, now_ms: TimeMs) -> Stands {
-        if !is_bad || !self.is_to_blame(member, now_ms) {
-            Stands::Well
-        } else if self.is_planned(member, now_ms) || self.is_outside_period(member, now_ms) {
-            Stands::Silenced
-        } else {
-            Stands::Bad(state)
+        if !is_bad {
+            return Stands::Well;
         }
+        // What is not to blame, or may not be, begins nothing and ends nothing.
+        let is_left_out = !self.is_to_blame(member, now_ms)
+            || self.is_planned(member, now_ms)
+            || self.is_outside_period(member, now_ms);
+        if is_left_out { Stands::Silenced } else { Stands::Bad(state) }
     }
 
     /// Whether nothing else is, or may soon be, the cause.

@@ -189,12 +189,39 @@ fn a_limit_that_goes_away_takes_its_problem_along() {
 #[test]
 fn bad_limits_and_hard_cdefs_are_noted() {
     let mut s = spec();
-    s.fields[0].cdef = Some("a,b,+".to_owned());
+    s.fields[0].cdef = Some("a,TREND".to_owned());
     s.fields[1].critical = Some("10%".to_owned());
     let mut machine = Machine::new(Rules::default(), Settings::default());
     let plan = machine.plan("n", "", &|_| Some(&s), &layout());
     assert_eq!(plan.notes().len(), 2, "{:?}", plan.notes());
     assert_eq!(plan.len(), 2);
+}
+
+#[test]
+fn the_end_of_what_is_not_watched_any_more_is_told() {
+    let settings = Settings { max_check_attempts: 1, group_window_ms: 0, ..Settings::default() };
+    let spec = spec();
+    let mut cells = Cells::new();
+    cells.push(25i64);
+    cells.push(7i64);
+    let t = 1_763_640_000_000;
+    for by_node in [true, false] {
+        let mut out = Vec::new();
+        let mut machine = Machine::new(Rules::default(), settings.clone());
+        let plan = machine.plan("n", "", &|_| Some(&spec), &layout());
+        machine.observe(&plan, t, cells.kinds(), cells.bits(), t, &mut out);
+        match by_node {
+            true => machine.forget_node("n", &mut out),
+            false => machine.forget_service("n", "s", &mut out),
+        }
+        let told: Vec<(NoticeKind, &str)> = out
+            .iter()
+            .filter_map(|o| if let Output::Notice(n) = o { Some(n) } else { None })
+            .map(|n| (n.kind, n.text.as_str()))
+            .collect();
+        let end = (NoticeKind::Recovery, "n/s is not watched any more");
+        assert_eq!(told[1..], [end], "{told:?}");
+    }
 }
 
 /// State databases of before incidents had records of their own.

@@ -278,13 +278,18 @@ impl Machine {
         out.push(Output::StateChanged(StateRecord { key, state: RecordState::Gone }));
     }
 
-    /// Takes what is gone out of its incident, of whose end nobody is told then.
+    /// Takes what is not watched any more out of its incident. If it was the last, that
+    /// is said: who was notified of a problem must not wait for its end forever.
     pub(super) fn drop_member(&mut self, member: Member, out: &mut Vec<Output>) {
         self.waiting.remove(&member);
         let Some(id) = self.incident_of(member) else { return };
         let Some(thread) = self.threads.get_mut(&id) else { return };
         thread.members.remove(&member);
         if thread.members.is_empty() {
+            let time_ms = self.last_tick_ms.max(thread.incident.told_ms);
+            let text = Some(format!("{} is not watched any more", self.place(member)));
+            let saying = Saying::new(member, NoticeKind::Recovery, time_ms);
+            self.speak(&id, Saying { text, ..saying }, out);
             self.close_thread(&id, out);
         }
     }

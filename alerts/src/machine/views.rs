@@ -241,7 +241,7 @@ impl Machine {
 
     fn state_text(&self, idx: u32) -> String {
         let s = &self.services[idx as usize];
-        if s.is_late && s.state == State::Unknown {
+        if s.is_late && s.state == State::Unknown && !s.fields.is_empty() {
             return format!("nothing came for more than {}", span(self.late_after(s.step_ms)));
         }
         if !s.said.is_empty() {
@@ -250,7 +250,8 @@ impl Machine {
         let fields = s.fields.iter().map(|f| &self.fields[*f as usize]).filter(|f| f.active);
         let mut bad: Vec<&Field> = fields.filter(|f| f.state != State::Ok).collect();
         bad.sort_by_key(|f| std::cmp::Reverse(f.state.severity()));
-        let parts: Vec<String> = bad.into_iter().map(Field::text).collect();
+        let late_ms = self.late_after(s.step_ms);
+        let parts: Vec<String> = bad.into_iter().map(|f| f.text(late_ms)).collect();
         if parts.is_empty() { "within its limits".to_owned() } else { parts.join(", ") }
     }
 }
@@ -266,7 +267,14 @@ impl Field {
         }
     }
 
-    fn text(&self) -> String {
+    /// `late_ms`: how old it may be.
+    fn text(&self, late_ms: i64) -> String {
+        if let Some(why) = self.is_broken().filter(|_| self.state == State::Unknown) {
+            return format!("{}: {why}", self.name);
+        }
+        if self.is_late {
+            return format!("{}: nothing came for more than {}", self.name, span(late_ms));
+        }
         if let Some(ms) = self.absent_ms.filter(|_| self.is_absent) {
             return format!("{}: nothing came for more than {}", self.name, span(ms));
         }

@@ -115,9 +115,12 @@ impl Machine {
                 let with = self.why_with(thread, Member::Service(idx));
                 format!("{WHY_TOLD}it is {told}{with}{further}; {again}")
             }
-            _ => "it became so while old samples were replayed, of which nobody is told; the \
-                  next sample of now will"
+            _ if s.is_stale => "it became so while old samples were replayed, of which nobody is \
+                                told; the next sample of now will"
                 .to_owned(),
+            _ => "it is looked at again within a second (after a start, when start_grace_ms is \
+                  over)"
+            .to_owned(),
         }
     }
 

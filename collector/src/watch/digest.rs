@@ -345,3 +345,66 @@ impl Groups {
         n
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::Fake;
+    use super::super::open;
+    use super::*;
+    use rookery_alerts::{Output, Rules, Settings, Verdict};
+    use std::sync::Arc;
+
+    const HOUR_MS: TimeMs = 3_600_000;
+
+    fn notice(sequence: u32, kind: &str, state: &str, text: &str) -> Output {
+        let json = format!(
+            r#"{{"id":"i.{sequence}","incident":"i","sequence":{sequence},"kind":"{kind}",
+            "node":"n","service":"s","state":"{state}","since_ms":1,"time_ms":2,"values":[],
+            "text":"{text}"}}"#
+        );
+        Output::Notice(serde_json::from_str(&json).expect("a notice"))
+    }
+
+    fn change(from: &str, to: &str, time_ms: TimeMs) -> Output {
+        let json = format!(
+            r#"{{"kind":"state","node":"n","service":"s","from":"{from}","to":"{to}","hard":true,
+            "attempt":1,"time_ms":{time_ms},"stale":false,"text":"it is {to}"}}"#
+        );
+        Output::Transition(serde_json::from_str(&json).expect("a transition"))
+    }
+
+    #[test]
+    fn a_line_names_the_worst_state() {
+        let dir = tempfile::tempdir().expect("tmp");
+        let notifier = Arc::new(Notifier::new(None, vec![], "").expect("right"));
+        let opened = open(dir.path(), Rules::default(), Settings::default(), notifier);
+        let (alerts, _watcher) = opened.expect("opens");
+        let sources = Sources { alerts: &alerts, history: &Fake::default() };
+        let mut ledger = Ledger::open(dir.path()).expect("opens");
+        let later = Verdict::Digest("for its digest".to_owned());
+        let mut save = |output: Output, verdict: &Verdict| {
+            ledger.save(&[output], |_| vec![("a".to_owned(), verdict.clone())], 9).expect("saves");
+        };
+        save(notice(0, "PROBLEM", "WARNING", "it is 85"), &later);
+        // That was urgent, and told at once; later it is better again.
+        save(notice(1, "PROBLEM", "CRITICAL", "it is 95"), &Verdict::Now);
+        save(notice(2, "PROBLEM", "WARNING", "it is 86"), &later);
+        let facts = held_back(&ledger.conn, &sources, "a").expect("reads");
+        assert_eq!(facts.len(), 1, "a line for an incident");
+        assert_eq!(facts[0].state, Status::Service(State::Critical));
+        assert_eq!(facts[0].text, "WARNING now: it is 86; it was worse: it is 95");
+        // What nobody was told of, over and not.
+        for (from, to, time_ms) in [
+            ("OK", "WARNING", 1),
+            ("WARNING", "CRITICAL", HOUR_MS),
+            ("CRITICAL", "WARNING", 2 * HOUR_MS),
+        ] {
+            ledger.save(&[change(from, to, time_ms)], |_| vec![], 9).expect("saves");
+        }
+        let (over_now, wrong) = over(&ledger.conn, 0).expect("reads");
+        let place = ("n".to_owned(), Some("s".to_owned()));
+        assert!(over_now.is_empty());
+        assert_eq!(wrong[&place].state, Status::Service(State::Critical));
+        assert_eq!(wrong[&place].text, "it is CRITICAL");
+    }
+}

@@ -8,6 +8,7 @@
 
 pub mod aggregates;
 pub mod always;
+pub mod clock;
 pub mod deliver;
 pub mod digest;
 mod holding;
@@ -18,14 +19,17 @@ pub mod learn;
 pub mod ledger;
 pub mod outbox;
 pub mod passive;
+pub mod recall;
 mod rows;
 pub mod trouble;
 pub mod why;
 
 #[cfg(test)]
+mod fake;
+#[cfg(test)]
 mod storms;
 
-use crate::catalog::{LayoutIndex, NodeEntry};
+use crate::catalog::{LayoutIndex, NodeEntry, ServiceEntry};
 use crate::history::{Problem, ServiceState, States, Trouble};
 use crate::store::StoreError;
 use crate::writer::Observer;
@@ -73,7 +77,10 @@ impl Alerts {
     pub fn know(&self, nodes: &[Arc<NodeEntry>]) {
         for node in nodes {
             let services = node.services();
-            let active = services.iter().filter(|s| s.active).map(|s| &*s.spec);
+            // Averages of long ago are not judged.
+            let is_judged =
+                |s: &&ServiceEntry| s.active && crate::past::period_s(&s.spec).is_none();
+            let active = services.iter().filter(is_judged).map(|s| &*s.spec);
             self.live().machine.know(&node.name, &node.group(), active);
         }
     }
@@ -120,6 +127,7 @@ pub fn open(
         unsaved: Vec::new(),
         is_failing: false,
         ticked_ms: 0,
+        steps: None,
         kinds: Vec::new(),
         bits: Vec::new(),
     };
@@ -141,6 +149,8 @@ pub struct Watcher {
     /// The last try to write it down failed.
     is_failing: bool,
     ticked_ms: TimeMs,
+    /// Finds out that the wall clock was set; `None`: time is somebody else's.
+    steps: Option<clock::Steps>,
     kinds: Vec<u8>,
     bits: Vec<u64>,
 }
@@ -149,6 +159,11 @@ impl Watcher {
     /// Rings when there is something in the outbox.
     pub fn due(&self) -> Arc<Notify> {
         self.due.clone()
+    }
+
+    /// From now on times are of this machine's wall clock, which may be set.
+    pub fn watch_clock(&mut self, now_ms: TimeMs) {
+        self.steps = Some(clock::Steps::new(now_ms));
     }
 
     /// Rings when the machine wants to be told of the past.
@@ -250,6 +265,11 @@ impl Observer for Watcher {
     }
 
     fn settle(&mut self, now_ms: TimeMs) {
+        if let Some(step_ms) = self.steps.as_mut().and_then(|s| s.since_last(now_ms)) {
+            tracing::warn!("the clock was set by {} s: silence is counted on", step_ms / 1000);
+            self.ticked_ms = self.ticked_ms.saturating_add(step_ms);
+            self.alerts.live().machine.step_clock(step_ms);
+        }
         // A clock that was set back must not stop the ticking.
         if (now_ms - self.ticked_ms).abs() >= TICK_MS {
             self.ticked_ms = now_ms;

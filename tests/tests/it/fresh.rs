@@ -1,5 +1,5 @@
-//! A plugin that hangs: its service is UNKNOWN while its node reports, and well again
-//! when it says something.
+//! A plugin that hangs: its service is UNKNOWN while its node reports, whatever becomes of
+//! the collector meanwhile, and well again when it says something.
 
 use crate::support::{Site, executable, wait_for};
 use std::time::Duration;
@@ -19,10 +19,11 @@ fn a_service_of_which_nothing_comes_is_unknown() {
     let (hangs, told) = (site.path("hangs"), site.path("told"));
     let text = PLUGIN.replace("HANGS", &hangs.display().to_string());
     executable(&site.path("plugins/level"), &text);
-    let collector = site.collector(&format!(
+    let config = format!(
         "[[contact]]\nname = \"filed\"\nfile = {told:?}\n\
          [alerting]\ngroup_window_ms = 0\nstart_grace_ms = 1000\nfresh_after_ms = 5000\n"
-    ));
+    );
+    let collector = site.collector(&config);
     // Whatever is wrong with the machine that this runs on.
     let lines = || -> Vec<String> {
         let text = std::fs::read_to_string(&told).unwrap_or_default();
@@ -38,6 +39,9 @@ fn a_service_of_which_nothing_comes_is_unknown() {
     };
     wait_state("OK");
     std::fs::write(&hangs, "").expect("writes");
+    std::thread::sleep(Duration::from_secs(2));
+    collector.kill9();
+    let collector = site.collector(&config);
     wait_state("UNKNOWN");
     let page = wait_for("the message", LIMIT, || lines().pop());
     assert!(page.contains("UNKNOWN n1/level: nothing came for more than 5 s"), "{page}");
