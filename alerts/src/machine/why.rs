@@ -120,7 +120,7 @@ impl Machine {
                 .to_owned(),
             _ => "it is looked at again within a second (after a start, when start_grace_ms is \
                   over)"
-            .to_owned(),
+                .to_owned(),
         }
     }
 
