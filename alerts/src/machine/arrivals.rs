@@ -6,14 +6,22 @@ use rookery_plugins::TimeMs;
 
 impl Machine {
     /// Notes when a field came last, UTC, ms, as the history has it: after a start, so
-    /// that silence is counted across it.
-    pub fn seen(&mut self, node: &str, service: &str, field: &str, time_ms: TimeMs) {
+    /// that silence is counted across it. `gap_ms` is the longest time between two of
+    /// its latest values, 0 where that is not known.
+    pub fn seen(
+        &mut self,
+        node: &str,
+        service: &str,
+        field: &str,
+        (time_ms, gap_ms): (TimeMs, i64),
+    ) {
         let Some(node) = self.by_name.get(node) else { return };
         let Some(idx) = self.nodes[*node as usize].services.get(service) else { return };
         for f in &self.services[*idx as usize].fields {
             let of = &mut self.fields[*f as usize];
             if of.name == field {
                 of.arrived_ms = of.arrived_ms.max(time_ms);
+                of.gap_ms = of.gap_ms.max(gap_ms);
             }
         }
     }
@@ -26,13 +34,16 @@ impl Machine {
         }
     }
 
-    /// Fields with limits of which it is not known when they came last: node, service
-    /// and field.
+    /// Fields with limits of which it is not known when they came last, or that lag behind
+    /// their node and whose rhythm is not known: node, service and field.
     pub fn unseen(&self) -> Vec<(String, String, String)> {
         let fields = self.fields.iter().filter(|f| {
             let s = &self.services[f.service as usize];
             let is_expected = s.step_ms > 0 || f.absent_ms.is_some();
-            f.active && is_expected && f.arrived_ms == NEVER && f.formula.is_none() && !s.gone
+            let lag = self.nodes[s.node as usize].last_seen_ms.saturating_sub(f.arrived_ms);
+            let lags = f.gap_ms == 0 && s.step_ms > 0 && lag > s.step_ms.saturating_mul(2);
+            let is_wanted = f.arrived_ms == NEVER || lags;
+            f.active && is_expected && is_wanted && f.formula.is_none() && !s.gone
         });
         let name = |f: &super::Field| {
             let s = &self.services[f.service as usize];

@@ -2,13 +2,16 @@
 
 use super::derived::Reading;
 use super::flap::Flap;
-use super::{Field, Machine, Member, Plan, Service, Settings};
+use super::{Field, Machine, Member, NEVER, Plan, Service, Settings};
 use crate::output::{Output, Status, Transition, TransitionKind};
 use crate::rate;
 use rookery_plugins::{FieldType, HostState, Kind, Range, State, TimeMs, Value};
 
 /// A problem that began so many group windows ago is no short one.
 const CALM_WINDOWS: i64 = 10;
+
+/// With each value the longest gap before it counts less by this part.
+const GAP_PART: i64 = 8;
 
 impl Machine {
     /// Judges one row of `plan`'s layout. `kinds` and `bits` are the row's
@@ -211,7 +214,7 @@ impl Service {
     /// in a row, whichever state it is that is not OK; at once, where time itself has
     /// proved it.
     fn step(&mut self, state: State, time_ms: TimeMs, is_sure: bool) {
-        let first = self.since_ms == super::NEVER;
+        let first = self.since_ms == NEVER;
         if state != self.state || first {
             self.since_ms = time_ms;
         }
@@ -273,6 +276,11 @@ impl Service {
 impl Field {
     /// Notes that a value has come, on the collector's clock.
     pub(super) fn came(&mut self, came_ms: TimeMs) {
+        if self.arrived_ms != NEVER {
+            let gap = came_ms.saturating_sub(self.arrived_ms);
+            // A long one is forgotten after some more.
+            self.gap_ms = gap.max(self.gap_ms - self.gap_ms / GAP_PART);
+        }
         self.arrived_ms = self.arrived_ms.max(came_ms);
         self.is_late = false;
     }

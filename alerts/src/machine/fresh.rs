@@ -33,7 +33,8 @@ impl Machine {
             if !self.has_late(idx, started, now_ms) {
                 continue;
             }
-            let since = self.silent_since(idx, now_ms);
+            let after = self.late_after(self.services[idx as usize].step_ms);
+            let is_whole = self.is_silent(idx, now_ms.saturating_sub(after));
             let service = &mut self.services[idx as usize];
             let time_ms = match service.last_ms {
                 NEVER => now_ms,
@@ -42,7 +43,7 @@ impl Machine {
             service.is_late = true;
             for f in &service.fields {
                 let field = &mut self.fields[*f as usize];
-                if field.may_be_late() && field.arrived_ms < since {
+                if field.may_be_late() && field.is_overdue(after, is_whole, now_ms) {
                     (field.state, field.value, field.is_late) = (State::Unknown, None, true);
                     field.unknowns = field.unknown_limit;
                 }
@@ -53,9 +54,10 @@ impl Machine {
         }
     }
 
-    /// What came last before this is late.
-    fn silent_since(&self, idx: u32, now_ms: TimeMs) -> TimeMs {
-        now_ms.saturating_sub(self.late_after(self.services[idx as usize].step_ms))
+    /// Whether nothing at all of a service has come since then.
+    fn is_silent(&self, idx: u32, since: TimeMs) -> bool {
+        let field = |f: &u32| &self.fields[*f as usize];
+        self.services[idx as usize].fields.iter().all(|f| field(f).arrived_ms < since)
     }
 
     /// Whether a field of it is late that is not known to be.
@@ -66,23 +68,29 @@ impl Machine {
             return false;
         }
         let node = &self.nodes[s.node as usize];
-        let since = self.silent_since(idx, now_ms);
+        let after = self.late_after(s.step_ms);
+        let since = now_ms.saturating_sub(after);
         // Fast path: all is fresh, or may come yet since the start or its node's recovery.
         let chance = s.step_ms.saturating_add(s.step_ms / 2);
         if node.recovered_ms > since || now_ms.saturating_sub(started) <= chance {
             return false;
         }
-        let is_late = |f: &u32| {
-            let field = &self.fields[*f as usize];
-            field.may_be_late() && !field.is_late && field.arrived_ms < since
+        let field = |f: &u32| &self.fields[*f as usize];
+        let may_be = |f: &u32| {
+            field(f).may_be_late() && !field(f).is_late && field(f).arrived_ms < since
         };
+        if !s.fields.iter().any(may_be) {
+            return false;
+        }
+        let is_whole = self.is_silent(idx, since);
+        let is_late = |f: &u32| may_be(f) && field(f).is_overdue(after, is_whole, now_ms);
         if !s.fields.iter().any(is_late) {
             return false;
         }
         // While an agent brings along what it measured before, all is old.
         let newest = node.slots.iter().map(|slot| slot.last_time_ms).max().unwrap_or(NEVER);
         let is_there = node.state == HostState::Up && !node.gone && !node.skewed;
-        is_there && now_ms.saturating_sub(newest) < self.late_after(s.step_ms) / 2
+        is_there && now_ms.saturating_sub(newest) < after / 2
     }
 
     /// Judges services that lost a field that was bad, by those that are left.
@@ -107,5 +115,14 @@ impl super::Field {
     /// rule may say itself how long nothing may come.
     fn may_be_late(&self) -> bool {
         self.active && self.arrived_ms != NEVER && self.absent_ms.is_none()
+    }
+
+    /// Whether it is older than it may be. One that comes more rarely than its siblings
+    /// (a success that is reported by the hour) has its own rhythm; `is_whole`: nothing
+    /// of its service comes any more.
+    fn is_overdue(&self, after_ms: i64, is_whole: bool, now_ms: TimeMs) -> bool {
+        let silent = now_ms.saturating_sub(self.arrived_ms);
+        let own = self.gap_ms.saturating_mul(STEPS);
+        silent > after_ms && (is_whole || self.gap_ms > 0 && silent > own)
     }
 }

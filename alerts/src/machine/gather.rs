@@ -138,10 +138,12 @@ impl Machine {
                 Gate::Wait if waited >= WAIT_MS_MAX => ready.push((*member, true)),
                 // What is silenced waits for the silence's end: there may be no further
                 // sample to tell of it.
+                Gate::Quiet => drop(self.silenced.insert(*member)),
                 _ => {}
             }
         }
         for member in over {
+            self.silenced.remove(&member);
             self.waiting.remove(&member);
         }
         if !ready.iter().any(|(_, is_ripe)| *is_ripe) {

@@ -114,6 +114,8 @@ pub struct Machine {
     /// Hard problems of which nobody was told yet, and since when they wait, on the
     /// collector's clock.
     waiting: BTreeMap<Member, TimeMs>,
+    /// Those of them that were silenced, so that no message has named them.
+    silenced: BTreeSet<Member>,
 }
 
 /// A node or a service, by index.
@@ -260,6 +262,8 @@ struct Field {
     last_ms: TimeMs,
     /// When its newest value came, on the collector's clock, …
     arrived_ms: TimeMs,
+    /// … and how long after the one before, of late at the most, ms; 0: not known.
+    gap_ms: i64,
     /// … which is too long ago.
     is_late: bool,
     /// The latest reading, for a rate.
@@ -332,6 +336,7 @@ impl Machine {
             resettled: BTreeSet::new(),
             is_awake: true,
             waiting: BTreeMap::new(),
+            silenced: BTreeSet::new(),
         }
     }
 
@@ -452,6 +457,7 @@ impl Machine {
             state: State::Ok,
             last_ms: NEVER,
             arrived_ms: NEVER,
+            gap_ms: 0,
             is_late: false,
             before: None,
             reading: Reading::Nothing,

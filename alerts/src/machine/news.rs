@@ -112,7 +112,11 @@ impl Machine {
                 Some(News::First) => {
                     let member = Member::Service(idx);
                     self.begin_flexible(member, now_ms, out);
-                    self.waiting.entry(member).or_insert(since_ms);
+                    if !self.waiting.contains_key(&member) {
+                        // It may have been silenced until just now.
+                        self.silenced.insert(member);
+                        self.waiting.insert(member, since_ms);
+                    }
                 }
                 Some(_) => drop(self.changed.insert(idx)),
             }

@@ -22,8 +22,9 @@ pub(super) struct World {
     now_ms: TimeMs,
     touched: (String, String),
     pub(super) notices: VecDeque<Notice>,
-    /// When each field came last, as the history has it.
-    seen: BTreeMap<(String, String, String), TimeMs>,
+    /// When each field came last, and how long after the one before, as the history has
+    /// it.
+    seen: BTreeMap<(String, String, String), (TimeMs, i64)>,
     /// Those for who was not notified of the problem yet.
     catch_ups: VecDeque<Notice>,
     /// The states of each incident that were notified.
@@ -75,8 +76,8 @@ impl World {
             let group = self.groups.get(node).map_or("group", String::as_str);
             self.machine.know(node, group, specs.values());
         }
-        for ((node, service, field), time_ms) in &self.seen {
-            self.machine.seen(node, service, field, *time_ms);
+        for ((node, service, field), (time_ms, gap_ms)) in &self.seen {
+            self.machine.seen(node, service, field, (*time_ms, *gap_ms));
             self.machine.seen_node(node, *time_ms);
         }
         self.plans.clear();
@@ -135,8 +136,9 @@ impl World {
                 Some(v) => {
                     cells.push(v);
                     let place = (node.to_owned(), key.service.clone(), key.field.clone());
-                    let seen = self.seen.entry(place).or_insert(time_ms);
-                    *seen = time_ms.min(self.now_ms).max(*seen);
+                    let seen = self.seen.entry(place).or_insert((time_ms, 0));
+                    let newest = time_ms.min(self.now_ms).max(seen.0);
+                    *seen = (newest, newest - seen.0);
                     self.touched = (node.to_owned(), key.service.clone());
                 }
                 None => cells.push_absent(),

@@ -32,6 +32,9 @@ impl Machine {
         let joined = self.thread_for(&cluster, now_ms);
         let is_new = joined.is_none();
         let id = joined.unwrap_or_else(|| self.open_thread(lead, now_ms));
+        // What was silenced joins nothing silently: no message has named it yet.
+        let woken: Vec<Member> =
+            cluster.iter().copied().filter(|m| self.silenced.remove(m)).collect();
         for member in &cluster {
             self.waiting.remove(member);
             self.join(&id, *member, out);
@@ -49,6 +52,8 @@ impl Machine {
         let doubled = n >= thread.n_told.saturating_mul(2) && n >= thread.n_told + DOUBLED_BY_MIN;
         if is_new || doubled || worst.rank() > thread.told.rank() {
             self.speak(&id, Saying::new(lead, NoticeKind::Problem, now_ms), out);
+        } else if let Some(woken) = woken.first() {
+            self.speak(&id, Saying::new(*woken, NoticeKind::Problem, now_ms), out);
         } else {
             self.speak_to_untold(&id, lead, now_ms, out);
         }
@@ -282,6 +287,7 @@ impl Machine {
     /// is said: who was notified of a problem must not wait for its end forever.
     pub(super) fn drop_member(&mut self, member: Member, out: &mut Vec<Output>) {
         self.waiting.remove(&member);
+        self.silenced.remove(&member);
         let Some(id) = self.incident_of(member) else { return };
         let Some(thread) = self.threads.get_mut(&id) else { return };
         thread.members.remove(&member);

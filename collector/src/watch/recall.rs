@@ -10,8 +10,11 @@ use rookery_plugins::TimeMs;
 /// five weeks. What is older than that is not known.
 const SPANS_MS: [TimeMs; 5] = [3_600_000, 21_600_000, 86_400_000, 604_800_000, 3_024_000_000];
 
-/// Tells the machine. Times of memory first; then each field with limits of which there
-/// is none there, from the disk.
+/// So many of a field's latest values show its rhythm.
+const RHYTHM: usize = 8;
+
+/// Tells the machine. Times of memory first; then, from the disk, each field with limits
+/// of which there is none there, or which lags behind its node and must show its rhythm.
 pub fn recall(alerts: &Alerts, history: &dyn History, now_ms: TimeMs) {
     for node in history.nodes() {
         let services = match history.services(&node.name) {
@@ -29,16 +32,14 @@ pub fn recall(alerts: &Alerts, history: &dyn History, now_ms: TimeMs) {
             for (field, now) in info.spec.fields.iter().zip(&info.now) {
                 let Some(time_ms) = now.time_ms else { continue };
                 let (service, field) = (&info.spec.name, &field.name);
-                live.machine.seen(&node.name, service, field, time_ms.min(now_ms));
+                live.machine.seen(&node.name, service, field, (time_ms.min(now_ms), 0));
             }
         }
     }
     let unseen = alerts.live().machine.unseen();
     for (node, service, field) in unseen {
-        match last_time(history, (&node, &service, &field), now_ms) {
-            Ok(Some(time_ms)) => {
-                alerts.live().machine.seen(&node, &service, &field, time_ms);
-            }
+        match latest(history, (&node, &service, &field), now_ms) {
+            Ok(Some(seen)) => alerts.live().machine.seen(&node, &service, &field, seen),
             Ok(None) | Err(ReadError::NotFound(_)) => {}
             Err(e) => {
                 tracing::warn!("{node} {service}.{field}: when it last came is not known: {e}");
@@ -47,22 +48,26 @@ pub fn recall(alerts: &Alerts, history: &dyn History, now_ms: TimeMs) {
     }
 }
 
-/// The time of a field's newest sample.
-fn last_time(
+/// The time of a field's newest sample, and the longest between its latest ones, ms.
+fn latest(
     history: &dyn History,
     (node, service, field): (&str, &str, &str),
     now_ms: TimeMs,
-) -> Result<Option<TimeMs>, ReadError> {
+) -> Result<Option<(TimeMs, i64)>, ReadError> {
     let mut to = now_ms.saturating_add(1);
+    // Newest first.
+    let mut times: Vec<TimeMs> = Vec::new();
     for span in SPANS_MS {
         let from = now_ms.saturating_sub(span);
         let samples = history.samples(node, service, field, from, to)?;
-        if let Some(time_ms) = samples.times_ms.last() {
-            return Ok(Some(*time_ms));
+        times.extend(samples.times_ms.iter().rev().take(RHYTHM));
+        if times.len() > 2 {
+            break;
         }
         to = from;
     }
-    Ok(None)
+    let gap = times.windows(2).map(|pair| pair[0] - pair[1]).max().unwrap_or(0);
+    Ok(times.first().map(|time_ms| (*time_ms, gap)))
 }
 
 #[cfg(test)]
@@ -100,7 +105,11 @@ mod tests {
         let specs: Vec<ServiceSpec> = history.services.iter().map(|s| s.0.clone()).collect();
         alerts.live().machine.know("n", "", specs.iter());
         recall(&alerts, &history, NOW_MS);
-        assert_eq!(alerts.live().machine.unseen(), []);
+        let found = latest(&history, ("n", "backup_late", "ok"), NOW_MS).expect("reads");
+        assert_eq!(found, Some((NOW_MS - 27 * HOUR_MS, 0)));
+        history.stored.insert(("x".to_owned(), "y".to_owned()), vec![NOW_MS - 9000, NOW_MS - 2000]);
+        let found = latest(&history, ("n", "x", "y"), NOW_MS).expect("reads");
+        assert_eq!(found, Some((NOW_MS - 2000, 7000)));
         let mut out = Vec::new();
         for s in 0..20 {
             alerts.live().machine.tick(NOW_MS + s * 1000, &mut out);
