@@ -18,6 +18,15 @@ impl Patterns {
         let is_name = |p: &String| !p.contains(['*', '?']);
         (!self.0.is_empty() && self.0.iter().all(is_name)).then_some(&self.0)
     }
+
+    /// Where `from` is named in full, `to` is meant as well; whether it is.
+    pub(crate) fn add_name(&mut self, from: &str, to: &str) -> bool {
+        let is_named = !from.contains(['*', '?']) && self.0.iter().any(|p| p == from);
+        if is_named && !self.0.iter().any(|p| p == to) {
+            self.0.push(to.to_owned());
+        }
+        is_named
+    }
 }
 
 /// Whether the whole `name` matches `pattern`. Upper and lower case differ.

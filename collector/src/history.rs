@@ -39,6 +39,9 @@ pub struct NodeInfo {
     pub first_seen_ms: Option<TimeMs>,
     /// How many services it has.
     pub n_services: usize,
+    /// It is not expected any more: it is on no list, and has no state.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub retired: bool,
 }
 
 /// A service of the catalog, as it is now.

@@ -12,6 +12,7 @@
 //! database → [`read`] merges sealed blocks and head.
 
 mod advice;
+pub mod asked;
 pub mod auth;
 pub mod backup;
 pub mod borrow;
@@ -28,6 +29,7 @@ pub mod ingest;
 pub mod journal;
 pub mod json;
 mod json_rows;
+pub mod manage;
 pub mod metrics;
 pub mod munin;
 mod newest;

@@ -18,6 +18,7 @@ pub(crate) fn node_info(node: &NodeEntry) -> NodeInfo {
         last_seen_ms: (seen != TimeMs::MIN).then_some(seen),
         first_seen_ms: (first != TimeMs::MAX).then_some(first),
         n_services: node.n_services(),
+        retired: node.is_retired(),
     }
 }
 

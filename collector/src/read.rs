@@ -169,7 +169,7 @@ pub(crate) fn read_block(
 
 impl History for Reader {
     fn nodes(&self) -> Vec<NodeInfo> {
-        self.0.nodes.all().iter().map(|n| node_info(n)).collect()
+        self.0.nodes.all().iter().filter(|n| !n.is_retired()).map(|n| node_info(n)).collect()
     }
 
     fn node(&self, name: &str) -> Option<NodeInfo> {

@@ -14,7 +14,7 @@ use crate::tidy::Tidy;
 use crate::watch::passive::{Changes, Reporter};
 use crate::watch::trouble::Health;
 use crate::watch::{self, Alerts, deliver};
-use crate::{ingest, metrics};
+use crate::{ingest, manage, metrics};
 use axum::Router;
 use rookery_alerts::Notifier;
 use std::path::PathBuf;
@@ -68,7 +68,11 @@ impl Collector {
         }
         let settings = StoreSettings::new(&config.data);
         let store = Store::open_locked(settings, lock, Box::new(watcher)).map_err(text)?;
+        for (from, to) in crate::catalog::renames(&store.shared().nodes) {
+            alerts.rename(&from, &to);
+        }
         alerts.know(&store.shared().nodes.all());
+        alerts.forget_retired(&store.shared().nodes.all());
         watch::aggregates::forget_strangers(
             &alerts,
             &store.shared().nodes.all(),
@@ -132,7 +136,8 @@ impl Collector {
 
     /// The routes of acknowledgements and downtimes, for scripts and for forms.
     pub fn desk(&self) -> Router {
-        watch::hush::router(self.alerts.clone(), self.auth())
+        watch::hush::router(self.alerts.clone(), self.auth(), self.history())
+            .merge(manage::router(self.store.shared().clone(), self.auth()))
     }
 
     /// The other routes that write, and `/metrics`.

@@ -4,6 +4,8 @@
 //! the more connections wait, the cheaper each becomes. Only after the commit
 //! are rows applied to the head, shown to the [`Observer`] and acknowledged.
 
+mod changes;
+
 use crate::catalog::{Catalog, LayoutIndex, NodeEntry, Said};
 use crate::head::{Appended, Stored};
 use crate::journal::{Journal, Position};
@@ -18,6 +20,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
+
+pub use changes::NodeChange;
 
 /// Frames that may wait for the writer; more are refused as busy.
 pub const QUEUE_FRAMES_MAX: usize = 8192;
@@ -36,6 +40,14 @@ pub trait Observer: Send {
     fn described(&mut self, node: &Arc<NodeEntry>);
     /// A commit's rows are all seen, or a second has passed.
     fn settle(&mut self, now_ms: TimeMs);
+    /// A node is called otherwise from now on.
+    fn renamed(&mut self, from: &str, node: &Arc<NodeEntry>) {
+        let _ = (from, node);
+    }
+    /// A node, called so, is not expected any more.
+    fn retired(&mut self, node: &str) {
+        let _ = node;
+    }
 }
 
 /// An observer that looks away.
@@ -65,6 +77,7 @@ enum Job {
     Frame(Waiting),
     SealAll { reply: oneshot::Sender<Reply> },
     Retain { rules: Vec<Keep>, now_ms: TimeMs, reply: oneshot::Sender<RetainReply> },
+    Change { what: NodeChange, reply: oneshot::Sender<Reply> },
 }
 
 /// The frames that wait.
@@ -105,6 +118,13 @@ impl Queue {
     ) -> Option<oneshot::Receiver<RetainReply>> {
         let (reply, answer) = oneshot::channel();
         self.push(Job::Retain { rules, now_ms, reply }).then_some(answer)
+    }
+
+    /// Asks for a node to be renamed, retired or removed; the answer comes when that is
+    /// on disk.
+    pub fn change(&self, what: NodeChange) -> Option<oneshot::Receiver<Reply>> {
+        let (reply, answer) = oneshot::channel();
+        self.push(Job::Change { what, reply }).then_some(answer)
     }
 
     fn push(&self, job: Job) -> bool {
@@ -263,6 +283,13 @@ impl Writer {
                 Job::Retain { rules, now_ms, reply } => {
                     self.seal_later(SealJob::Retain { rules, now_ms, reply });
                 }
+                Job::Change { what, reply } => {
+                    self.commit(std::mem::take(&mut frames));
+                    bytes_waiting = 0;
+                    let done = self.change(&what);
+                    // The sender may be gone: it is done all the same.
+                    drop(reply.send(done));
+                }
                 Job::SealAll { reply } => {
                     self.commit(std::mem::take(&mut frames));
                     bytes_waiting = 0;
@@ -369,6 +396,9 @@ impl Writer {
             self.shared.stats.doubled_frames.fetch_add(1, Ordering::Relaxed);
             return Ok(None);
         }
+        if node.is_retired() && frame.rows.iter().any(|r| node.is_news(r.time_ms)) {
+            self.bring_back(&node)?;
+        }
         let position = self.journal.push(bytes);
         Ok(Some((node, frame, position)))
     }
@@ -385,7 +415,8 @@ impl Writer {
                 if done.froze {
                     self.seal_later(SealJob::Block(node.clone(), row.layout));
                 }
-                if done.is_new {
+                // What a retired node sent before is history only.
+                if done.is_new && !node.is_retired() {
                     self.observer.row(node, &index, row, now);
                 }
             }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 /// Where, and as whom.
 #[derive(ClapArgs)]
-struct Desk {
+pub(crate) struct Desk {
     /// The collector
     #[arg(long, default_value = URL)]
     url: String,
@@ -30,7 +30,7 @@ impl Desk {
         known().unwrap_or_else(|| "root".to_owned())
     }
 
-    fn post(&self, path: &str, what: &Json) -> Result<Json, String> {
+    pub(crate) fn post(&self, path: &str, what: &Json) -> Result<Json, String> {
         let token = token(&self.data)?;
         let answer = Client::new(&self.url)?.post_json(path, &token, what)?;
         serde_json::from_slice(&answer).map_err(|e| format!("{}: {e}", self.url))
@@ -153,6 +153,12 @@ struct AddArgs {
     /// Why
     #[arg(long, default_value = "")]
     comment: String,
+    /// The names are names of one thing each, also where they hold a * or ?
+    #[arg(long)]
+    exact: bool,
+    /// Also when nothing is called so yet
+    #[arg(long)]
+    anyway: bool,
     #[command(flatten)]
     desk: Desk,
 }
@@ -191,7 +197,7 @@ fn add(args: &AddArgs) -> Result<(), String> {
         "node": args.whom.node, "group": args.whom.group, "service": args.service,
         "from_ms": from_ms, "for": args.lasts, "author": args.desk.author(),
         "comment": args.comment, "flexible": args.flexible, "repeat": args.repeat.join(";"),
-        "zone": args.zone,
+        "zone": args.zone, "exact": args.exact, "anyway": args.anyway,
     });
     let answer = args.desk.post("/api/v1/downtime", &what)?;
     let text = |key: &str| answer[key].as_str().unwrap_or("?").to_owned();

@@ -15,6 +15,7 @@ mod hush;
 mod import;
 mod logging;
 mod nagios;
+mod node;
 mod sql;
 mod status;
 mod terminal;
@@ -65,6 +66,8 @@ enum Command {
     Ack(hush::AckArgs),
     /// Plan work: no problem within it is told
     Downtime(hush::DowntimeArgs),
+    /// Rename, retire or remove a node
+    Node(node::NodeArgs),
     /// Say why people were told of something, or were not
     Why(why::Args),
     /// Ask the exact history in SQL
@@ -93,6 +96,7 @@ fn main() -> ExitCode {
         Command::Alerts(args) => alerts::run(&args),
         Command::Ack(args) => hush::ack(&args),
         Command::Downtime(args) => hush::downtime(&args),
+        Command::Node(args) => node::run(&args),
         Command::Why(args) => why::run(&args),
         Command::Sql(args) => sql::run(&args),
         Command::Verify(args) => care::verify(&args),

@@ -72,6 +72,8 @@ mod munin_transports;
 mod nagios;
 #[path = "it/nagios_lab.rs"]
 mod nagios_lab;
+#[path = "it/node_names.rs"]
+mod node_names;
 #[path = "it/nrpe.rs"]
 mod nrpe;
 #[path = "it/numa.rs"]

@@ -3,8 +3,9 @@
 use crate::error::WebError;
 use crate::outliers::Kept;
 use crate::pictures::Pictures;
-use crate::{api, pages, pictures};
+use crate::{api, former, pages, pictures};
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use rookery_collector::auth::Auth;
 use rookery_collector::events::Events;
 use rookery_collector::history::{History, States};
@@ -62,6 +63,7 @@ pub fn router(app: App) -> Router {
         .layer(gzip)
         // Pictures are kept compressed.
         .merge(pictures::routes())
+        .layer(from_fn_with_state(app.clone(), former::follow))
         .with_state(app)
 }
 

@@ -11,6 +11,7 @@
 pub mod api;
 pub mod app;
 pub mod error;
+mod former;
 pub mod graph;
 pub mod outliers;
 pub mod pages;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// Nodes with their services; it has no samples.
 #[derive(Default)]
-pub(crate) struct Memory(Vec<(NodeInfo, Vec<Arc<ServiceSpec>>)>);
+pub(crate) struct Memory(Vec<(NodeInfo, Vec<Arc<ServiceSpec>>)>, Vec<(String, String)>);
 
 impl Memory {
     /// One more node.
@@ -17,8 +17,14 @@ impl Memory {
             last_seen_ms: None,
             first_seen_ms: None,
             n_services: services.len(),
+            retired: false,
         };
         self.0.push((info, services.into_iter().map(Arc::new).collect()));
+    }
+
+    /// A node is asked for by a name that it had.
+    pub(crate) fn former(&mut self, former: &str, name: &str) {
+        self.1.push((former.to_owned(), name.to_owned()));
     }
 }
 
@@ -29,6 +35,12 @@ fn none<T>() -> Result<T, ReadError> {
 impl History for Memory {
     fn nodes(&self) -> Vec<NodeInfo> {
         self.0.iter().map(|(info, _)| info.clone()).collect()
+    }
+
+    fn node(&self, name: &str) -> Option<NodeInfo> {
+        let former = self.1.iter().find(|(former, _)| former == name);
+        let name = former.map_or(name, |(_, name)| name);
+        self.nodes().into_iter().find(|n| n.name == name)
     }
 
     fn services(&self, node: &str) -> Result<Vec<ServiceInfo>, ReadError> {

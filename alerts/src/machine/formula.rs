@@ -124,6 +124,34 @@ impl Machine {
         }
     }
 
+    /// The service's node is about to be called otherwise: what its memories were kept
+    /// under is of no use any more, and they are kept again soon.
+    pub(super) fn move_memories(&mut self, service: u32, out: &mut Vec<Output>) {
+        for f in self.services[service as usize].fields.clone() {
+            let key = self.memory_key(service, &self.fields[f as usize].name);
+            let formula = self.fields[f as usize].formula.as_mut();
+            if let Some(formula) = formula.filter(|formula| !formula.memory.is_empty()) {
+                formula.kept_ms = NEVER;
+                out.push(Output::StateChanged(StateRecord { key, state: RecordState::Gone }));
+            }
+        }
+    }
+
+    /// The same for memories that were kept and whose fields are not known yet.
+    pub(super) fn move_kept(&mut self, from: &str, to: &str, out: &mut Vec<Output>) {
+        // No node's name holds a slash.
+        let prefix = format!("memory/{from}/");
+        let keys: Vec<String> =
+            self.kept.keys().filter(|key| key.starts_with(&prefix)).cloned().collect();
+        for key in keys {
+            let moved = format!("memory/{to}/{}", &key[prefix.len()..]);
+            if let Some(kept) = self.kept.remove(&key) {
+                self.kept.insert(moved, kept);
+            }
+            out.push(Output::StateChanged(StateRecord { key, state: RecordState::Gone }));
+        }
+    }
+
     fn memory_key(&self, service: u32, field: &str) -> String {
         let s = &self.services[service as usize];
         format!("memory/{}/{}/{field}", self.nodes[s.node as usize].name, s.name)

@@ -77,6 +77,13 @@ pub struct Downtime {
     /// When that was, ms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub began_ms: Option<TimeMs>,
+    /// `node`, `group` and `service` are names, of one thing each, and no patterns.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub exact: bool,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 impl Downtime {
@@ -97,14 +104,23 @@ impl Downtime {
         words(&self.author, &self.comment)
     }
 
+    /// Whether it is of a node, or of services of it.
+    pub fn is_of_node(&self, node: &str, group: &str) -> bool {
+        Downtime { service: None, ..self.clone() }.is_of(node, group, None)
+    }
+
     /// Whether it is of a node, or of a service of it.
     pub fn is_of(&self, node: &str, group: &str, service: Option<&str>) -> bool {
+        let matches = |pattern: &str, name: &str| match self.exact {
+            true => pattern == name,
+            false => glob::matches(pattern, name),
+        };
         let is = |pattern: &Option<String>, name: &str| {
-            pattern.as_deref().is_none_or(|p| glob::matches(p, name))
+            pattern.as_deref().is_none_or(|p| matches(p, name))
         };
         let is_service = match (&self.service, service) {
             (None, _) => true,
-            (Some(pattern), Some(service)) => glob::matches(pattern, service),
+            (Some(pattern), Some(service)) => matches(pattern, service),
             (Some(_), None) => false,
         };
         is(&self.node, node) && is(&self.group, group) && is_service
@@ -168,6 +184,11 @@ impl Downtime {
             }
             (None, None, _) => span,
         }
+    }
+
+    /// What is kept of it.
+    pub(super) fn kept(&self) -> Output {
+        self.record(RecordState::Downtime { downtime: self.clone() })
     }
 
     fn record(&self, state: RecordState) -> Output {
@@ -279,7 +300,7 @@ impl Machine {
         if self.downtimes.len() >= DOWNTIMES_MAX {
             return Err(format!("there are {DOWNTIMES_MAX} downtimes: cancel some"));
         }
-        out.push(downtime.record(RecordState::Downtime { downtime: downtime.clone() }));
+        out.push(downtime.kept());
         self.downtimes.retain(|d| d.id != downtime.id);
         self.repeats.remove(&downtime.id);
         self.repeats.extend(times.map(|t| (downtime.id.clone(), t)));

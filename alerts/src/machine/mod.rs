@@ -23,6 +23,7 @@ mod hosts;
 mod hush;
 mod lasting;
 mod learn;
+mod naming;
 mod news;
 mod notice;
 mod parents;

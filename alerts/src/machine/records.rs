@@ -274,6 +274,6 @@ impl Machine {
     }
 }
 
-fn gone(key: String) -> Output {
+pub(super) fn gone(key: String) -> Output {
     Output::StateChanged(StateRecord { key, state: RecordState::Gone })
 }

@@ -341,6 +341,7 @@ impl World {
                         .position(|w| *w == "flexible")
                         .map(|i| words[i + 1].parse::<i64>().expect("seconds") * 1000),
                     began_ms: None,
+                    exact: false,
                 };
                 self.machine.add_downtime(downtime, now_ms, &mut out)
             }

@@ -128,6 +128,28 @@ impl Rules {
         all.into_iter().filter_map(|i| self.rules.get(i as usize))
     }
 
+    /// A node is called otherwise: rules and dependencies that name it in full hold for
+    /// its new name, too. Returns how many there are, so that somebody can be asked to
+    /// write the new name into them.
+    pub fn rename(&mut self, from: &str, to: &str) -> usize {
+        let rules = self.rules.iter_mut().map(|r| &mut r.node);
+        let mut n = 0;
+        for patterns in rules.chain(self.dependencies.iter_mut().map(|d| &mut d.node)) {
+            n += usize::from(patterns.add_name(from, to));
+        }
+        for target in self.dependencies.iter_mut().flat_map(|d| &mut d.on.0) {
+            if target.node == from {
+                to.clone_into(&mut target.node);
+                n += 1;
+            }
+        }
+        if n > 0 {
+            (self.of_node, self.of_service, self.of_any) = Default::default();
+            self.index();
+        }
+        n
+    }
+
     /// The `[[period]]`s of all files.
     pub fn periods(&self) -> &Periods {
         &self.periods

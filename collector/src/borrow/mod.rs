@@ -80,6 +80,7 @@ impl Overlay for Borrow {
                 last_seen_ms: lenders().filter_map(|n| n.last_seen_ms).max(),
                 first_seen_ms: lenders().filter_map(|n| n.first_seen_ms).min(),
                 n_services: more,
+                retired: false,
             };
             nodes.push(info);
         }

@@ -4,7 +4,7 @@
 use crate::head::NodeHead;
 use rookery_plugins::{FieldKey, FieldSpec, Layout, LayoutId, ServiceSpec, TimeMs};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// A layout and where each field stands in it.
@@ -46,16 +46,19 @@ pub struct NodeEntry {
     /// Its name.
     pub name: String,
     /// What arrived since the last sealing.
-    pub head: Mutex<NodeHead>,
+    pub head: Arc<Mutex<NodeHead>>,
     /// Grows with every row.
-    pub version: AtomicU64,
+    pub version: Arc<AtomicU64>,
     /// Time of its newest sample; `i64::MIN` before the first.
-    pub last_seen_ms: AtomicI64,
+    pub last_seen_ms: Arc<AtomicI64>,
     /// Time of its oldest sample, as far as is known; `i64::MAX` before the
     /// first.
-    pub first_seen_ms: AtomicI64,
+    pub first_seen_ms: Arc<AtomicI64>,
+    /// Since when it is retired: what it sent up to then brings it not back; `i64::MAX`:
+    /// it is expected.
+    pub(super) retired_ms: Arc<AtomicI64>,
     /// What may change of it.
-    pub(super) state: RwLock<NodeState>,
+    pub(super) state: Arc<RwLock<NodeState>>,
 }
 
 #[derive(Debug, Default)]
@@ -128,12 +131,38 @@ impl NodeEntry {
         NodeEntry {
             id,
             name: name.to_owned(),
-            head: Mutex::default(),
-            version: AtomicU64::new(0),
-            last_seen_ms: AtomicI64::new(i64::MIN),
-            first_seen_ms: AtomicI64::new(i64::MAX),
-            state: RwLock::new(state),
+            head: Arc::default(),
+            version: Arc::default(),
+            last_seen_ms: Arc::new(AtomicI64::new(i64::MIN)),
+            first_seen_ms: Arc::new(AtomicI64::new(i64::MAX)),
+            retired_ms: Arc::new(AtomicI64::new(i64::MAX)),
+            state: Arc::new(RwLock::new(state)),
         }
+    }
+
+    /// The same node under another name: all that changes of it is shared, so that who
+    /// still holds it under the old one sees and writes the same.
+    pub(super) fn renamed(&self, name: &str) -> NodeEntry {
+        NodeEntry {
+            id: self.id,
+            name: name.to_owned(),
+            head: self.head.clone(),
+            version: self.version.clone(),
+            last_seen_ms: self.last_seen_ms.clone(),
+            first_seen_ms: self.first_seen_ms.clone(),
+            retired_ms: self.retired_ms.clone(),
+            state: self.state.clone(),
+        }
+    }
+
+    /// Whether it is retired, or removed: on no list, without a state.
+    pub fn is_retired(&self) -> bool {
+        self.retired_ms.load(Ordering::Relaxed) != i64::MAX
+    }
+
+    /// Whether a sample of this time shows that it is not retired after all.
+    pub fn is_news(&self, time_ms: TimeMs) -> bool {
+        time_ms > self.retired_ms.load(Ordering::Relaxed)
     }
 
     /// Its head, locked.
@@ -241,12 +270,14 @@ impl NodeEntry {
 #[derive(Default)]
 pub struct Nodes {
     pub(super) by_name: BTreeMap<String, Arc<NodeEntry>>,
+    /// The nodes by names that they had.
+    pub(super) former: BTreeMap<String, Arc<NodeEntry>>,
 }
 
 impl Nodes {
-    /// The node of this name.
+    /// The node that has this name, or had it.
     pub fn get(&self, name: &str) -> Option<&Arc<NodeEntry>> {
-        self.by_name.get(name)
+        self.by_name.get(name).or_else(|| self.former.get(name))
     }
 
     /// All nodes, by name.
@@ -260,7 +291,7 @@ impl Nodes {
 pub struct NodesView(pub(super) Arc<RwLock<Nodes>>);
 
 impl NodesView {
-    /// The node of this name.
+    /// The node that has this name, or had it.
     pub fn get(&self, name: &str) -> Option<Arc<NodeEntry>> {
         read(&self.0).get(name).cloned()
     }

@@ -3,6 +3,7 @@
 
 use super::Catalog;
 use super::index::{LayoutIndex, NodeEntry, NodeState, ServiceEntry, write};
+use super::lifecycle;
 use crate::packed_text;
 use rookery_plugins::{Layout, LayoutId, ServiceSpec, TimeMs};
 use rusqlite::Connection;
@@ -24,24 +25,41 @@ impl Catalog {
         sequences(&self.conn, &mut by_id)?;
         let first_ms = first_announced(&self.conn)?;
         let last_ms = last_seen(&self.conn)?;
+        let former = lifecycle::former_names(&self.conn)?;
+        let retired: HashMap<i64, TimeMs> = lifecycle::retired(&self.conn)?.into_iter().collect();
         let mut nodes = write(&self.nodes);
-        nodes.by_name.retain(|_, n| by_id.contains_key(&n.id));
+        let known: HashMap<i64, Arc<NodeEntry>> =
+            std::mem::take(&mut nodes.by_name).into_values().map(|n| (n.id, n)).collect();
         for (id, (name, mut state)) in by_id {
-            if let Some(known) = nodes.get(&name) {
-                let mut old = write(&known.state);
-                state.sequences = std::mem::take(&mut old.sequences);
-                *old = state;
-                continue;
-            }
-            let entry = NodeEntry::new(id, &name, state);
-            if let Some(first_ms) = first_ms.get(&id) {
-                entry.first_seen_ms.store(*first_ms, Ordering::Relaxed);
-            }
-            if let Some(last_ms) = last_ms.get(&id) {
-                entry.last_seen_ms.store(*last_ms, Ordering::Relaxed);
-            }
-            nodes.by_name.insert(name, Arc::new(entry));
+            let entry = match known.get(&id) {
+                Some(known) => {
+                    let mut old = write(&known.state);
+                    state.sequences = std::mem::take(&mut old.sequences);
+                    *old = state;
+                    match known.name == name {
+                        true => known.clone(),
+                        false => Arc::new(known.renamed(&name)),
+                    }
+                }
+                None => {
+                    let entry = NodeEntry::new(id, &name, state);
+                    if let Some(first_ms) = first_ms.get(&id) {
+                        entry.first_seen_ms.store(*first_ms, Ordering::Relaxed);
+                    }
+                    if let Some(last_ms) = last_ms.get(&id) {
+                        entry.last_seen_ms.store(*last_ms, Ordering::Relaxed);
+                    }
+                    Arc::new(entry)
+                }
+            };
+            let retired_ms = retired.get(&id).copied().unwrap_or(TimeMs::MAX);
+            entry.retired_ms.store(retired_ms, Ordering::Relaxed);
+            nodes.by_name.insert(name, entry);
         }
+        let by_id: HashMap<i64, Arc<NodeEntry>> = nodes.iter().map(|n| (n.id, n.clone())).collect();
+        let former = former.into_iter();
+        nodes.former =
+            former.filter_map(|(name, id)| Some((name, by_id.get(&id)?.clone()))).collect();
         Ok(())
     }
 

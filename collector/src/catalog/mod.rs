@@ -10,6 +10,7 @@
 //! transactions in which that is done.
 
 mod index;
+mod lifecycle;
 mod load;
 mod months;
 mod take;
@@ -25,6 +26,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, RwLock};
 
 pub use index::{LayoutIndex, NodeEntry, Nodes, NodesView, ServiceEntry};
+pub use lifecycle::{is_tombstone, renames, tombstone_pattern};
 pub use take::Said;
 
 const SCHEMA: &str = "
@@ -71,6 +73,7 @@ impl Catalog {
         db::make_whole(&path, SCHEMA, |path| db::open_durable(path, db::SMALL_PAGE_BYTES))?;
         let conn = db::open_durable(&path, db::SMALL_PAGE_BYTES)?;
         conn.execute_batch(SCHEMA).map_err(err)?;
+        conn.execute_batch(lifecycle::SCHEMA).map_err(err)?;
         Catalog::of(path, conn)
     }
 

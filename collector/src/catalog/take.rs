@@ -101,7 +101,7 @@ impl Catalog {
         Ok(true)
     }
 
-    fn set_service(
+    pub(super) fn set_service(
         &mut self,
         node: &Arc<NodeEntry>,
         spec: &ServiceSpec,

@@ -6,24 +6,24 @@
 //! the reason. 401: no token. 503: not on disk yet, though it holds already.
 
 use super::{Alerts, States};
+use crate::asked::{self, Asked, Flag, see};
 use crate::auth::{Auth, own_path};
-use crate::ingest::{NO_TOKEN, failure};
+use crate::history::History;
+use crate::ingest::failure;
 use crate::store::now_ms;
-use axum::body::{Body, to_bytes};
-use axum::extract::{FromRequest, State};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
 use axum::http::{Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Form, Router};
 use rookery_alerts::period::{TimesConfig, time_on_clock};
 use rookery_alerts::{Acknowledgement, Downtime};
 use rookery_plugins::TimeMs;
 use rookery_plugins::config::parse_span_ms;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use std::sync::Arc;
 
-/// The most bytes of a request.
-const BODY_BYTES_MAX: usize = 64 * 1024;
 /// How long a downtime without an end is: two hours.
 const DOWNTIME_MS: TimeMs = 2 * 3_600_000;
 /// How long one that comes again goes on, if nothing is said: ten years.
@@ -33,17 +33,18 @@ const REPEAT_MS: TimeMs = 3652 * 86_400_000;
 struct Desk {
     alerts: Alerts,
     auth: Auth,
+    history: Arc<dyn History>,
 }
 
 /// The routes.
-pub fn router(alerts: Alerts, auth: Auth) -> Router {
+pub fn router(alerts: Alerts, auth: Auth, history: Arc<dyn History>) -> Router {
     Router::new()
         .route("/api/v1/acknowledge", post(acknowledge))
         .route("/api/v1/unacknowledge", post(unacknowledge))
         .route("/api/v1/downtime", post(add_downtime))
         .route("/api/v1/downtime/cancel", post(cancel_downtime))
         .route("/api/v1/downtimes", get(downtimes))
-        .with_state(Desk { alerts, auth })
+        .with_state(Desk { alerts, auth, history })
 }
 
 /// What an [`acknowledge`] says.
@@ -102,6 +103,15 @@ struct NewDowntime {
     /// … on the clock of this zone; empty: of the collector's own.
     #[serde(default)]
     zone: String,
+    /// `node`, `group` and `service` are names, and no patterns …
+    #[serde(default)]
+    exact: Flag,
+    /// … as they are in a form, which is of one thing, unless this is set.
+    #[serde(default)]
+    pattern: Flag,
+    /// Also where nothing is called so yet.
+    #[serde(default)]
+    anyway: Flag,
     #[serde(default)]
     back: String,
 }
@@ -153,60 +163,10 @@ struct Which {
     back: String,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(untagged)]
-enum Flag {
-    Yes(bool),
-    Word(String),
-    #[default]
-    No,
-}
-
-impl Flag {
-    fn is_set(&self) -> bool {
-        match self {
-            Flag::Yes(is_set) => *is_set,
-            Flag::Word(word) => !matches!(word.as_str(), "" | "0" | "false" | "off" | "no"),
-            Flag::No => false,
-        }
-    }
-}
-
-/// A request that was read.
-struct Asked<T> {
-    what: T,
-    is_form: bool,
-}
-
-fn see(location: &str) -> Response {
-    (StatusCode::SEE_OTHER, [(header::LOCATION, location.to_owned())]).into_response()
-}
-
 impl Desk {
-    /// Reads a request of somebody who may write.
-    async fn read<T: DeserializeOwned>(
-        &self,
-        request: Request<Body>,
-    ) -> Result<Asked<T>, Box<Response>> {
-        let kind = request.headers().get(header::CONTENT_TYPE).map_or(&b""[..], |v| v.as_bytes());
-        let is_form = kind.starts_with(b"application/x-www-form-urlencoded");
-        if !self.auth.allows(request.headers()) {
-            return Err(Box::new(if is_form {
-                see("/login")
-            } else {
-                failure(StatusCode::UNAUTHORIZED, NO_TOKEN)
-            }));
-        }
-        let bad = |text: String| Box::new(failure(StatusCode::BAD_REQUEST, &text));
-        if is_form {
-            let form = Form::<T>::from_request(request, &()).await;
-            let what = form.map_err(|e| bad(e.body_text()))?.0;
-            return Ok(Asked { what, is_form });
-        }
-        let body = to_bytes(request.into_body(), BODY_BYTES_MAX).await;
-        let body = body.map_err(|_| bad(format!("more than {BODY_BYTES_MAX} bytes")))?;
-        let what = serde_json::from_slice(&body).map_err(|e| bad(format!("JSON: {e}")))?;
-        Ok(Asked { what, is_form })
+    /// What a node is called today that may be asked for by a name that it had.
+    fn today(&self, node: String) -> String {
+        self.history.node(&node).map_or(node, |n| n.name)
     }
 
     async fn tell(
@@ -258,7 +218,7 @@ fn one_place(node: &str, group: &str) -> Result<Place, String> {
 }
 
 async fn acknowledge(State(desk): State<Desk>, request: Request<Body>) -> Response {
-    let Asked { what, is_form } = match desk.read::<Ack>(request).await {
+    let Asked { what, is_form } = match asked::read::<Ack>(&desk.auth, request).await {
         Ok(asked) => asked,
         Err(response) => return *response,
     };
@@ -277,11 +237,11 @@ async fn acknowledge(State(desk): State<Desk>, request: Request<Body>) -> Respon
         until_ms,
         sticky: what.sticky.is_set(),
     };
-    let service = named(what.service);
+    let (node, service) = (desk.today(what.node), named(what.service));
     let answer = serde_json::json!({ "acknowledged": true });
     let told = desk.tell(is_form, &what.back, answer, |machine, out| {
-        match one_place(&what.node, &what.group)? {
-            Place::Node => machine.acknowledge(&what.node, service.as_deref(), ack, out),
+        match one_place(&node, &what.group)? {
+            Place::Node => machine.acknowledge(&node, service.as_deref(), ack, out),
             Place::Group => machine.acknowledge_group(&what.group, service.as_deref(), ack, out),
         }
     });
@@ -289,15 +249,15 @@ async fn acknowledge(State(desk): State<Desk>, request: Request<Body>) -> Respon
 }
 
 async fn unacknowledge(State(desk): State<Desk>, request: Request<Body>) -> Response {
-    let Asked { what, is_form } = match desk.read::<Which>(request).await {
+    let Asked { what, is_form } = match asked::read::<Which>(&desk.auth, request).await {
         Ok(asked) => asked,
         Err(response) => return *response,
     };
-    let service = named(what.service);
+    let (node, service) = (desk.today(what.node), named(what.service));
     let answer = serde_json::json!({ "acknowledged": false });
     let told = desk.tell(is_form, &what.back, answer, |machine, out| {
-        match one_place(&what.node, &what.group)? {
-            Place::Node => machine.unacknowledge(&what.node, service.as_deref(), out),
+        match one_place(&node, &what.group)? {
+            Place::Node => machine.unacknowledge(&node, service.as_deref(), out),
             Place::Group => machine.unacknowledge_group(&what.group, service.as_deref(), out),
         }
     });
@@ -305,7 +265,7 @@ async fn unacknowledge(State(desk): State<Desk>, request: Request<Body>) -> Resp
 }
 
 async fn add_downtime(State(desk): State<Desk>, request: Request<Body>) -> Response {
-    let Asked { what, is_form } = match desk.read::<NewDowntime>(request).await {
+    let Asked { what, is_form } = match asked::read::<NewDowntime>(&desk.auth, request).await {
         Ok(asked) => asked,
         Err(response) => return *response,
     };
@@ -326,7 +286,7 @@ async fn add_downtime(State(desk): State<Desk>, request: Request<Body>) -> Respo
     let id = format!("{:08x}", u32::from_le_bytes(random));
     let downtime = Downtime {
         id: id.clone(),
-        node: named(what.node),
+        node: named(what.node).map(|node| desk.today(node)),
         group: named(what.group),
         service: named(what.service),
         from_ms,
@@ -336,7 +296,13 @@ async fn add_downtime(State(desk): State<Desk>, request: Request<Body>) -> Respo
         repeat,
         flexible_ms,
         began_ms: None,
+        exact: what.exact.is_set() || (is_form && !what.pattern.is_set()),
     };
+    if !what.anyway.is_set()
+        && let Err(e) = is_of_something(&*desk.history, &downtime)
+    {
+        return failure(StatusCode::BAD_REQUEST, &e);
+    }
     let when = downtime.when();
     let answer = serde_json::json!({ "id": id, "from_ms": from_ms, "to_ms": to_ms, "when": when });
     let told = desk.tell(is_form, &what.back, answer, |machine, out| {
@@ -345,8 +311,46 @@ async fn add_downtime(State(desk): State<Desk>, request: Request<Body>) -> Respo
     told.await
 }
 
+/// A downtime that is of nothing is a slip: it would silence nothing. The error names what
+/// is called alike.
+fn is_of_something(history: &dyn History, downtime: &Downtime) -> Result<(), String> {
+    let nodes = history.nodes();
+    let mut of: Vec<&str> = Vec::new();
+    let mut services: Vec<String> = Vec::new();
+    for node in nodes.iter().filter(|n| downtime.is_of_node(&n.name, &n.group)) {
+        of.push(&node.name);
+        if downtime.service.is_none() {
+            return Ok(());
+        }
+        for (spec, _) in history.specs(&node.name).unwrap_or_default() {
+            if downtime.is_of(&node.name, &node.group, Some(&spec.name)) {
+                return Ok(());
+            }
+            services.push(spec.name.clone());
+        }
+    }
+    let (what, wanted, known): (_, _, Vec<&str>) = match (&downtime.service, of.is_empty()) {
+        (Some(service), false) => {
+            ("service", service, services.iter().map(String::as_str).collect())
+        }
+        _ => match (&downtime.node, &downtime.group) {
+            (Some(node), _) => ("node", node, nodes.iter().map(|n| n.name.as_str()).collect()),
+            (None, Some(group)) => {
+                ("group", group, nodes.iter().map(|n| n.group.as_str()).collect())
+            }
+            (None, None) => return Ok(()),
+        },
+    };
+    let near = rookery_plugins::config::nearest(wanted, &known);
+    let near = near.map(|n| format!("; did you mean {n:?}?")).unwrap_or_default();
+    Err(format!(
+        "no {what} is called {wanted:?}: this downtime would silence nothing{near} (\"anyway\" \
+         plans it all the same)"
+    ))
+}
+
 async fn cancel_downtime(State(desk): State<Desk>, request: Request<Body>) -> Response {
-    let Asked { what, is_form } = match desk.read::<Which>(request).await {
+    let Asked { what, is_form } = match asked::read::<Which>(&desk.auth, request).await {
         Ok(asked) => asked,
         Err(response) => return *response,
     };

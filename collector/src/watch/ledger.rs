@@ -164,6 +164,26 @@ impl Ledger {
         read().map_err(|e| self.err(e))
     }
 
+    /// What happened to the node `from` happened to `to`: its changes, and its notices,
+    /// also those that still wait.
+    pub fn rename(&mut self, from: &str, to: &str) -> Result<(), StoreError> {
+        let rename = |conn: &mut Connection| -> rusqlite::Result<()> {
+            let tx = conn.transaction()?;
+            tx.execute(
+                "UPDATE transition SET node = ?2, json = json_set(json, '$.node', ?2) \
+                 WHERE node = ?1",
+                [from, to],
+            )?;
+            tx.execute(
+                "UPDATE outbox SET json = json_set(json, '$.node', ?2) \
+                 WHERE json ->> 'node' = ?1",
+                [from, to],
+            )?;
+            tx.commit()
+        };
+        rename(&mut self.conn).map_err(|e| StoreError::db(&self.path, e))
+    }
+
     /// All records, for [`rookery_alerts::Machine::restore`].
     pub fn records(&self) -> Result<Vec<StateRecord>, StoreError> {
         let read = || -> rusqlite::Result<Vec<String>> {

@@ -31,7 +31,7 @@ mod storms;
 
 use crate::catalog::{LayoutIndex, NodeEntry, ServiceEntry};
 use crate::history::{Problem, ServiceState, States, Trouble};
-use crate::store::StoreError;
+use crate::store::{StoreError, now_ms};
 use crate::writer::Observer;
 use ledger::Ledger;
 use rookery_alerts::{Downtime, Machine, Notifier, Output, Plan, Rules, ServiceView, Settings};
@@ -75,7 +75,7 @@ impl Alerts {
 
     /// Makes the nodes' services known before their first rows.
     pub fn know(&self, nodes: &[Arc<NodeEntry>]) {
-        for node in nodes {
+        for node in nodes.iter().filter(|n| !n.is_retired()) {
             let services = node.services();
             // Averages of long ago are not judged.
             let is_judged =
@@ -83,6 +83,28 @@ impl Alerts {
             let active = services.iter().filter(is_judged).map(|s| &*s.spec);
             self.live().machine.know(&node.name, &node.group(), active);
         }
+    }
+
+    /// A node is called otherwise: its states, and the rules that name it, follow.
+    pub fn rename(&self, from: &str, to: &str) {
+        let mut live = self.live();
+        let Live { machine, rules, out, .. } = &mut *live;
+        let n = rules.rename(from, to);
+        if n > 0 {
+            tracing::warn!(
+                n,
+                "rules or dependencies name the node {from:?}, which is called {to:?} now: they \
+                 follow; write the new name into them"
+            );
+        }
+        machine.rename_node(from, to, rules.clone(), out);
+    }
+
+    /// Forgets what is known of nodes that are retired, as after a crash in between.
+    pub fn forget_retired(&self, nodes: &[Arc<NodeEntry>]) {
+        let mut live = self.live();
+        let Live { machine, out, .. } = &mut *live;
+        nodes.iter().filter(|n| n.is_retired()).for_each(|n| machine.forget_node(&n.name, out));
     }
 
     /// Tells the machine something. The answer comes when what came of it is on
@@ -262,6 +284,23 @@ impl Observer for Watcher {
         for service in gone {
             machine.forget_service(&node.name, &service, out);
         }
+    }
+
+    fn renamed(&mut self, from: &str, node: &Arc<NodeEntry>) {
+        self.plans.retain(|(id, _), _| *id != node.id);
+        // What waits still bears the former name.
+        self.save(now_ms());
+        if let Err(e) = self.ledger.rename(from, &node.name) {
+            tracing::error!("what was of {from:?} stays under that name: {e}");
+        }
+        self.alerts.rename(from, &node.name);
+        self.alerts.know(std::slice::from_ref(node));
+    }
+
+    fn retired(&mut self, node: &str) {
+        let mut live = self.alerts.live();
+        let Live { machine, out, .. } = &mut *live;
+        machine.forget_node(node, out);
     }
 
     fn settle(&mut self, now_ms: TimeMs) {

@@ -12,6 +12,7 @@ mod events;
 mod fleet;
 mod hush;
 mod layout;
+mod manage;
 mod mixed;
 mod node;
 mod numbers;

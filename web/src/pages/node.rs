@@ -24,7 +24,8 @@ pub async fn node(State(app): State<App>, Path(node): Path<String>, visitor: Vis
 fn one_node(view: &View, name: &str) -> Result<Html, WebError> {
     let app = view.app;
     let services = app.history.services(name)?;
-    let info = app.history.nodes().into_iter().find(|n| n.name == name);
+    let info = app.history.node(name);
+    let is_retired = info.as_ref().is_some_and(|i| i.retired);
     let (state, since) = app.states.host_state(name);
     let problems = app.states.problems();
     let host = problems.into_iter().find(|p| p.node == name && p.service.is_none());
@@ -47,7 +48,7 @@ fn one_node(view: &View, name: &str) -> Result<Html, WebError> {
         name,
         &crumbs,
         html! {
-            h1 { (name) " " (host_badge(state)) }
+            h1 { (name) " " @if is_retired { span.badge { "retired" } } @else { (host_badge(state)) } }
             p.soft {
                 (count(services.len(), "service"))
                 @if let Some(seen) = seen {
@@ -60,6 +61,7 @@ fn one_node(view: &View, name: &str) -> Result<Html, WebError> {
             (hush::forms(view, &About { node: name, service: None }, &host))
             (hush::downtimes_of(view, &About { node: name, service: None }))
             (super::outliers::known(view, |node| node == name))
+            (super::manage::forms(view, name))
             nav.jump aria-label="Categories" {
                 @for category in categories.keys() {
                     a href={ "#" (segment(category)) } { (category) }
