@@ -141,9 +141,7 @@ fn retired_node_returns_when_it_sends_and_a_removed_one_starts_again() {
     let collector = w.site.collector(&w.config);
     assert_eq!(is_listed(), None);
     assert_eq!(
-        stdout(
-            &mut Command::new(bin("rookery")).args(["node", "retired", "--url"]).arg(w.site.url())
-        ),
+        stdout(Command::new(bin("rookery")).args(["node", "retired", "--url"]).arg(w.site.url())),
         "mq-zwerg\n"
     );
     w.send("mq-zwerg", "queue", 5);
