@@ -46,10 +46,11 @@ fn today(history: &dyn History, uri: &Uri) -> Option<Uri> {
             // In a query a blank may be a plus.
             Some(("node", name)) => format!("node={}", rename(&name.replace('+', "%20"))),
             // NODE/SERVICE/FIELD
-            Some(("f", field)) => match field.split_once("%2F").or_else(|| field.split_once('/')) {
-                Some((name, rest)) => format!("f={}%2F{rest}", rename(&name.replace('+', "%20"))),
-                None => pair.to_owned(),
-            },
+            Some(("f", field)) => {
+                let end = field.find("%2F").into_iter().chain(field.find('/')).min();
+                let (name, rest) = field.split_at(end.unwrap_or(field.len()));
+                format!("f={}{rest}", rename(&name.replace('+', "%20")))
+            }
             _ => pair.to_owned(),
         });
         pairs.collect::<Vec<_>>().join("&")
@@ -78,7 +79,7 @@ mod tests {
             ("/node/old/cpu?from=-1d", Some("/node/new%20name/cpu?from=-1d")),
             ("/graph/old/cpu.png?width=9", Some("/graph/new%20name/cpu.png?width=9")),
             ("/api/v1/services?node=old", Some("/api/v1/services?node=new%20name")),
-            ("/graph?f=old/cpu/user&f=x/y/z", Some("/graph?f=new%20name%2Fcpu/user&f=x/y/z")),
+            ("/graph?f=old/cpu/user&f=x/y/z", Some("/graph?f=new%20name/cpu/user&f=x/y/z")),
             ("/graph?f=old%2Fcpu%2Fuser", Some("/graph?f=new%20name%2Fcpu%2Fuser")),
             ("/node/new%20name/old", None),
             ("/group/old", None),
