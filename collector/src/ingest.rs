@@ -2,7 +2,7 @@
 //!
 //! 200 means: on disk, or, of a row whose time cannot be right, left out and counted.
 //! 400: this body will never be taken, with the reason. 401: wrong or no token. 409: say
-//! first what these layouts are. 413: too large. 503: not now (too much waits, or the
+//! first what these layouts are. 408: the body broke off. 413: too large. 503: not now (too much waits, or the
 //! disk failed); try again.
 
 use crate::auth::Auth;
@@ -11,7 +11,7 @@ use crate::store::{Shared, StoreError, now_ms};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, Request, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use rookery_plugins::wire::{CONTENT_TYPE, FRAME_BYTES_MAX, Frame, keep_rows};
@@ -21,6 +21,9 @@ use std::sync::atomic::Ordering;
 
 /// Says in an answer how many rows were left out because their time cannot be right.
 pub const LEFT_OUT: &str = "rookery-left-out";
+
+/// Names the CRC-32 of the frame that is answered: its sender believes no other answer.
+pub const ACK: &str = "rookery-ack";
 
 /// What those are told who may not write.
 pub const NO_TOKEN: &str =
@@ -64,21 +67,42 @@ async fn ingest(State(ingest): State<Ingest>, request: Request<Body>) -> Respons
         .headers()
         .get(header::CONTENT_TYPE)
         .is_some_and(|t| t.as_bytes().starts_with(CONTENT_TYPE.as_bytes()));
-    let Ok(body) = to_bytes(request.into_body(), FRAME_BYTES_MAX).await else {
-        ingest.shared.stats.refused.fetch_add(1, Ordering::Relaxed);
-        let text = format!("the body is larger than {FRAME_BYTES_MAX} bytes, or broke off");
-        return failure(StatusCode::PAYLOAD_TOO_LARGE, &text);
+    let body = match to_bytes(request.into_body(), FRAME_BYTES_MAX).await {
+        Ok(body) => body,
+        Err(e) => {
+            ingest.shared.stats.refused.fetch_add(1, Ordering::Relaxed);
+            return unread(&e);
+        }
     };
+    let ack = is_frame.then(|| format!("{:08x}", crc32fast::hash(&body)));
     let done = match is_frame {
         true => take_frame(&ingest.shared, body).await,
         false => take_json(ingest.shared.clone(), body).await,
     };
-    done.unwrap_or_else(|e| {
+    let mut answer = done.unwrap_or_else(|e| {
         if matches!(e, StoreError::Refused(_)) {
             ingest.shared.stats.refused.fetch_add(1, Ordering::Relaxed);
         }
         refusal(&e)
-    })
+    });
+    if let Some(ack) = ack.and_then(|ack| HeaderValue::try_from(ack).ok()) {
+        answer.headers_mut().insert(ACK, ack);
+    }
+    answer
+}
+
+/// A body that did not come whole: one that is too large never will, one that broke off
+/// may come again.
+fn unread(e: &axum::Error) -> Response {
+    let mut cause: Option<&dyn std::error::Error> = Some(e);
+    while let Some(e) = cause {
+        if e.to_string().contains("length limit exceeded") {
+            let text = format!("the body is larger than {FRAME_BYTES_MAX} bytes");
+            return failure(StatusCode::PAYLOAD_TOO_LARGE, &text);
+        }
+        cause = e.source();
+    }
+    failure(StatusCode::REQUEST_TIMEOUT, "the body broke off: send it again")
 }
 
 /// What is told who must wait.

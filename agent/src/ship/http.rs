@@ -1,6 +1,7 @@
 //! One POST, and what its answer means.
 
 use super::REQUEST_TIMEOUT;
+use super::ack::{self, Proof};
 use reqwest::{StatusCode, Url, header};
 use rookery_plugins::wire::CONTENT_TYPE;
 use std::error::Error as _;
@@ -80,23 +81,29 @@ impl Client {
     }
 
     /// Sends a frame.
-    pub fn post(&self, frame: Vec<u8>) -> impl Future<Output = Answer> + 'static {
+    pub fn post(&self, frame: Vec<u8>) -> impl Future<Output = (Answer, Proof)> + 'static {
         let mut request =
             self.http.post(self.url.clone()).header(header::CONTENT_TYPE, CONTENT_TYPE);
         if let Some(value) = &self.authorization {
             request = request.header(header::AUTHORIZATION, value.clone());
         }
+        let expected = ack::checksum(&frame);
         let request = request.body(frame);
         async move {
             match request.send().await {
-                Ok(response) => answer(response).await,
-                Err(e) => Answer::Away(chain(&e)),
+                Ok(response) => answer(response, &expected).await,
+                Err(e) => away(&e),
             }
         }
     }
 }
 
-async fn answer(mut response: reqwest::Response) -> Answer {
+/// Nobody answered, or not to the end.
+fn away(error: &reqwest::Error) -> (Answer, Proof) {
+    (Answer::Away(chain(error)), Proof::Foreign)
+}
+
+async fn answer(mut response: reqwest::Response, expected: &str) -> (Answer, Proof) {
     let status = response.status();
     let mut body = Vec::new();
     // Read to its end, so that the connection can be used again.
@@ -106,10 +113,11 @@ async fn answer(mut response: reqwest::Response) -> Answer {
                 body.extend_from_slice(&chunk);
             }
             Ok(_) => break,
-            Err(e) => return Answer::Away(chain(&e)),
+            Err(e) => return away(&e),
         }
     }
-    match status {
+    let proof = ack::judge(expected, status, response.headers(), &body);
+    let answer = match status {
         StatusCode::OK => Answer::Durable,
         StatusCode::CONFLICT => Answer::UnknownLayouts,
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Answer::Refused,
@@ -118,7 +126,8 @@ async fn answer(mut response: reqwest::Response) -> Answer {
             Answer::Bad(format!("{status}: {}", text.trim().chars().take(300).collect::<String>()))
         }
         _ => Answer::Away(format!("it answers {status}")),
-    }
+    };
+    (answer, proof)
 }
 
 /// The whole chain of causes: the last one is the one that helps.

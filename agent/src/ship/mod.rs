@@ -8,11 +8,14 @@
 //! lost is sent again with the same boot and sequence, which the collector
 //! recognises.
 //!
+//! An answer counts only when it is the collector's, and to this batch: see [`ack`].
+//!
 //! What a kill -9 can cost: what was neither acknowledged nor spooled, that is
 //! the rows of the last [`LINGER`]; of the last [`SPILL_AFTER`] during a replay;
 //! of the last [`REQUEST_TIMEOUT`] while a collector has accepted a connection
 //! and does not answer.
 
+mod ack;
 mod http;
 
 use crate::catalog::{Catalog, Snapshot, announce_changes};
@@ -20,6 +23,7 @@ use crate::clock::now_ms;
 use crate::event::{Event, RowOut};
 use crate::outbox::{Batch, Explain};
 use crate::spool::Spool;
+use ack::Proof;
 use http::{Answer, Client};
 use rookery_plugins::wire::FrameWriter;
 use rookery_plugins::{LayoutId, ServiceSpec};
@@ -30,6 +34,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+pub use ack::ACK;
 pub use http::{ClientError, install_crypto};
 
 /// Rows that come within this go in one batch.
@@ -118,6 +123,8 @@ pub struct Shipper {
     /// When the oldest of them came.
     backlog_since: Option<Instant>,
     frame: FrameWriter,
+    /// Whether it sends checksums.
+    acks: ack::Known,
     /// The head was answered "unknown layouts" so many times.
     explain_tries: u32,
     away: Option<Away>,
@@ -147,6 +154,7 @@ impl Shipper {
         let client = Client::new(&target.collector, &target.token)?;
         let now = u64::try_from(now_ms()).unwrap_or(0);
         let boot = now.max(spool.boot_max() + 1);
+        let acks = ack::Known::read(spool.dir());
         Ok(Shipper {
             target,
             client,
@@ -159,6 +167,7 @@ impl Shipper {
             backlog: VecDeque::new(),
             backlog_since: None,
             frame: FrameWriter::default(),
+            acks,
             explain_tries: 0,
             away: None,
             spool_failed: false,
@@ -357,7 +366,11 @@ impl Shipper {
         self.take(answer, in_spool);
     }
 
-    fn take(&mut self, answer: Answer, in_spool: Option<usize>) {
+    fn take(&mut self, (answer, proof): (Answer, Proof), in_spool: Option<usize>) {
+        let counts = matches!(answer, Answer::Durable | Answer::UnknownLayouts | Answer::Bad(_));
+        if counts && let Err(why) = self.acks.believes(proof, &self.target.collector) {
+            return self.back_off(&why, false);
+        }
         match answer {
             Answer::Durable => {
                 if self.away.take().is_some() {

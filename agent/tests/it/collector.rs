@@ -21,11 +21,15 @@ pub enum Mode {
     Status(u16),
     /// Keeps the frame and hangs up without an answer.
     LoseAnswer,
+    /// It is not there; something else answers with this status and a page.
+    Portal(u16),
 }
 
 #[derive(Debug, Default)]
 pub struct Kept {
     pub mode: Mode,
+    /// A collector of before there were checksums in answers.
+    pub is_old: bool,
     pub seen: HashSet<(u64, u64)>,
     pub order: Vec<(u64, u64)>,
     pub n_resent: usize,
@@ -53,7 +57,7 @@ impl Kept {
 
     fn take(&mut self, bytes: &[u8]) -> u16 {
         self.n_posts += 1;
-        if let Mode::Status(status) = self.mode {
+        if let Mode::Status(status) | Mode::Portal(status) = self.mode {
             return status;
         }
         let frame = Frame::parse(bytes).expect("agents send frames");
@@ -191,17 +195,26 @@ async fn connection(socket: TcpStream, kept: Arc<Mutex<Kept>>, news: Arc<Notify>
         if socket.read_exact(&mut body).await.is_err() {
             return;
         }
-        let (status, mode) = {
+        let (status, mode, is_old) = {
             let mut kept = kept.lock().expect("lock");
             kept.authorization = authorization;
-            (kept.take(&body), kept.mode)
+            (kept.take(&body), kept.mode, kept.is_old)
         };
         news.notify_one();
         if mode == Mode::LoseAnswer {
             return;
         }
-        let text = "{\"unknown_layouts\":[]}";
-        let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{text}", text.len());
+        let text = match (mode, status) {
+            (Mode::Portal(_), _) => "<html>Log in to the network</html>",
+            (_, 200) => "",
+            _ => "{\"error\":\"as told\",\"unknown_layouts\":[]}",
+        };
+        let ack = match is_old || matches!(mode, Mode::Portal(_)) {
+            true => String::new(),
+            false => format!("Rookery-Ack: {:08x}\r\n", crc32fast::hash(&body)),
+        };
+        let answer =
+            format!("HTTP/1.1 {status} X\r\n{ack}Content-Length: {}\r\n\r\n{text}", text.len());
         if socket.write_all(answer.as_bytes()).await.is_err() {
             return;
         }

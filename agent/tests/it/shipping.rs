@@ -115,6 +115,35 @@ async fn a_wrong_token_keeps_and_a_bad_frame_is_dropped() {
 }
 
 #[tokio::test]
+async fn what_another_server_answers_for_the_collector_loses_nothing() {
+    for is_old in [false, true] {
+        let (home, collector) = (Home::new(), Collector::start().await);
+        collector.with(|k| k.is_old = is_old);
+        let agent = Agent::start(home.config(&collector), COUNTING);
+        collector.until("first values", |k| numbers(k).len() >= 3).await;
+        for status in [200, 204, 302, 400, 404, 413, 409, 502] {
+            collector.with(|k| k.mode = Mode::Portal(status));
+            let before = collector.with(|k| k.n_posts);
+            collector.until("answers of a portal", |k| k.n_posts > before + 1).await;
+            collector.with(|k| k.mode = Mode::Right);
+            let before = collector.with(|k| numbers(k).len());
+            collector.until("values again", |k| numbers(k).len() > before).await;
+        }
+        agent.stop().await.expect("stops");
+        collector.with(|k| assert_exact(k));
+        if is_old {
+            continue;
+        }
+        // It has sent checksums: one without is not believed any more, here one that
+        // answers 200 and keeps nothing.
+        collector.with(|k| (k.is_old, k.mode) = (true, Mode::Status(200)));
+        let agent = Agent::start(home.config(&collector), COUNTING);
+        until_true("a spool", || home.n_segments() > 0).await;
+        agent.stop().await.expect("stops");
+    }
+}
+
+#[tokio::test]
 async fn services_are_announced_when_they_change() {
     let (home, collector) = (Home::new(), Collector::start().await);
     let agent = Agent::start(home.config(&collector), COUNTING);
