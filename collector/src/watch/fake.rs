@@ -24,6 +24,7 @@ impl History for Fake {
             last_seen_ms: self.seen_ms,
             first_seen_ms: None,
             n_services: self.services.len(),
+            retired: false,
         }]
     }
 
@@ -31,6 +32,7 @@ impl History for Fake {
         let info = |(spec, time_ms): &(ServiceSpec, Option<TimeMs>)| ServiceInfo {
             now: vec![Now { time_ms: *time_ms, value: None }; spec.fields.len()],
             active: true,
+            step_ms: spec.step_ms,
             spec: Arc::new(spec.clone()),
         };
         Ok(self.services.iter().map(info).collect())
