@@ -56,7 +56,7 @@ pub const ENTRY: ProbeEntry = ProbeEntry {
             logs: Follower::all(&files)?.into_iter().map(|f| (f, Clock::new(said))).collect(),
             given,
             files,
-            groups: Groups { all: Group::default(), vhosts: HashMap::new(), paths, slow_us },
+            groups: Groups { paths, slow_us, ..Groups::default() },
             names,
             lines_odd: 0,
         }))
@@ -88,12 +88,15 @@ struct AccessLog {
 }
 
 /// Requests, counted in each group that they belong to.
+#[derive(Default)]
 struct Groups {
     all: Group,
     vhosts: HashMap<String, Group>,
     /// Patterns of paths, and the requests of each.
     paths: Vec<(String, Group)>,
     slow_us: u64,
+    /// Whether there were more virtual hosts than are told apart.
+    is_cut: bool,
 }
 
 impl Daemon for AccessLog {
@@ -118,10 +121,13 @@ impl Daemon for AccessLog {
         }
         self.groups.name(&mut self.names);
         let remarks = self.logs.iter().zip(&self.files).filter(|((_, c), _)| !c.remark.is_empty());
-        let remarks: Vec<String> =
+        let mut remarks: Vec<String> =
             remarks.map(|((_, clock), file)| format!(" {file}: {}", clock.remark)).collect();
+        if self.groups.is_cut {
+            remarks.push(format!(" Only {GROUPS_MAX} virtual hosts are told apart."));
+        }
         let state = State { odd: self.lines_odd, behind, remarks: remarks.concat() };
-        let Groups { all, vhosts, paths, slow_us } = &mut self.groups;
+        let Groups { all, vhosts, paths, slow_us, .. } = &mut self.groups;
         let mut vhosts: Vec<&mut Group> = vhosts.values_mut().collect();
         vhosts.sort_by(|a, b| a.label.cmp(&b.label));
         let paths: Vec<&mut Group> = paths.iter_mut().map(|(_, group)| group).collect();
@@ -164,8 +170,9 @@ impl Groups {
                 let group = Group::new(None, name.to_string());
                 self.vhosts.insert(name.to_string(), group);
             }
-            if let Some(group) = self.vhosts.get_mut(name.as_ref()) {
-                each(group, self.slow_us);
+            match self.vhosts.get_mut(name.as_ref()) {
+                Some(group) => each(group, self.slow_us),
+                None => self.is_cut = true,
             }
         }
         let path = self.paths.iter_mut().find(|(pattern, _)| matches(pattern, &request.path));

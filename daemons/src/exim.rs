@@ -36,8 +36,9 @@ impl Daemon for Exim {
         if !ran.ok {
             return Err(failed(ran.stderr.lines().next().unwrap_or("no output")));
         }
-        let n =
-            number(ran.stdout.trim().as_bytes()).ok_or_else(|| failed("it prints no number"))?;
+        // A warning may stand before it.
+        let last = ran.stdout.lines().rev().find_map(|line| number(line.trim().as_bytes()));
+        let n = last.ok_or_else(|| failed("it prints no number"))?;
         sheet
             .service("exim_mailqueue", |name| {
                 ServiceSpec::new(name, "Exim queue", "mail")
@@ -74,6 +75,8 @@ mod tests {
         };
         let (_, values) = said("[ \"$1\" = -bpc ] && echo 17").expect("counts");
         assert_eq!(values["exim_mailqueue.mails"], Value::Int(17));
+        let (_, values) = said("echo 'Warning: purging'; echo 18").expect("counts");
+        assert_eq!(values["exim_mailqueue.mails"], Value::Int(18));
         for (script, want) in [
             ("echo many", "it prints no number"),
             ("echo 'exim: permission denied' >&2; exit 1", "permission denied"),

@@ -41,6 +41,8 @@ mod tcp;
 mod varnish;
 
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod versions;

@@ -12,7 +12,7 @@ mod replication;
 mod rsa;
 mod server;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod wire;
 
 use crate::support::{

@@ -2,7 +2,7 @@
 //! `fd` of its management service (Perlbal::Manual::Management). One connection
 //! is kept.
 
-use crate::support::{Daemon, Link, Names, Place, Sheet, StableName, number, probe, settings};
+use crate::support::{Daemon, Link, Names, Odd, Place, Sheet, StableName, number, probe, settings};
 use rookery_plugins::probes::support::decimal;
 use rookery_plugins::{Draw, FieldSpec, Host, ProbeEntry, ProbeError, ServiceSpec};
 use serde::Deserialize;
@@ -17,8 +17,8 @@ pub const ENTRY: ProbeEntry = ProbeEntry {
         let own: Settings = settings(table)?;
         let usual = ["127.0.0.1:16000", "127.0.0.1:60000"];
         let place = Place::new("perlbal", table, own.address.as_deref(), &usual, 16000)?;
-        let (seen, names) = (BTreeMap::new(), Names::default());
-        Ok(probe(Perlbal { place, link: None, seen, names }))
+        let (seen, names, odd) = (BTreeMap::new(), Names::default(), Odd::default());
+        Ok(probe(Perlbal { place, link: None, seen, names, odd }))
     },
 };
 
@@ -42,6 +42,7 @@ struct Perlbal {
     /// is in now, which is 0 and no reason to draw another graph.
     seen: BTreeMap<String, u64>,
     names: Names,
+    odd: Odd,
 }
 
 impl Daemon for Perlbal {
@@ -63,7 +64,10 @@ impl Daemon for Perlbal {
         // Not with every Perlbal: fd needs a module of Perl's.
         said.backends = say(&mut link, "backends")?;
         said.fd = say(&mut link, "fd")?;
+        self.odd.begin();
+        said.odd_lines().for_each(|line| self.odd.left_out(line));
         said.write(&mut self.seen, &mut self.names, sheet);
+        self.odd.write("perlbal", CATEGORY, sheet);
         self.link = Some(link);
         Ok(())
     }
@@ -151,18 +155,19 @@ struct Node {
     codes: [u64; 10],
 }
 
+/// Service, queue, figure and number of a line such as `web-normal.count 8`.
+fn queue(line: &str) -> Option<(&str, &str, &str, u64)> {
+    let (name, count) = line.split_once(' ')?;
+    let (name, what) = name.rsplit_once('.')?;
+    let (service, queue) = name.rsplit_once('-')?;
+    Some((service, queue, what, number(count.trim().as_bytes())?))
+}
+
 /// Lines such as `web-normal.count 8`, in the order of the names: Perlbal's own
 /// is another one each time.
 fn queues(text: &str) -> BTreeMap<&str, Queue> {
     let mut all: BTreeMap<&str, Queue> = BTreeMap::new();
-    for line in text.lines() {
-        let read = || {
-            let (name, count) = line.split_once(' ')?;
-            let (name, what) = name.rsplit_once('.')?;
-            let (service, queue) = name.rsplit_once('-')?;
-            Some((service, queue, what, number(count.trim().as_bytes())?))
-        };
-        let Some((service, queue, what, count)) = read() else { continue };
+    for (service, queue, what, count) in text.lines().filter_map(queue) {
         let of = all.entry(service).or_default();
         match what {
             "count" => drop(of.counts.insert(queue.to_owned(), count)),
@@ -207,6 +212,19 @@ fn cut(info: &str, of: usize) -> String {
 }
 
 impl Said {
+    /// Lines of the queues and the nodes that are left out.
+    fn odd_lines(&self) -> impl Iterator<Item = &str> {
+        let is_node = |line: &&str| match *line.split_whitespace().collect::<Vec<_>>() {
+            [_, "responsecodes", code, count] => {
+                number(code.as_bytes()).and(number(count.as_bytes())).is_some()
+            }
+            [_, _, count] => number(count.as_bytes()).is_some(),
+            _ => false,
+        };
+        let queues = self.queues.lines().filter(|l| !l.trim().is_empty() && queue(l).is_none());
+        queues.chain(self.nodes.lines().filter(move |l| !l.trim().is_empty() && !is_node(l)))
+    }
+
     fn write(&self, seen: &mut BTreeMap<String, u64>, names: &mut Names, sheet: &mut Sheet<'_>) {
         self.write_queues(names, sheet);
         self.write_process(sheet);

@@ -71,6 +71,8 @@ struct Disk {
     /// Model and serial number, as far as it tells them.
     model: String,
     asleep: bool,
+    /// It told the rest once, and can no longer be asked.
+    lost: bool,
     failed: Option<u64>,
     temperature: Option<f64>,
     /// Its own limits, degrees Celsius: too warm, and much too warm.
@@ -96,9 +98,8 @@ impl Daemon for Smart {
                 Err(why) => {
                     self.odd.left_out(&why);
                     // One that answered before must not fall silent.
-                    if let Some(last) = self.known.get(&device.what()) {
-                        let model = last.model.clone();
-                        disks.push((device.what(), Disk { model, ..Disk::default() }));
+                    if let Some(last) = self.known.get(&device.what()).cloned() {
+                        disks.push((device.what(), Disk { lost: true, ..last }));
                     }
                     refusal = refusal.or(Some(why));
                 }
@@ -184,6 +185,7 @@ impl Disk {
         Disk {
             model: words.join(", "),
             asleep: false,
+            lost: false,
             failed: told["smart_status"]["passed"].as_bool().map(|passed| u64::from(!passed)),
             temperature: warmth["current"].as_f64(),
             temperature_max: match nvme.is_object() {
@@ -233,14 +235,22 @@ fn write(named: &[Named], sheet: &mut Sheet<'_>) {
             ServiceSpec::new(n, title, "disk").vlabel(vlabel).args("-l 0").unscaled().info(info)
         });
         for (field, (what, disk)) in named {
-            // A virtual disk, or one behind a bridge, does not tell all of it.
-            service.optional(&field.name, of(disk), |n| {
+            let describe = |n: &str| {
                 let spec = FieldSpec::gauge(n, &label(what, disk));
                 let own = disk.temperature_limits();
                 let limits = if name == TEMPERATURE { (&*own.0, &*own.1) } else { limits };
                 let spec = spec.limits(limits.0, limits.1);
                 field.announce(spec.info("As the disk tells; of one that sleeps its last word"))
-            });
+            };
+            match of(disk) {
+                Some(_) if disk.lost => {
+                    service.field(&field.name, None::<f64>, describe);
+                }
+                // A virtual disk, or one behind a bridge, does not tell all of it.
+                value => {
+                    service.optional(&field.name, value, describe);
+                }
+            }
         }
     };
     graph(
@@ -417,6 +427,7 @@ mod tests {
         let (_, values) = fake.said().expect("reads");
         assert_eq!(values["smart_failed.sda"], Value::Unknown, "no longer well");
         assert_eq!(values["smart_odd.odd"], Value::Int(2));
+        assert!(!values.contains_key("smart_wear.sda"), "it never told that");
         let mut fake = Fake::new(scan);
         fake.tells("sda", FAILING);
         fake.tells("sdb", REFUSED);

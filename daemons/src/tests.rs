@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// Modules that are no daemons.
-const HELPERS: [&str; 4] = ["lib", "instance", "tests", "versions"];
+const HELPERS: [&str; 5] = ["lib", "instance", "limits", "tests", "versions"];
 
 #[test]
 fn every_file_has_a_line_in_the_table() {

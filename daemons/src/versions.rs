@@ -14,12 +14,17 @@ fn said(probe: &str, recording: Recording, config: &str) -> Result<Said, ProbeEr
     Ok((specs, values))
 }
 
+/// What the probe of a recording makes of it.
+pub(crate) fn read(case: &Case) -> Said {
+    said(case.probe, Recording::new(case.file), case.config).expect("answers")
+}
+
 /// A recording: probe, configuration, file, what the first service's text begins
 /// with, fields that must not be there, and figures that must.
-struct Case {
+pub(crate) struct Case {
     probe: &'static str,
     config: &'static str,
-    file: &'static str,
+    pub(crate) file: &'static str,
     info: &'static str,
     gone: &'static [&'static str],
     figures: &'static [(&'static str, Value)],
@@ -117,7 +122,7 @@ const OLD_MEMCACHED: Case = Case {
     ..memcached("memcached/1.2.8/stats.wire", "memcached 1.2.8. ")
 };
 
-const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     haproxy("haproxy/1.4.0/socket.wire", ADDRESS, "HAProxy 1.4.0. "),
     haproxy("haproxy/1.4.0/page.wire", PAGE, ""),
     haproxy("haproxy/1.5.0/socket.wire", ADDRESS, "HAProxy 1.5.0. "),

@@ -14,6 +14,9 @@ use super::line::{Time, columns, number};
 const LINES_MIN: usize = 10;
 /// After as many lines without a decision there is no time.
 const LINES_MAX: usize = 200;
+/// While a column has been `-` alone, it may still become one; what is known of so
+/// many lines is then forgotten.
+const LINES_FORGOTTEN: usize = 10 * LINES_MAX;
 /// Lines that wait for a decision may take this much, bytes; others get no time.
 const WAITING_BYTES_MAX: usize = 1 << 20;
 /// The most columns that are looked at.
@@ -200,6 +203,9 @@ type Decision = Result<Option<Place>, String>;
 
 impl Trial {
     fn take(&mut self, rest: &[u8], bytes: u64, line: &[u8]) {
+        if self.n_lines >= LINES_FORGOTTEN {
+            *self = Trial::default();
+        }
         let mut n = 0;
         for (i, text) in columns(rest).take(COLUMNS_MAX).enumerate() {
             if self.columns.len() == i {
@@ -210,7 +216,11 @@ impl Trial {
         }
         self.n_columns = if self.n_lines == 0 { n } else { self.n_columns.min(n) };
         self.n_lines += 1;
-        if self.waiting_bytes + line.len() <= WAITING_BYTES_MAX {
+        if self.n_lines > LINES_MAX {
+            // Of the others nothing is decided any longer.
+            self.waiting.clear();
+            self.waiting.push(line.to_vec());
+        } else if self.waiting_bytes + line.len() <= WAITING_BYTES_MAX {
             self.waiting_bytes += line.len();
             self.waiting.push(line.to_vec());
         }
@@ -239,10 +249,10 @@ impl Trial {
             return None;
         }
         let is_over = self.n_lines >= LINES_MAX;
-        let no_time = |whole: &[usize]| whole.is_empty().then_some(Ok(None));
-        if let Some(none) = no_time(&whole) {
-            // A column that was empty so far may fill.
-            return is_over.then_some(none);
+        let is_open = all.iter().any(|column| column.dashes == self.n_lines);
+        let no_time = (is_over && !is_open).then_some(Ok(None));
+        if whole.is_empty() {
+            return no_time;
         }
         // Bytes sent, head included (%O); before them, bytes received (%I).
         let sent = whole.iter().position(|i| 10 * all[*i].like_sent >= 9 * self.n_lines);
@@ -254,7 +264,7 @@ impl Trial {
             None => whole,
         };
         match (&left[..], said) {
-            ([], _) => is_over.then_some(Ok(None)),
+            ([], _) => no_time,
             ([column, ..], Said::Unit(unit)) => Some(Ok(Some(Place::new(*column, unit)))),
             ([column], _) if all[*column].is_microseconds() => {
                 Some(Ok(at(Some(*column), Unit::Us)))

@@ -104,6 +104,16 @@ fn what_is_said_counts() {
 }
 
 #[test]
+fn a_time_that_comes_late_is_found_all_the_same() {
+    // $upstream_response_time is - for each file that nginx serves itself.
+    let (times, _) = unsaid(3_000, |i| {
+        let time = if i % 900 == 899 { "0.004" } else { "-" };
+        (100, format!("{AGENTS} {time}"))
+    });
+    assert_eq!(times, [4_000; 3]);
+}
+
+#[test]
 fn a_format_that_changes_is_found_out_again() {
     let n = SURPRISES_MAX as usize + 20;
     let (times, _) = unsaid(2 * n, |i| match i < n {

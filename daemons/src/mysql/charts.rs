@@ -145,9 +145,11 @@ impl Chart {
                 .info(self.info)
         });
         for field in self.fields {
-            if let Some(value) = facts.value(field.of) {
-                service.field(field.name, value, |n| field.describe(n));
-            }
+            let Some(value) = facts.value(field.of) else { continue };
+            match field.warning.is_empty() {
+                true => service.field(field.name, value, |n| field.describe(n)),
+                false => service.optional(field.name, value, |n| field.describe(n)),
+            };
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::login::tests::hello;
 use super::wire::packed;
 use super::wire::tests::{encoded, refused};
-use crate::support::testing::{ask, make, reply, serve};
+use crate::support::testing::{Said, ask, make, reply, serve};
 use rookery_plugins::{FieldSpec, ServiceSpec, Value};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -71,6 +71,53 @@ fn mariadb(statement: &str, nth: usize) -> Vec<u8> {
 }
 
 const MARIADB: &str = "5.5.5-10.11.19-MariaDB-0+deb12u1-log";
+
+fn said(version: &'static str, answers: Answers) -> Said {
+    let at = server(version, answers);
+    ask(make("mysql", &format!("address = {at:?}")).as_mut()).expect("answers")
+}
+
+/// A server that tells next to nothing, for the table of limits.
+pub(crate) fn bare() -> Said {
+    said("4.1.22-log", |statement, _| match statement {
+        "SHOW GLOBAL STATUS" => {
+            let names = ["Com_select", "Questions", "Uptime"];
+            let rows: Vec<_> = names.iter().map(|name| vec![Some(*name), Some("5")]).collect();
+            encoded(&["Variable_name", "Value"], &rows)
+        }
+        "SHOW GLOBAL VARIABLES" => encoded(
+            &["Variable_name", "Value"],
+            &[vec![Some("max_connections"), Some("100")], vec![Some("log_bin"), Some("ON")]],
+        ),
+        "SHOW SLAVE STATUS" => {
+            encoded(&["Slave_IO_Running", "Slave_SQL_Running"], &[vec![Some("Yes"), Some("Yes")]])
+        }
+        "SHOW BINARY LOGS" => encoded(&["Log_name"], &[vec![Some("b.1")]]),
+        _ => refused(1, 1064, "You have an error in your SQL syntax"),
+    })
+}
+
+/// A replica that is an hour behind on purpose, beside a channel of a group that
+/// rests and one that follows two sources, for the table of limits.
+pub(crate) fn delayed() -> Said {
+    said("8.0.36", |statement, nth| match statement {
+        "SHOW REPLICA STATUS" => encoded(
+            &[
+                "Channel_Name",
+                "Replica_IO_Running",
+                "Replica_SQL_Running",
+                "Seconds_Behind_Source",
+                "SQL_Delay",
+            ],
+            &[
+                vec![Some("late"), Some("Yes"), Some("Yes"), Some("3613"), Some("3600")],
+                vec![Some("a-b"), Some("Yes"), Some("Yes"), Some("3"), Some("0")],
+                vec![Some("a_b"), Some("Yes"), Some("Yes"), Some("0"), None],
+            ],
+        ),
+        other => mysql8(other, nth),
+    })
+}
 
 fn field<'a>(specs: &'a [ServiceSpec], service: &str, field: &str) -> &'a FieldSpec {
     let service = specs.iter().find(|s| s.name == service).expect(service);

@@ -73,7 +73,10 @@ fn nodes_and_services_of_any_name_are_told_apart() {
                 10.0.0.1-80 requests 7\nrubbish\n";
     let all = nodes(text);
     assert_eq!(all["10.0.0.1:80"].codes[5], 7);
-    let said = Said { nodes: text.to_owned(), ..Said::default() };
+    let queues_text = "web-normal.count 8\n\nodd\nweb-normal.count many\n".to_owned();
+    let said = Said { nodes: text.to_owned(), queues: queues_text, ..Said::default() };
+    let odd: Vec<&str> = said.odd_lines().collect();
+    assert_eq!((odd.len(), odd[0]), (4, "odd"), "{odd:?}");
     let mut cells = rookery_plugins::Cells::new();
     let mut sheet = Sheet::new(&mut cells, true);
     said.write(&mut BTreeMap::new(), &mut Names::default(), &mut sheet);

@@ -79,7 +79,7 @@ fn write_primaries(all: &[Primary<'_>], names: &mut Names, sheet: &mut Sheet<'_>
     });
     let ups: Option<Vec<bool>> = all.iter().map(|p| p.up).collect();
     let up = ups.map(|ups| u64::from(ups.iter().all(|up| *up)));
-    service.field("up", up, |n| {
+    service.optional("up", up, |n| {
         FieldSpec::gauge(n, "up").limits("", "1:").info("1: it does; of several primaries, all")
     });
     for (name, primary) in &several {

@@ -24,11 +24,13 @@ pub enum Address {
 }
 
 impl Address {
-    /// From `HOST:PORT`, `HOST` (with the daemon's usual port), `unix:/PATH` or
-    /// `/PATH`.
+    /// From `HOST:PORT`, `HOST` (with the daemon's usual port), `unix:PATH`, or a
+    /// path with a slash in it and no colon; one that does not begin with a slash
+    /// is meant from the agent's working folder.
     pub fn parse(text: &str, port: u16) -> Result<Address, String> {
         let wrong = || format!("address = {text:?}: write HOST:PORT or /PATH/OF/SOCKET");
-        if let Some(path) = text.strip_prefix("unix:").or(text.starts_with('/').then_some(text)) {
+        let is_path = text.starts_with('/') || text.contains('/') && !text.contains(':');
+        if let Some(path) = text.strip_prefix("unix:").or(is_path.then_some(text)) {
             return Ok(Address::Unix(path.into()));
         }
         if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c == '/') {
@@ -198,6 +200,7 @@ mod tests {
         for text in ["unix:/run/x", "/run/x"] {
             assert_eq!(Address::parse(text, 7), Ok(Address::Unix("/run/x".into())));
         }
+        assert_eq!(Address::parse("run/x.sock", 7), Ok(Address::Unix("run/x.sock".into())));
         for text in ["", "a b", "http://x/", "db:99999", "db:x"] {
             assert!(Address::parse(text, 7).is_err(), "{text}");
         }
