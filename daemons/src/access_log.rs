@@ -144,6 +144,8 @@ fn parse(text: &[u8]) -> Option<Request<'_>> {
 
 /// Counts the request of a line; `None`: it is none.
 fn take(text: &[u8], clock: &mut Clock, groups: &mut Groups) -> Option<()> {
+    // Windows' line end.
+    let text = text.strip_suffix(b"\r").unwrap_or(text);
     let request = parse(text)?;
     groups.of(&request, |group, _| group.take(&request));
     match clock.look(request.time, request.bytes, text) {
@@ -313,7 +315,7 @@ mod tests {
                     500 + i,
                     10 + i
                 ),
-                format!("{head} {bytes} \"-\" \"x\" {}\n", i % 500),
+                format!("{head} {bytes} \"-\" \"x\" {}\r\n", i % 500),
                 format!("{{\"status\":200,\"request_time\":0.{:03},\"host\":\"j\"}}\n", 10 + i),
             ];
             texts.iter_mut().zip(ends).for_each(|(text, end)| text.push_str(&end));

@@ -59,8 +59,9 @@ fn port(address: &Address) -> String {
 /// What the page says.
 struct Status {
     lines: BTreeMap<String, String>,
-    busy: u64,
-    idle: u64,
+    /// `None`: its line is odd.
+    busy: Option<u64>,
+    idle: Option<u64>,
     /// A letter for each place of a worker.
     scoreboard: String,
 }
@@ -73,7 +74,10 @@ impl Status {
             split.map(|(k, v)| (k.to_owned(), v.trim().to_owned())).collect();
         let count = |name: &str| number(lines.get(name)?.as_bytes());
         // lighttpd's page has BusyServers.
-        let (busy, idle) = (count("BusyWorkers")?, count("IdleWorkers")?);
+        if !lines.contains_key("BusyWorkers") || !lines.contains_key("IdleWorkers") {
+            return None;
+        }
+        let (busy, idle) = (count("BusyWorkers"), count("IdleWorkers"));
         let scoreboard = lines.remove("Scoreboard")?;
         text.ends_with('\n').then_some(Status { lines, busy, idle, scoreboard })
     }
@@ -111,7 +115,8 @@ fn write(status: &Status, port: &str, duration: Option<f64>, sheet: &mut Sheet<'
         status.lines.get("ServerVersion").map_or("Apache of unknown version", |text| text);
     sheet.note(version);
     let free = status.places('.');
-    let places = status.busy.saturating_add(status.idle).saturating_add(free);
+    let places = status.busy.zip(status.idle);
+    let places = places.map(|(busy, idle)| busy.saturating_add(idle).saturating_add(free));
     sheet
         .service("apache_processes", |n| {
             ServiceSpec::new(n, "Apache workers", CATEGORY)
@@ -123,10 +128,10 @@ fn write(status: &Status, port: &str, duration: Option<f64>, sheet: &mut Sheet<'
                      clients have to wait. One of the busy ones answers the agent."
                 ))
         })
-        .field(&format!("busy{port}"), Some(status.busy), |n| {
+        .field(&format!("busy{port}"), status.busy, |n| {
             FieldSpec::gauge(n, "busy").draw(Draw::Area).info("Workers that serve a client")
         })
-        .field(&format!("idle{port}"), Some(status.idle), |n| {
+        .field(&format!("idle{port}"), status.idle, |n| {
             FieldSpec::gauge(n, "idle").draw(Draw::Stack).info("Workers that wait for one")
         })
         .field(&format!("free{port}"), Some(free), |n| {
@@ -134,7 +139,8 @@ fn write(status: &Status, port: &str, duration: Option<f64>, sheet: &mut Sheet<'
                 .draw(Draw::Stack)
                 .info("Workers that may be started still")
         });
-    let share = (places > 0).then(|| 100.0 * status.busy as f64 / places as f64);
+    let share = status.busy.zip(places.filter(|places| *places > 0));
+    let share = share.map(|(busy, places)| 100.0 * busy as f64 / places as f64);
     sheet
         .service("apache_usage", |n| {
             ServiceSpec::new(n, "Apache usage", CATEGORY)
@@ -310,6 +316,12 @@ mod tests {
         assert_eq!(values["apache_scoreboard.keepalive"], Value::Int(1));
         assert!(specs.iter().all(|s| s.name != "apache_accesses"));
         assert_eq!(values["apache_uptime.uptime"], Value::Unknown);
+        // An odd line costs what it would have told.
+        let text =
+            "web1\nTLSSessionCacheStatus\nBusyWorkers: many\nIdleWorkers: 3\nScoreboard: WK_\n";
+        let ((specs, values), _) = answered("200 OK", text.to_owned()).expect("answers");
+        assert_eq!(values["apache_scoreboard.sending"], Value::Int(1));
+        assert!(specs.iter().all(|s| s.name != "apache_usage"));
     }
 
     #[test]
