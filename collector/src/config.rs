@@ -3,6 +3,7 @@
 //! An empty or absent file works: pages on 127.0.0.1:4950, the history in
 //! `/var/lib/rookery`, nobody told.
 
+use crate::budget::{self, Budget};
 use crate::disk;
 use crate::munin::{self, MuninConfig, Remotes};
 use crate::retain::Keep;
@@ -13,6 +14,7 @@ use rookery_plugins::config as words;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where the configuration is looked for.
 pub const CONFIG_FILE: &str = "/etc/rookery/collector.toml";
@@ -31,6 +33,10 @@ pub struct Config {
     pub data: PathBuf,
     /// What agents must send; empty: `DATA/token` if it is there, else made.
     pub token: String,
+    /// The memory of all reads together, `512M`; empty: a quarter of what there is.
+    pub read_memory: String,
+    /// Connections without credentials that one address may have.
+    pub connections_per_address: usize,
     /// The folder of rules, `*.toml`.
     pub alerts: PathBuf,
     /// Where people find the pages, for links; empty: by `listen`.
@@ -104,6 +110,8 @@ impl Default for Config {
             listen: "127.0.0.1:4950".to_owned(),
             data: "/var/lib/rookery".into(),
             token: String::new(),
+            read_memory: String::new(),
+            connections_per_address: 64,
             alerts: "/etc/rookery/alerts.d".into(),
             url: String::new(),
             alerting: Settings::default(),
@@ -129,6 +137,21 @@ impl Config {
             }
             Err(e) => Err(format!("{name}: {e}")),
         }
+    }
+
+    /// The memory that all reads together may take.
+    pub fn budget(&self) -> Result<Arc<Budget>, String> {
+        if self.read_memory.is_empty() {
+            return Ok(Budget::of_machine());
+        }
+        let bytes = budget::parse_bytes(&self.read_memory).filter(|n| *n >= budget::BYTES_MIN);
+        bytes.map(Budget::new).ok_or_else(|| {
+            format!(
+                "read_memory = {:?}: at least {}M is expected, as 512M or 2G",
+                self.read_memory,
+                budget::BYTES_MIN >> 20
+            )
+        })
     }
 
     /// The address to listen on.
@@ -211,6 +234,7 @@ impl Config {
     /// Everything that can be checked without starting.
     pub fn check(&self) -> Result<(), String> {
         self.listen_addr()?;
+        self.budget()?;
         self.retention()?;
         self.remotes()?;
         self.passive.iter().try_for_each(|p| Target::new(p).map(drop))?;

@@ -5,6 +5,8 @@
 //! nothing of files, chunks or the head, so that another engine can take the
 //! store's place.
 
+use crate::reading::Stop;
+use crate::store::StoreError;
 use rookery_alerts::message::span;
 pub use rookery_alerts::{Acknowledgement, Downtime};
 use rookery_plugins::{FieldSpec, FieldType, HostState, Kind, ServiceSpec, State, TimeMs, Value};
@@ -24,6 +26,18 @@ pub enum ReadError {
     /// The disk or a period file failed; the text names the file.
     #[error("{0}")]
     Storage(String),
+    /// It was ended: no memory, no time, or nobody waits for it.
+    #[error("{0}")]
+    Stopped(#[from] Stop),
+}
+
+impl From<StoreError> for ReadError {
+    fn from(e: StoreError) -> ReadError {
+        match e {
+            StoreError::Stopped(why) => ReadError::Stopped(why),
+            e => ReadError::Storage(e.to_string()),
+        }
+    }
 }
 
 /// A node of the catalog.

@@ -7,10 +7,13 @@
 use crate::catalog::NodeEntry;
 use crate::chunk::ColumnBuf;
 use crate::head::Stored;
-use crate::history::{FieldRollup, History, NodeInfo, ReadError, Rollup, Samples, ServiceInfo};
+use crate::history::{
+    Bucket, FieldRollup, History, NodeInfo, ReadError, Rollup, Samples, ServiceInfo,
+};
 use crate::newest::{node_info, service_info};
 use crate::period::{BlockRow, Period};
 use crate::read_rollup;
+use crate::reading;
 use crate::rollup::{Grid, Roll};
 use crate::series::Heartbeat;
 use crate::store::{Shared, StoreError};
@@ -22,6 +25,12 @@ use std::sync::atomic::Ordering;
 
 /// The most buckets of a rollup, a field.
 pub const BUCKETS_MAX: i64 = 100_000;
+/// The most buckets of a rollup, of all its fields together.
+pub const CELLS_MAX: usize = 8_000_000;
+/// A sample in memory: time, kind and bits.
+const SAMPLE_BYTES: usize = 17;
+/// What is known of a field, beside its buckets.
+const FIELD_BYTES: usize = 512;
 
 /// Reads the history.
 #[derive(Clone)]
@@ -93,13 +102,14 @@ impl Reader {
                     // Of equal times the sample that was sealed first holds.
                     blocks.sort_by_key(|b| b.id);
                     for row in blocks {
+                        reading::charge(bytes_of(&row, &cols))?;
                         let to = &mut gathered;
                         let read = read_block(&period, conn, &row, &cols, span, to, &mut buf);
                         self.0.pass_damage(read)?;
                     }
                     Ok(())
                 });
-                self.0.pass_damage(read).map_err(|e| ReadError::Storage(e.to_string()))?;
+                self.0.pass_damage(read)?;
             }
         }
         for (all, head) in gathered.iter_mut().zip(head_parts) {
@@ -107,6 +117,12 @@ impl Reader {
         }
         Ok(gathered.into_iter().map(Gather::finish).collect())
     }
+}
+
+/// What the samples of these columns of a block take, once they are gathered.
+fn bytes_of(row: &BlockRow, cols: &[Option<usize>]) -> usize {
+    let n_cols = cols.iter().flatten().filter(|c| row.holds(**c)).count();
+    row.n_rows.saturating_mul(n_cols).saturating_mul(SAMPLE_BYTES)
 }
 
 fn not_found(what: &str, name: &str, known: &[&str]) -> ReadError {
@@ -241,6 +257,7 @@ impl History for Reader {
         let wanted: Vec<&FieldSpec> = spec.fields.iter().filter(asked).chain(&chosen).collect();
         let heartbeat = Heartbeat::of(&spec);
         let grid = Grid { from_ms, to_ms, step_ms, before_ms: heartbeat.0 };
+        charge_cells(wanted.len(), grid.len())?;
         let rolls = wanted.iter().map(|f| Roll::new(f, heartbeat, grid)).collect();
         let keys: Vec<FieldKey> = wanted.iter().map(|f| FieldKey::new(service, &f.name)).collect();
         let fields = read_rollup::roll(&self.0, &node, &keys, &wanted, rolls, grid)?;
@@ -262,6 +279,7 @@ impl History for Reader {
         // The longest of all: a rate needs the sample before.
         let before_ms = specs.iter().map(|s| Heartbeat::of(s).0).max().unwrap_or(0);
         let grid = Grid { from_ms, to_ms, step_ms, before_ms };
+        charge_cells(specs.iter().map(|s| s.fields.len()).sum(), grid.len())?;
         let (mut keys, mut fields, mut rolls) = (Vec::new(), Vec::new(), Vec::new());
         for (name, spec) in names.iter().zip(&specs) {
             for field in &spec.fields {
@@ -292,6 +310,19 @@ fn check_steps(from_ms: TimeMs, to_ms: TimeMs, step_ms: i64) -> Result<(), ReadE
         )));
     }
     Ok(())
+}
+
+/// Takes the memory of a rollup before it is allocated.
+fn charge_cells(n_fields: usize, n_buckets: usize) -> Result<(), ReadError> {
+    let n_cells = n_fields.saturating_mul(n_buckets);
+    if n_cells > CELLS_MAX {
+        return Err(ReadError::BadRequest(format!(
+            "{n_fields} fields by {n_buckets} steps are {n_cells} cells, at most {CELLS_MAX} are \
+             read at once: ask for a larger step, a shorter span or fewer fields"
+        )));
+    }
+    let bytes = n_cells.saturating_mul(size_of::<Bucket>()) + n_fields.saturating_mul(FIELD_BYTES);
+    Ok(reading::charge(bytes)?)
 }
 
 /// Samples of one field that come from several places.

@@ -10,6 +10,7 @@ use crate::chunk::{ColumnBuf, DIGEST_MS};
 use crate::history::{FieldRollup, ReadError};
 use crate::period::{BlockRow, Digests, Period};
 use crate::read::{Gather, read_block, read_head};
+use crate::reading;
 use crate::rollup::{self, Grid, Placed, Roll};
 use crate::store::{Shared, StoreError};
 use rayon::prelude::*;
@@ -34,10 +35,13 @@ pub(crate) fn roll(
         .iter()
         .map(|task| (task, task.fields.iter().filter_map(|i| rest[*i].take()).collect()))
         .collect();
+    // The threads that help work for the same request.
+    let read = reading::current();
     let run = |(group, rolls): &mut (&Together, Vec<Roll<'_>>)| {
         let fields: Vec<&FieldSpec> = group.fields.iter().map(|i| fields[*i]).collect();
         let mut part = RollPart { node, fields: &fields, group, grid, newest_ms: None };
-        part.roll(shared, rolls).map_err(|e| ReadError::Storage(e.to_string()))
+        let rolled = reading::within(read.as_ref(), || part.roll(shared, rolls));
+        rolled.map_err(ReadError::from)
     };
     if n_tasks > 1 {
         work.par_iter_mut().try_for_each(run)?;
@@ -193,6 +197,7 @@ impl RollPart<'_> {
         }
         let mut buf = ColumnBuf::default();
         for cluster in overlapping(&blocks) {
+            reading::check()?;
             let t_to = cluster.iter().map(|(b, _)| b.t_to).max();
             let is_late = t_to >= Some(head_from);
             if let [(row, layout)] = cluster

@@ -14,7 +14,7 @@ use crate::tidy::Tidy;
 use crate::watch::passive::{Changes, Reporter};
 use crate::watch::trouble::Health;
 use crate::watch::{self, Alerts, deliver};
-use crate::{ingest, manage, metrics};
+use crate::{healthz, ingest, manage, metrics, quarantine};
 use axum::Router;
 use rookery_alerts::Notifier;
 use std::path::PathBuf;
@@ -70,6 +70,9 @@ impl Collector {
         let store = Store::open_locked(settings, lock, Box::new(watcher)).map_err(text)?;
         for (from, to) in crate::catalog::renames(&store.shared().nodes) {
             alerts.rename(&from, &to);
+        }
+        for (what, text) in quarantine::told(&config.data) {
+            alerts.health().failed(&what, &text, true, crate::store::now_ms());
         }
         alerts.know(&store.shared().nodes.all());
         alerts.forget_retired(&store.shared().nodes.all());
@@ -147,10 +150,13 @@ impl Collector {
             .merge(watch::why::router(self.alerts.clone(), self.data.clone()))
             .merge(self.tidy.clone().router(auth))
             .merge(metrics::router(self.store.shared().clone()))
+            .merge(healthz::router(self.store.shared().clone()))
     }
 
     /// Empties the outbox until `stop`; runs beside the server.
     pub async fn tell(&self, illustrate: deliver::Illustrate, stop: signal::Receiver<bool>) {
+        let shared = self.store.shared().clone();
+        let beat = move || shared.pulses.beat(&shared.pulses.delivery);
         let postman = deliver::Postman {
             notifier: self.notifier.clone(),
             due: self.due.clone(),
@@ -159,6 +165,7 @@ impl Collector {
             history: self.history(),
             health: self.health.clone(),
             clock: Arc::new(crate::store::now_ms),
+            beat: Arc::new(beat),
         };
         let always =
             watch::always::run(self.alerts.clone(), self.notifier.clone(), self.health.clone());
@@ -172,6 +179,8 @@ impl Collector {
         let intake = watch::intake::run(self.store.shared().clone(), self.health.clone());
         let beside = [tokio::spawn(always), tokio::spawn(aggregates), tokio::spawn(intake)];
         deliver::run(&self.data, postman, stop).await;
+        let pulses = &self.store.shared().pulses;
+        pulses.rest(&pulses.delivery);
         beside.iter().for_each(tokio::task::JoinHandle::abort);
     }
 
@@ -207,5 +216,6 @@ impl Collector {
     /// Ends the threads; what was acknowledged is on disk already.
     pub fn close(&self) {
         self.store.close();
+        quarantine::ended_well(&self.data);
     }
 }

@@ -69,14 +69,16 @@ pub fn run(shared: &Shared, jobs: &mpsc::Receiver<SealJob>) {
         sealed: BTreeSet::new(),
         packing: Packing::new(shared),
     };
+    let pulses = &shared.pulses;
     loop {
+        pulses.beat(&pulses.sealer);
         let first = match jobs.recv_timeout(sealer.packing.wait()) {
             Ok(first) => first,
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 sealer.pack_some(shared);
                 continue;
             }
-            Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            Err(mpsc::RecvTimeoutError::Disconnected) => return pulses.rest(&pulses.sealer),
         };
         let mut blocks = Vec::new();
         let mut barriers = Vec::new();
@@ -98,8 +100,9 @@ pub fn run(shared: &Shared, jobs: &mpsc::Receiver<SealJob>) {
             tracing::error!("sealing failed, will be tried again: {e}");
             shared.note_sealing(Some(e.to_string()));
             sealer.writers.clear();
+            pulses.beat(&pulses.sealer);
             if shared.stopping.load(Ordering::SeqCst) {
-                return;
+                return pulses.rest(&pulses.sealer);
             }
             std::thread::sleep(pause);
             pause = (pause * 2).min(RETRY_MAX);

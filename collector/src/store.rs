@@ -6,6 +6,9 @@ use crate::disk;
 use crate::journal::{self, Journal};
 use crate::offline;
 use crate::period::{PeriodId, Periods};
+use crate::pulse::{Pulses, Vital};
+use crate::quarantine::Quarantine;
+use crate::reading::Stop;
 use crate::refusals::{Refusals, Why};
 use crate::seal;
 use crate::writer::{self, Observer, Queue};
@@ -63,6 +66,9 @@ pub enum StoreError {
     /// Another process has this history open.
     #[error("{} is in use by another rookery: stop it, or name another folder", .0.display())]
     InUse(PathBuf),
+    /// A read was ended before it was done.
+    #[error("{0}")]
+    Stopped(#[from] Stop),
     /// Anything else.
     #[error("{0}")]
     Other(String),
@@ -221,6 +227,8 @@ pub struct Shared {
     pub queue: Queue,
     /// Counters.
     pub stats: Stats,
+    /// Whether the threads work.
+    pub pulses: Pulses,
     /// What was left out of what nodes sent.
     pub refusals: Refusals,
     /// Why sealing fails at the moment.
@@ -243,6 +251,7 @@ impl Shared {
             periods: Periods::open(&settings.dir.join("periods"))?,
             queue: Queue::default(),
             stats: Stats::default(),
+            pulses: Pulses::default(),
             refusals: Refusals::default(),
             sealing_failure: Mutex::default(),
             told: Mutex::default(),
@@ -355,14 +364,24 @@ impl Store {
         let sealed_to = catalog.sealed_position(&shared.periods.newest_first(), |period| {
             shared.pass_damage(period.sealed_position())
         })?;
+        let mut quarantine = Quarantine::open(&dir);
         let journal = Journal::open(&dir.join("journal"), sealed_to, |position, bytes| {
-            replay.frame(&mut catalog, position, bytes)
+            match quarantine.begin(bytes) {
+                true => replay.frame(&mut catalog, position, bytes),
+                false => Ok(()),
+            }
         })?;
+        quarantine.rest();
         let (n_frames, n_bad) = (replay.n_frames, replay.n_bad);
         catalog.commit()?;
         tracing::info!(n_frames, n_bad, "journal replayed");
         shared.note_sealed()?;
-        let writer = writer::Writer::new(shared.clone(), catalog, journal, to_sealer, observer);
+        let writer = writer::Writer::new(
+            shared.clone(),
+            (catalog, journal, quarantine),
+            to_sealer,
+            observer,
+        );
         let threads = vec![
             spawn("rookery-writer", move || writer.run())?,
             spawn("rookery-sealer", {
@@ -427,10 +446,18 @@ impl Drop for Store {
     }
 }
 
-fn spawn(name: &str, f: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
+/// A thread whose panic ends the process.
+fn spawn(
+    name: &'static str,
+    f: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, StoreError> {
+    let vital = move || {
+        let _vital = Vital(name);
+        f();
+    };
     std::thread::Builder::new()
         .name(name.to_owned())
-        .spawn(f)
+        .spawn(vital)
         .map_err(|e| StoreError::Other(format!("cannot start thread {name}: {e}")))
 }
 

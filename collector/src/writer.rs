@@ -9,6 +9,7 @@ mod changes;
 use crate::catalog::{Catalog, LayoutIndex, NodeEntry, Said};
 use crate::head::{Appended, Stored};
 use crate::journal::{Journal, Position};
+use crate::quarantine::Quarantine;
 use crate::retain::{Keep, Removed};
 use crate::seal::SealJob;
 use crate::store::{Shared, StoreError, now_ms};
@@ -22,6 +23,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 pub use changes::NodeChange;
+
+/// What the sender of a frame is told that is in quarantine.
+const SET_ASIDE: &str = "the collector ended twice on this batch: it is set aside in its folder \
+                         quarantine, see /problems";
 
 /// Frames that may wait for the writer; more are refused as busy.
 pub const QUEUE_FRAMES_MAX: usize = 8192;
@@ -161,11 +166,15 @@ impl Queue {
     }
 }
 
+/// A frame that goes into the next commit, and its bytes.
+type Accepted<'b> = (Arc<NodeEntry>, Frame<'b>, Position, &'b Bytes);
+
 /// The writer's own state.
 pub struct Writer {
     shared: Arc<Shared>,
     catalog: Catalog,
     journal: Journal,
+    quarantine: Quarantine,
     sealer: mpsc::SyncSender<SealJob>,
     /// What the sealer has no room for.
     for_sealer: VecDeque<SealJob>,
@@ -180,8 +189,7 @@ impl Writer {
     /// All that the thread needs.
     pub fn new(
         shared: Arc<Shared>,
-        catalog: Catalog,
-        journal: Journal,
+        (catalog, journal, quarantine): (Catalog, Journal, Quarantine),
         sealer: mpsc::SyncSender<SealJob>,
         observer: Box<dyn Observer>,
     ) -> Writer {
@@ -190,6 +198,7 @@ impl Writer {
             shared,
             catalog,
             journal,
+            quarantine,
             sealer,
             for_sealer,
             observer,
@@ -207,6 +216,7 @@ impl Writer {
         let mut jobs = Vec::new();
         let mut ticked = Instant::now();
         loop {
+            self.shared.pulses.beat(&self.shared.pulses.writer);
             self.shared.queue.take(&mut jobs, TICK.saturating_sub(ticked.elapsed()));
             if jobs.is_empty() && self.shared.stopping.load(Ordering::SeqCst) {
                 break;
@@ -217,9 +227,18 @@ impl Writer {
                 self.tick();
             }
         }
+        let pulses = &self.shared.pulses;
+        pulses.rest(&pulses.writer);
+        pulses.rest(&pulses.alerting);
         if let Err(e) = self.catalog.save_sequences() {
             tracing::error!("{e}");
         }
+    }
+
+    /// Has the observer write down what came of the rows.
+    fn settle(&mut self, now: TimeMs) {
+        self.observer.settle(now);
+        self.shared.pulses.beat(&self.shared.pulses.alerting);
     }
 
     fn tick(&mut self) {
@@ -232,7 +251,7 @@ impl Writer {
                 self.seal_later(SealJob::Block(node.clone(), layout));
             }
         }
-        self.observer.settle(now);
+        self.settle(now);
         self.is_untrimmed = false;
         self.trim_if_full();
     }
@@ -329,6 +348,8 @@ impl Writer {
                 Err(e) => refusals.push(Some(e)),
             }
         }
+        // Waiting for the disk is nobody's fault.
+        self.quarantine.rest();
         // What frames describe first: their rows need it.
         let committed = match self.catalog.commit() {
             Ok(()) => self.journal.commit(),
@@ -339,11 +360,12 @@ impl Writer {
         };
         let failure = committed.err().map(|e| self.note_failure(&e));
         if failure.is_some() {
-            for (node, frame, _) in &accepted {
+            for (node, frame, ..) in &accepted {
                 node.forget_sequence(frame.boot, frame.sequence);
             }
         } else {
             if std::mem::take(&mut self.is_failing) {
+                self.shared.pulses.note_writing(None);
                 tracing::info!("the history is written again");
             }
             self.apply_all(&accepted);
@@ -366,6 +388,7 @@ impl Writer {
     fn note_failure(&mut self, e: &StoreError) -> String {
         self.shared.stats.failures.fetch_add(1, Ordering::Relaxed);
         let text = e.to_string();
+        self.shared.pulses.note_writing(Some(text.clone()));
         if !std::mem::replace(&mut self.is_failing, true) {
             tracing::error!("FATAL: nothing is acknowledged, agents keep what they have: {text}");
         }
@@ -377,7 +400,10 @@ impl Writer {
     fn accept<'b>(
         &mut self,
         Waiting { bytes, are_homes, .. }: &'b Waiting,
-    ) -> Result<Option<(Arc<NodeEntry>, Frame<'b>, Position)>, StoreError> {
+    ) -> Result<Option<Accepted<'b>>, StoreError> {
+        if !self.quarantine.begin(bytes) {
+            return Err(StoreError::Refused(SET_ASIDE.to_owned()));
+        }
         let frame = Frame::parse(bytes).map_err(|e| StoreError::Refused(e.to_string()))?;
         let node = self.catalog.node(frame.node)?;
         if frame.announce.is_some() || !frame.layouts.is_empty() {
@@ -400,13 +426,14 @@ impl Writer {
             self.bring_back(&node)?;
         }
         let position = self.journal.push(bytes);
-        Ok(Some((node, frame, position)))
+        Ok(Some((node, frame, position, bytes)))
     }
 
-    fn apply_all(&mut self, accepted: &[(Arc<NodeEntry>, Frame<'_>, Position)]) {
+    fn apply_all(&mut self, accepted: &[Accepted<'_>]) {
         let now = now_ms();
         let (mut n_rows, mut n_samples) = (0, 0);
-        for (node, frame, position) in accepted {
+        for (node, frame, position, bytes) in accepted {
+            self.quarantine.begin(bytes);
             for row in &frame.rows {
                 let Some(index) = node.layout(row.layout) else { continue };
                 let done = apply(&self.shared, node, &index, row, *position, now);
@@ -421,7 +448,8 @@ impl Writer {
                 }
             }
         }
-        self.observer.settle(now);
+        self.quarantine.rest();
+        self.settle(now);
         let stats = &self.shared.stats;
         stats.frames.fetch_add(accepted.len() as u64, Ordering::Relaxed);
         stats.rows.fetch_add(n_rows, Ordering::Relaxed);
@@ -447,6 +475,7 @@ impl Writer {
                     if self.shared.sealing_failure().is_some() {
                         return;
                     }
+                    self.shared.pulses.beat(&self.shared.pulses.writer);
                     std::thread::sleep(SEALER_LOOK);
                 }
                 Err(mpsc::TrySendError::Disconnected(_)) => {
@@ -492,6 +521,7 @@ impl Writer {
             match wait.recv_timeout(SEALER_LOOK) {
                 Ok(()) => return self.trim_journal(),
                 Err(mpsc::RecvTimeoutError::Timeout) => {
+                    self.shared.pulses.beat(&self.shared.pulses.writer);
                     self.hand_over();
                     if let Some(text) = self.shared.sealing_failure() {
                         return Err(StoreError::Other(text));

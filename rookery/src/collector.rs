@@ -1,13 +1,16 @@
 //! `rookery collector`, and what `rookery up` shares with it: the server.
 
-use crate::{logging, say};
+use crate::{beside, logging, notify, say};
 use axum::Router;
+use axum::http::HeaderMap;
 use clap::Args as ClapArgs;
 use rookery_alerts::Notice;
 use rookery_collector::Collector;
+use rookery_collector::budget::Budget;
 use rookery_collector::config::{CONFIG_FILE, Config};
 use rookery_collector::watch::deliver::Illustrate;
 use rookery_web::App;
+use rookery_web::guard::{Guard, Limits, raise_descriptors};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -44,7 +47,7 @@ pub fn run(args: &Args) -> Result<(), String> {
     }
     logging::start("info");
     let runtime = runtime()?;
-    runtime.block_on(async {
+    let done = runtime.block_on(async {
         let stop = stop_signal()?;
         let server = Server::open(&config).await?;
         // A closed standard output is no reason not to serve.
@@ -55,7 +58,9 @@ pub fn run(args: &Args) -> Result<(), String> {
             config.data.display()
         );
         server.run(stop).await
-    })
+    });
+    beside::end(runtime);
+    done
 }
 
 /// Threads for requests; the history has two of its own.
@@ -88,6 +93,9 @@ pub struct Server {
     pub collector: Arc<Collector>,
     pub addr: SocketAddr,
     listener: TcpListener,
+    /// The memory of reads.
+    budget: Arc<Budget>,
+    per_address: usize,
 }
 
 impl Server {
@@ -99,87 +107,37 @@ impl Server {
             format!("cannot listen on {addr}: {e}; stop who has it, or listen elsewhere (--listen)")
         })?;
         let addr = listener.local_addr().map_err(|e| format!("{addr}: {e}"))?;
+        let (budget, per_address) = (config.budget()?, config.connections_per_address.max(1));
         let config = config.clone();
         let open = tokio::task::spawn_blocking(move || Collector::open(&config));
         let collector = open.await.map_err(|e| format!("BUG: opening broke off: {e}"))??;
-        Ok(Server { collector: Arc::new(collector), addr, listener })
+        Ok(Server { collector: Arc::new(collector), addr, listener, budget, per_address })
     }
 
     /// Serves until `stop`.
     pub async fn run(self, stop: watch::Receiver<bool>) -> Result<(), String> {
         let c = &self.collector;
+        let budget = self.budget;
         let app = App::new(c.history(), c.states(), c.events(), c.auth());
+        let app = app.with_budget(budget.clone());
         let router: Router = rookery_web::router(app.clone())
-            .merge(rookery_web::for_people(self.collector.desk()))
-            .merge(self.collector.router());
-        let postman = tokio::spawn({
-            let (collector, stop) = (self.collector.clone(), stop.clone());
-            async move { collector.tell(illustrate(app), stop).await }
-        });
-        let tidying = tokio::spawn({
-            let collector = self.collector.clone();
-            async move { collector.tidy_up().await }
-        });
-        let polling = tokio::spawn({
-            let collector = self.collector.clone();
-            async move { collector.poll().await }
-        });
-        let learning = tokio::spawn({
-            let collector = self.collector.clone();
-            async move { collector.learn().await }
-        });
-        let reporting = tokio::spawn({
-            let collector = self.collector.clone();
-            async move { collector.report().await }
-        });
-        let mut until = stop.clone();
-        let graceful = async move {
-            // An error means that nobody can say stop any more.
-            let _ = until.wait_for(|s| *s).await;
-        };
-        let served = axum::serve(NoDelay(self.listener), router).with_graceful_shutdown(graceful);
-        // Keep-alive connections of agents would hold a graceful stop up for
-        // ever: they have their answers, and come back.
-        let mut until = stop;
-        let deadline = async move {
-            let _ = until.wait_for(|s| *s).await;
-            tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-        };
-        let result = tokio::select! {
-            r = served => r.map_err(|e| format!("serving broke off: {e}")),
-            () = deadline => Ok(()),
-        };
-        tidying.abort();
-        polling.abort();
-        reporting.abort();
-        learning.abort();
-        if let Err(e) = postman.await {
-            tracing::error!("BUG: the postman panicked: {e}");
+            .merge(rookery_web::for_people(c.desk()))
+            .merge(c.router());
+        let told = beside::start(c.clone(), budget.clone(), illustrate(app), stop.clone())?;
+        let auth = c.auth();
+        let knows = Arc::new(move |headers: &HeaderMap| auth.allows(headers));
+        let limits = Limits::for_descriptors(raise_descriptors());
+        let limits = Limits { per_address: self.per_address, ..limits };
+        let guard = Guard::new(router, knows, limits).accounting(budget);
+        notify::tell(notify::READY);
+        guard.serve(self.listener, stop).await;
+        notify::tell(notify::STOPPING);
+        if told.await.is_err() {
+            tracing::error!("BUG: the thread of alerts panicked");
         }
         let collector = self.collector;
         let closed = tokio::task::spawn_blocking(move || collector.close()).await;
-        closed.map_err(|e| format!("BUG: closing broke off: {e}"))?;
-        result
-    }
-}
-
-/// Answers small requests at once instead of waiting for more to send.
-struct NoDelay(TcpListener);
-
-impl axum::serve::Listener for NoDelay {
-    type Io = tokio::net::TcpStream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        let (io, addr) = axum::serve::Listener::accept(&mut self.0).await;
-        if let Err(e) = io.set_nodelay(true) {
-            tracing::debug!("TCP_NODELAY: {e}");
-        }
-        (io, addr)
-    }
-
-    fn local_addr(&self) -> std::io::Result<Self::Addr> {
-        self.0.local_addr()
+        closed.map_err(|e| format!("BUG: closing broke off: {e}"))
     }
 }
 

@@ -5,6 +5,7 @@
 //! command line.
 
 mod alerts;
+mod beside;
 mod care;
 mod client;
 mod collector;
@@ -16,6 +17,7 @@ mod import;
 mod logging;
 mod nagios;
 mod node;
+mod notify;
 mod sql;
 mod status;
 mod terminal;

@@ -1,6 +1,7 @@
 //! `rookery up`: agent, collector, pages and alerts for this host in one
 //! process tree.
 
+use crate::beside;
 use crate::collector::{Server, runtime, stop_signal};
 use crate::logging;
 use clap::Args as ClapArgs;
@@ -51,7 +52,10 @@ pub fn run(args: &Args) -> Result<(), String> {
     collector.check()?;
     let agent = agent_config(args)?;
     logging::start("warn");
-    runtime()?.block_on(async {
+    // The history, its token and the spool are for who runs it, and for the group.
+    rustix::process::umask(rustix::fs::Mode::RWXO | rustix::fs::Mode::WGRP);
+    let runtime = runtime()?;
+    let done = runtime.block_on(async {
         let mut stop = stop_signal()?;
         let server = Server::open(&collector).await?;
         let addr = server.addr;
@@ -78,7 +82,9 @@ pub fn run(args: &Args) -> Result<(), String> {
         let served = serving.await.map_err(|e| format!("BUG: the server broke off: {e}"))?;
         result.map_err(|_| "BUG: the agent's thread panicked".to_owned())??;
         served
-    })
+    });
+    beside::end(runtime);
+    done
 }
 
 fn collector_config(args: &Args) -> Result<Config, String> {

@@ -3,10 +3,14 @@
 use crate::error::WebError;
 use crate::outliers::Kept;
 use crate::pictures::Pictures;
-use crate::{api, former, pages, pictures};
+use crate::reads::Reads;
+use crate::{api, former, held, pages, pictures};
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::http::{HeaderValue, header};
+use axum::middleware::{from_fn_with_state, map_response, map_response_with_state};
+use axum::response::Response;
 use rookery_collector::auth::Auth;
+use rookery_collector::budget::Budget;
 use rookery_collector::events::Events;
 use rookery_collector::history::{History, States};
 use std::sync::Arc;
@@ -29,6 +33,8 @@ pub struct App {
     pub(crate) pictures: Arc<Pictures>,
     /// The newest answer.
     pub(crate) outliers: Arc<Kept>,
+    /// The threads and the memory of reads.
+    pub(crate) reads: Arc<Reads>,
 }
 
 impl App {
@@ -40,17 +46,22 @@ impl App {
         auth: Auth,
     ) -> App {
         let (pictures, outliers) = Default::default();
-        App { history, states, events, auth, pictures, outliers }
+        let reads = Arc::new(Reads::new(Budget::of_machine()));
+        App { history, states, events, auth, pictures, outliers, reads }
     }
 
-    /// Runs what may read the disk off the threads that serve.
+    /// The same, with memory for reads of this budget.
+    pub fn with_budget(self, budget: Arc<Budget>) -> App {
+        App { reads: Arc::new(Reads::new(budget)), ..self }
+    }
+
+    /// Runs what may read the disk in the threads of reads.
     pub(crate) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&App) -> Result<T, WebError> + Send + 'static,
     ) -> Result<T, WebError> {
         let app = self.clone();
-        let done = tokio::task::spawn_blocking(move || work(&app)).await;
-        done.map_err(|e| WebError::ours(format!("BUG: a request broke off: {e}")))?
+        self.reads.run(move || work(&app)).await
     }
 }
 
@@ -60,11 +71,27 @@ pub fn router(app: App) -> Router {
     Router::new()
         .merge(api::routes())
         .merge(pages::routes())
+        .layer(map_response_with_state(app.clone(), held::account))
         .layer(gzip)
         // Pictures are kept compressed.
         .merge(pictures::routes())
         .layer(from_fn_with_state(app.clone(), former::follow))
+        .layer(map_response(careful))
         .with_state(app)
+}
+
+/// What every answer says to browsers: its type is what it says, and where a link leads
+/// need not know where it stood.
+async fn careful(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    let head = [
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
+    ];
+    for (name, value) in head {
+        headers.entry(name).or_insert(value);
+    }
+    response
 }
 
 /// UTC, ms since 1970.

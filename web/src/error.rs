@@ -2,15 +2,16 @@
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use rookery_collector::history::ReadError;
+use rookery_collector::reading::Stop;
 use serde::de::DeserializeOwned;
 
 /// Why a request has no answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WebError {
-    /// 400, 404, 413 or 500.
+    /// 400, 404, 413, 500 or 503.
     pub status: StatusCode,
     /// One line that names the thing and the remedy.
     pub text: String,
@@ -27,6 +28,19 @@ impl WebError {
         WebError { status: StatusCode::NOT_FOUND, text: text.into() }
     }
 
+    /// 503: not now.
+    pub fn busy(text: impl Into<String>) -> WebError {
+        WebError { status: StatusCode::SERVICE_UNAVAILABLE, text: text.into() }
+    }
+
+    /// A read that was ended.
+    pub(crate) fn stopped(why: Stop) -> WebError {
+        match why {
+            Stop::TooLarge => WebError::bad(why.to_string()),
+            Stop::Busy | Stop::Late | Stop::Gone => WebError::busy(why.to_string()),
+        }
+    }
+
     /// 500: it is ours.
     pub fn ours(text: impl Into<String>) -> WebError {
         let text = text.into();
@@ -41,6 +55,7 @@ impl From<ReadError> for WebError {
             ReadError::NotFound(text) => WebError::not_found(text),
             ReadError::BadRequest(text) => WebError::bad(text),
             ReadError::Storage(text) => WebError::ours(text),
+            ReadError::Stopped(why) => WebError::stopped(why),
         }
     }
 }
@@ -49,8 +64,20 @@ impl IntoResponse for WebError {
     /// `{"error":"…"}`.
     fn into_response(self) -> Response {
         let body = serde_json::json!({ "error": self.text }).to_string();
-        (self.status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+        let head = [(header::CONTENT_TYPE, "application/json")];
+        retry_later((self.status, head, body).into_response())
     }
+}
+
+/// When to try again what is not possible now, s.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+
+/// A 503 says when to try again.
+pub(crate) fn retry_later(mut response: Response) -> Response {
+    if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+    }
+    response
 }
 
 /// A query string; one that is not right is answered like any other error.

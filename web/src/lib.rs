@@ -4,6 +4,7 @@
 //! CSV, HTML, SVG and PNG. What it never does: write to the history; marks in time
 //! are added through the collector's events.
 //!
+//! [`guard`] keeps connections in bounds; it knows nothing of what is served.
 //! [`outliers`] ranks fields by how unusual they are.
 //! [`api`] answers scripts, [`pages`] people, [`pictures`] both; [`graph`] draws
 //! and knows nothing of HTTP.
@@ -13,9 +14,13 @@ pub mod app;
 pub mod error;
 mod former;
 pub mod graph;
+pub mod guard;
+mod held;
 pub mod outliers;
 pub mod pages;
+mod parts;
 pub mod pictures;
+pub mod reads;
 pub mod search;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -12,6 +12,7 @@ use crate::error::WebError;
 use crate::graph::{Figures, figures};
 use crate::pictures::mix::shown_fields;
 use rookery_collector::history::{FieldRollup, NodeInfo, ReadError};
+use rookery_collector::reading;
 use rookery_plugins::ServiceSpec;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -120,6 +121,8 @@ pub struct Found {
 pub struct Kept {
     newest: Mutex<Option<(i64, Arc<Found>)>>,
     turn: Mutex<()>,
+    /// Who asks waits here, so that one thread alone is taken.
+    gate: tokio::sync::Mutex<()>,
 }
 
 impl Kept {
@@ -149,6 +152,12 @@ impl App {
         Ok(found)
     }
 
+    /// To be held around a [`Self::blocking`] that asks for [`Self::outliers`]: who comes
+    /// meanwhile waits without a thread.
+    pub(crate) async fn outliers_gate(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.outliers.gate.lock().await
+    }
+
     /// What was unusual a moment ago; where that is not known or was long ago, the
     /// next is worked out meanwhile, and nobody waits for it.
     pub(crate) fn known_outliers(&self, now_ms: i64) -> Option<Arc<Found>> {
@@ -156,8 +165,9 @@ impl App {
         let is_old = self.outliers.newest(now_ms, RENEWED_MS).is_none();
         if is_old && self.outliers.turn.try_lock().is_ok() {
             let app = self.clone();
-            tokio::task::spawn_blocking(move || {
-                if let Err(e) = app.outliers(now_ms) {
+            tokio::spawn(async move {
+                let _gate = app.outliers_gate().await;
+                if let Err(e) = app.blocking(move |app| app.outliers(now_ms)).await {
                     tracing::warn!("outliers for the fleet's page: {}", e.text);
                 }
             });
@@ -212,6 +222,8 @@ impl App {
     /// Each field's mean over a span of whole hours, by service; those without are
     /// left out.
     fn means(&self, node: &str, span: (i64, i64)) -> Result<Services, WebError> {
+        // Of each node's rollups only the means stay.
+        let _one = reading::part();
         let read = match self.history.rollups(node, span.0, span.1, HOUR_MS) {
             Ok(read) => read,
             Err(ReadError::NotFound(_)) => return Ok(Services::new()),

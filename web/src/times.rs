@@ -4,9 +4,9 @@
 //! (`2026-11-20 12:00`), epoch seconds or milliseconds, `now`, or relative (`-1d`,
 //! `now-30m`). Out: RFC 3339 UTC with milliseconds.
 
-use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp};
 use std::fmt::Write;
 
 /// A number below this is seconds since 1970, from it on milliseconds: as
@@ -58,6 +58,9 @@ fn absolute(text: &str, zone: &TimeZone) -> Option<i64> {
     if let Ok(t) = text.parse::<Timestamp>() {
         return Some(t.as_millisecond());
     }
+    if let Some(last) = last_days(text) {
+        return Some(last);
+    }
     if text.starts_with(|c: char| c.is_ascii_digit()) {
         if let Ok(number) = text.parse::<f64>() {
             let ms = if number < SECONDS_BELOW { number * 1000.0 } else { number };
@@ -68,6 +71,18 @@ fn absolute(text: &str, zone: &TimeZone) -> Option<i64> {
         return Some(civil?.to_zoned(zone.clone()).ok()?.timestamp().as_millisecond());
     }
     None
+}
+
+/// The end of the year 9999, which stands for "forever" in other tools: a [`Timestamp`] ends
+/// some hours before.
+fn last_days(text: &str) -> Option<i64> {
+    let civil = text.strip_suffix(['Z', 'z']).unwrap_or(text);
+    let civil: DateTime = civil.parse().ok()?;
+    (civil > DateTime::constant(9999, 12, 30, 0, 0, 0, 0)).then(|| {
+        let in_day = civil.time().duration_since(jiff::civil::Time::midnight());
+        let days_left = i64::from(31 - civil.day());
+        LATEST_MS + 1 - (days_left + 1) * 86_400_000 + in_day.as_millis() as i64
+    })
 }
 
 fn relative(text: &str, now_ms: i64) -> Option<i64> {
@@ -118,8 +133,9 @@ impl Rfc3339 {
         if self.day != Some(day) {
             self.day = Some(day);
             self.date.clear();
-            let time = Timestamp::from_millisecond(day * 86_400_000).unwrap_or_default();
-            let date = TimeZone::UTC.to_datetime(time).date();
+            // By the calendar: a Timestamp ends before the year 9999 does.
+            let date = Date::constant(1970, 1, 1);
+            let date = date.checked_add(Span::new().days(day)).unwrap_or(date);
             // Writing into a String cannot fail.
             let _ = write!(self.date, "{date}T");
         }
@@ -210,10 +226,14 @@ mod tests {
             ("now-30m", now - 1_800_000),
             ("now+1h", now + 3_600_000),
             ("-1.5h", now - 5_400_000),
+            ("9999-12-31T23:59:59Z", LATEST_MS - 999),
+            ("9999-12-31T23:59:59.999", LATEST_MS),
+            ("9999-12-30T23:00:00Z", LATEST_MS + 1 - 25 * 3_600_000),
         ];
         for (text, want) in cases {
             assert_eq!(parse(text, now), Ok(want), "{text}");
         }
+        assert_eq!(rfc3339(LATEST_MS), "9999-12-31T23:59:59.999Z");
         for text in ["", "yesterday", "-1", "-d", "1d", "now-", "2026-13-01", "-1é", "--1d"] {
             assert!(parse(text, now).is_err(), "{text}");
         }

@@ -27,7 +27,9 @@ use ack::Proof;
 use http::{Answer, Client};
 use rookery_plugins::wire::FrameWriter;
 use rookery_plugins::{LayoutId, ServiceSpec};
+use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -78,6 +80,14 @@ pub struct Stats {
     pub ticks_missed: AtomicU64,
     /// Events dropped on their way to the shipper.
     pub events_dropped: AtomicU64,
+}
+
+/// Half of the wait to all of it, by chance: a thousand agents that lost the collector at one
+/// moment do not all come back at another.
+fn spread(wait: Duration) -> Duration {
+    // Each state has keys of its own, from the system's randomness.
+    let chance = RandomState::new().hash_one(0u8) as u32;
+    wait / 2 + wait.mul_f64(f64::from(chance) / f64::from(u32::MAX) / 2.0)
 }
 
 /// Whose batches these are, and where they go.
@@ -439,7 +449,8 @@ impl Shipper {
             Some(a) if !a.refused => (a.backoff * 2).min(BACKOFF_MAX),
             _ => BACKOFF_MIN,
         };
-        self.away = Some(Away { retry_at: Instant::now() + backoff, backoff, refused });
+        let retry_at = Instant::now() + spread(backoff);
+        self.away = Some(Away { retry_at, backoff, refused });
         self.spill();
     }
 

@@ -76,9 +76,8 @@ impl Machine {
             return false;
         }
         let field = |f: &u32| &self.fields[*f as usize];
-        let may_be = |f: &u32| {
-            field(f).may_be_late() && !field(f).is_late && field(f).arrived_ms < since
-        };
+        let may_be =
+            |f: &u32| field(f).may_be_late() && !field(f).is_late && field(f).arrived_ms < since;
         if !s.fields.iter().any(may_be) {
             return false;
         }

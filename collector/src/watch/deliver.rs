@@ -33,6 +33,12 @@ pub type Illustrate = Arc<dyn Fn(&Notice) -> Option<Vec<u8>> + Send + Sync>;
 /// What time it is on the wall clock, ms: the system's (`store::now_ms`), or a test's.
 pub type Clock = Arc<dyn Fn() -> TimeMs + Send + Sync>;
 
+/// Says that whoever calls it works.
+pub type Beat = Arc<dyn Fn() + Send + Sync>;
+
+/// A notice waits so long for its graph; then it goes without.
+const PICTURE_WAIT: Duration = Duration::from_secs(1);
+
 /// After so many failures the contact's `fallback` is told, too.
 const FALLBACK_AFTER: u32 = 2;
 
@@ -100,13 +106,15 @@ pub struct Postman {
     pub health: Arc<Health>,
     /// What time it is.
     pub clock: Clock,
+    /// Called at least every two seconds while the postman works.
+    pub beat: Beat,
 }
 
 /// Runs until `stop` says so. A disk that fails is logged and tried again: the
 /// outbox keeps what is due. Each channel has its own pace: one that hangs keeps
 /// none of the others waiting.
 pub async fn run(dir: &Path, postman: Postman, mut stop: watch::Receiver<bool>) {
-    let Postman { notifier, due, illustrate, alerts, history, health, clock } = postman;
+    let Postman { notifier, due, illustrate, alerts, history, health, clock, beat } = postman;
     let mut ledger = loop {
         match Ledger::open(dir) {
             Ok(ledger) => break ledger,
@@ -133,6 +141,7 @@ pub async fn run(dir: &Path, postman: Postman, mut stop: watch::Receiver<bool>) 
     // or it would be told again.
     let mut unnoted: Vec<(Box<Due>, Result<(), ChannelError>)> = Vec::new();
     loop {
+        beat();
         while let Some((item, outcome)) = unnoted.pop() {
             if let Err(e) =
                 note(&mut ledger, &notifier, &health, &item, &outcome, times(&clock, &steady))
@@ -241,7 +250,14 @@ async fn deliver(
         Letter::Notice(notice) => notice,
     };
     let (draw, drawn) = (illustrate.clone(), notice.clone());
-    let picture = tokio::task::spawn_blocking(move || draw(&drawn)).await.unwrap_or(None);
+    let drawing = tokio::task::spawn_blocking(move || draw(&drawn));
+    let picture = match tokio::time::timeout(PICTURE_WAIT, drawing).await {
+        Ok(drawn) => drawn.unwrap_or(None),
+        Err(_) => {
+            tracing::warn!(notice = due.letter.id(), "its graph takes too long: sent without it");
+            None
+        }
+    };
     notifier.send_to(&due.channel, notice, picture).await
 }
 

@@ -31,6 +31,7 @@ mod storms;
 
 use crate::catalog::{LayoutIndex, NodeEntry, ServiceEntry};
 use crate::history::{Problem, ServiceState, States, Trouble};
+use crate::quarantine::{self, Judging};
 use crate::store::{StoreError, now_ms};
 use crate::writer::Observer;
 use ledger::Ledger;
@@ -135,7 +136,10 @@ pub fn open(
     machine.restore(&ledger.records()?);
     let health = Arc::new(Health::default());
     // Targets of passive results are not known here: what fails of them says so again.
-    ledger.read_troubles(&health, |what| notifier.knows(what))?;
+    let aside = quarantine::told(dir);
+    ledger.read_troubles(&health, |what| {
+        notifier.knows(what) || aside.iter().any(|(name, _)| name == what)
+    })?;
     let live = Live { machine, rules, out: Vec::new(), waiting: Vec::new(), health };
     let alerts = Alerts(Arc::new(Mutex::new(live)));
     let watcher = Watcher {
@@ -152,6 +156,7 @@ pub fn open(
         steps: None,
         kinds: Vec::new(),
         bits: Vec::new(),
+        judging: Judging::open(dir),
     };
     Ok((alerts, watcher))
 }
@@ -175,6 +180,8 @@ pub struct Watcher {
     steps: Option<clock::Steps>,
     kinds: Vec<u8>,
     bits: Vec<u64>,
+    /// Which rows are judged.
+    judging: Judging,
 }
 
 impl Watcher {
@@ -258,8 +265,10 @@ impl Observer for Watcher {
     fn row(&mut self, node: &Arc<NodeEntry>, index: &Arc<LayoutIndex>, row: &Row<'_>, now: TimeMs) {
         let mut live = self.alerts.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Live { machine, out, .. } = &mut *live;
-        let plan =
-            self.plans.entry((node.id, row.layout)).or_insert_with(|| plan(machine, node, index));
+        let is_judged = self.judging.is_judged(&node.name, row.layout.0);
+        let _judged = self.judging.begin(&node.name, row.layout.0);
+        let make = || plan(machine, node, index, is_judged);
+        let plan = self.plans.entry((node.id, row.layout)).or_insert_with(make);
         if !plan.is_empty() {
             row.expand_kinds(&mut self.kinds);
             self.bits.clear();
@@ -323,12 +332,13 @@ impl Observer for Watcher {
     }
 }
 
-fn plan(machine: &mut Machine, node: &NodeEntry, index: &LayoutIndex) -> Plan {
+fn plan(machine: &mut Machine, node: &NodeEntry, index: &LayoutIndex, is_judged: bool) -> Plan {
     let specs: HashMap<String, Arc<ServiceSpec>> =
         node.services().into_iter().map(|s| (s.spec.name.clone(), s.spec)).collect();
     // Averages of long ago are not judged.
     let find = |name: &str| {
-        specs.get(name).map(Arc::as_ref).filter(|s| crate::past::period_s(s).is_none())
+        let spec = specs.get(name).map(Arc::as_ref).filter(|_| is_judged);
+        spec.filter(|s| crate::past::period_s(s).is_none())
     };
     let plan = machine.plan(&node.name, &node.group(), &find, &index.layout);
     for note in plan.notes() {

@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Serialize;
 
-/// The routes under `/api/v1/`, and `/healthz`.
+/// The routes under `/api/v1/`.
 pub fn routes() -> Router<App> {
     Router::new()
         .route("/api/v1/nodes", get(catalog::nodes))
@@ -29,7 +29,6 @@ pub fn routes() -> Router<App> {
         .route("/api/v1/search", get(search::answer))
         .route("/api/v1/rollup", get(rollup::rollup))
         .route("/api/v1/{*rest}", get(nothing))
-        .route("/healthz", get(|| async { "ok\n" }))
 }
 
 /// A JSON answer.
@@ -50,6 +49,7 @@ async fn troubles(State(app): State<App>) -> Result<Response, WebError> {
 }
 
 async fn outliers(State(app): State<App>) -> Result<Response, WebError> {
+    let _gate = app.outliers_gate().await;
     let found = app.blocking(|app| app.outliers(crate::app::now_ms())).await?;
     json(&*found)
 }

@@ -1,23 +1,41 @@
 //! `/api/v1/rollup`: a service's fields by steps of time, as they are drawn.
+//!
+//! Numbers are written straight into the answer, and that is made in parts, as the client
+//! takes them. Where many fields and steps are asked for, the fields are read a few at a
+//! time, so that memory does not grow with their number.
 
 use super::{Format, Query, csv_cell};
 use crate::app::{App, now_ms};
 use crate::error::{Asked, WebError};
 use crate::graph::as_drawn;
+use crate::parts::Parts;
 use crate::times::Rfc3339;
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use rookery_collector::history::{Bucket, Rollup};
+use rookery_collector::budget::Share;
+use rookery_collector::history::{Averages, Bucket, FieldRollup, History, Rollup};
+use rookery_collector::read::BUCKETS_MAX;
+use rookery_collector::reading::{self, Stop};
 use rookery_plugins::config::parse_span_ms;
-use serde_json::{Value as Json, json};
+use serde_json::json;
+use std::collections::VecDeque;
 use std::fmt::Write;
+use std::ops::Range;
 
 /// Steps of a span when none is asked for.
 const STEPS: i64 = 300;
+/// Most cells, fields by steps, of one answer.
+const CELLS_MAX: usize = 2_000_000;
+/// So many cells are read at once where there are more fields than one.
+const CELLS_AT_ONCE: usize = 128 << 10;
+/// A part of the answer is about this long, bytes of text.
+const PART_BYTES: usize = 256 << 10;
 
 /// `GET /api/v1/rollup?node=N&service=S[&field=F][&from=T][&to=T][&step=5m]`; with
-/// `drawn=1` after each field's `cdef`, as the graph shows it.
+/// `drawn=1` after each field's `cdef`, as the graph shows it. At most 100,000 steps, and
+/// 2,000,000 cells of all fields together.
 pub async fn rollup(
     State(app): State<App>,
     Asked(query): Asked<Query>,
@@ -33,23 +51,197 @@ pub async fn rollup(
         Some(text) => step_ms(text)?,
         None => ((to - from) / STEPS).max(1000),
     };
-    let (body, kind) = app
-        .blocking(move |app| {
-            let mut fields: Vec<&str> = query.field.iter().map(String::as_str).collect();
-            if is_drawn {
-                // A cdef may need the others.
-                fields.clear();
-            }
-            let read = app.history.rollup(&query.node, &query.service, &fields, from, to, step)?;
-            let read = if is_drawn { drawn(&query, &read)? } else { read };
-            Ok(match format {
-                Format::Json => (to_json(&query, &read).to_string(), "application/json"),
-                Format::Csv => (to_csv(&query, &read), "text/csv; charset=utf-8"),
-            })
-        })
-        .await?;
+    let kind = match format {
+        Format::Json => "application/json",
+        Format::Csv => "text/csv; charset=utf-8",
+    };
+    let share = app.reads.budget().hold(0);
+    let answer = Answer::new(query, format, is_drawn, (from, to, step), share);
+    let body = app.in_parts(answer).await?;
     Ok(([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], body).into_response())
 }
+
+/// An answer in the making.
+struct Answer {
+    query: Query,
+    format: Format,
+    is_drawn: bool,
+    span: (i64, i64, i64),
+    /// The fields that are still to be read, a few together; `None`: it has not begun.
+    groups: Option<VecDeque<Vec<String>>>,
+    /// What is read and not written yet: the fields, and from which bucket on.
+    read: VecDeque<FieldRollup>,
+    at: usize,
+    averages: Vec<Averages>,
+    n_written: usize,
+    times: Rfc3339,
+    /// Of what is read, in the memory of all reads.
+    share: Share,
+    is_over: bool,
+}
+
+impl Answer {
+    fn new(
+        query: Query,
+        format: Format,
+        is_drawn: bool,
+        span: (i64, i64, i64),
+        share: Share,
+    ) -> Answer {
+        Answer {
+            query,
+            format,
+            is_drawn,
+            span,
+            groups: None,
+            read: VecDeque::new(),
+            at: 0,
+            averages: Vec::new(),
+            n_written: 0,
+            times: Rfc3339::default(),
+            share,
+            is_over: false,
+        }
+    }
+
+    fn n_steps(&self) -> usize {
+        let (from, to, step) = self.span;
+        usize::try_from(to.saturating_sub(from).saturating_add(step - 1) / step).unwrap_or(0)
+    }
+
+    /// Reads these fields; none named are all.
+    fn fields(&self, history: &dyn History, names: &[&str]) -> Result<Rollup, WebError> {
+        let (from, to, step) = self.span;
+        let (node, service) = (&self.query.node, &self.query.service);
+        let read = history.rollup(node, service, names, from, to, step)?;
+        if !self.is_drawn {
+            return Ok(read);
+        }
+        let n_cells: usize = read.fields.iter().map(|f| f.buckets.len()).sum();
+        reading::charge(n_cells * size_of::<Bucket>()).map_err(WebError::stopped)?;
+        drawn(&self.query, &read)
+    }
+
+    /// Which fields are read together: all of them where that is little.
+    fn plan(&self, history: &dyn History) -> Result<VecDeque<Vec<String>>, WebError> {
+        if let (Some(field), false) = (&self.query.field, self.is_drawn) {
+            return Ok(VecDeque::from([vec![field.clone()]]));
+        }
+        let n_steps = self.n_steps();
+        let spec = history.spec(&self.query.node, &self.query.service);
+        let n_fields = spec.map_or(0, |spec| spec.fields.len());
+        let n_cells = n_fields.saturating_mul(n_steps);
+        // Of more steps than a field may have the history says so.
+        if n_cells > CELLS_MAX && n_steps as i64 <= BUCKETS_MAX {
+            return Err(WebError::bad(format!(
+                "{n_fields} fields by {n_steps} steps are {n_cells} cells, at most {CELLS_MAX} are \
+                 answered: ask for a larger step, a shorter span or one field (field=)"
+            )));
+        }
+        // A cdef may need the others.
+        if n_cells <= CELLS_AT_ONCE || self.is_drawn {
+            return Ok(VecDeque::from([vec![]]));
+        }
+        let (from, to, _) = self.span;
+        let (node, service) = (&self.query.node, &self.query.service);
+        // As it was at the end of the span, which tells the names.
+        let as_it_was = history.rollup(node, service, &[], from, to, to - from)?;
+        let names: Vec<String> = as_it_was.fields.into_iter().map(|f| f.spec.name).collect();
+        let each = (CELLS_AT_ONCE / n_steps.max(1)).max(1);
+        Ok(names.chunks(each).map(<[String]>::to_vec).collect())
+    }
+
+    /// Reads the next fields, if there are any.
+    fn read_next(&mut self, history: &dyn History) -> Result<bool, WebError> {
+        self.share.shrink_to(0);
+        let Some(names) = self.groups.as_mut().and_then(VecDeque::pop_front) else {
+            return Ok(false);
+        };
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let read = self.fields(history, &names)?;
+        let n_cells: usize = read.fields.iter().map(|f| f.buckets.len()).sum();
+        if !self.share.grow(n_cells * size_of::<Bucket>()) {
+            return Err(WebError::stopped(Stop::Busy));
+        }
+        for averages in read.averages {
+            if !self.averages.contains(&averages) {
+                self.averages.push(averages);
+            }
+        }
+        self.read.extend(read.fields);
+        Ok(true)
+    }
+
+    /// The first part: it decides what the answer is, or that there is none.
+    fn begin(&mut self, history: &dyn History, out: &mut String) -> Result<(), WebError> {
+        self.groups = Some(self.plan(history)?);
+        self.read_next(history)?;
+        // Writing into a String cannot fail.
+        let _ = match self.format {
+            Format::Csv => out.write_str("time,node,service,field,count,min,max,mean,first,last\n"),
+            Format::Json => {
+                let (from, _, step) = self.span;
+                write!(out, "{{\"from_ms\":{from},\"step_ms\":{step},\"fields\":[")
+            }
+        };
+        Ok(())
+    }
+
+    /// Writes of the first field that is read.
+    fn write(&mut self, out: &mut String) {
+        let Some(field) = self.read.front() else { return };
+        match self.format {
+            Format::Json => {
+                let comma = if self.n_written > 0 { "," } else { "" };
+                out.push_str(comma);
+                json_field(&self.query, field, out);
+                self.at = field.buckets.len();
+            }
+            Format::Csv => {
+                let end = field.buckets.len().min(self.at + CSV_ROWS);
+                let (from, _, step) = self.span;
+                let rows = self.at..end;
+                csv_rows(&self.query, field, rows, (from, step), &mut self.times, out);
+                self.at = end;
+            }
+        }
+        if self.at == field.buckets.len() {
+            self.read.pop_front();
+            (self.at, self.n_written) = (0, self.n_written + 1);
+        }
+    }
+
+    fn end(&mut self, out: &mut String) {
+        self.is_over = true;
+        if self.format == Format::Json {
+            out.push(']');
+            if !self.averages.is_empty() {
+                let _ = write!(out, ",\"averages\":{}", json!(self.averages));
+            }
+            out.push('}');
+        }
+    }
+}
+
+impl Parts for Answer {
+    fn next(&mut self, history: &dyn History) -> Result<Option<Bytes>, WebError> {
+        let mut out = String::new();
+        if self.groups.is_none() {
+            self.begin(history, &mut out)?;
+        }
+        while out.len() < PART_BYTES && !self.is_over {
+            if !self.read.is_empty() {
+                self.write(&mut out);
+            } else if !self.read_next(history)? {
+                self.end(&mut out);
+            }
+        }
+        Ok(Some(Bytes::from(out)).filter(|part| !part.is_empty()))
+    }
+}
+
+/// Rows of CSV that are written at once.
+const CSV_ROWS: usize = 2048;
 
 fn drawn(query: &Query, read: &Rollup) -> Result<Rollup, WebError> {
     let mut drawn = as_drawn(read);
@@ -72,58 +264,74 @@ fn step_ms(text: &str) -> Result<i64, WebError> {
     i64::try_from(ms).ok().filter(|ms| *ms > 0).ok_or_else(|| bad(format!("{text:?} is no step")))
 }
 
-fn finite(v: f64) -> Json {
-    if v.is_finite() { json!(v) } else { json!(v.to_string()) }
+/// A number; JSON has no infinity and no NaN: these are strings.
+fn number(v: f64, out: &mut String) {
+    // Writing into a String cannot fail.
+    let _ = if v.is_finite() { write!(out, "{v:?}") } else { write!(out, "\"{v}\"") };
 }
 
-fn column(buckets: &[Bucket], pick: impl Fn(&Bucket) -> f64) -> Json {
-    let cells = buckets.iter().map(|b| if b.count == 0 { Json::Null } else { finite(pick(b)) });
-    Json::Array(cells.collect())
-}
-
-fn to_json(query: &Query, rollup: &Rollup) -> Json {
-    let fields = rollup.fields.iter().map(|f| {
-        let b = &f.buckets;
-        json!({
-            "node": query.node,
-            "service": query.service,
-            "field": f.spec.name,
-            "type": f.spec.kind,
-            "count": b.iter().map(|b| b.count).collect::<Vec<u64>>(),
-            "min": column(b, |b| b.min),
-            "max": column(b, |b| b.max),
-            "mean": column(b, |b| b.sum / b.count as f64),
-            "first": column(b, |b| b.first),
-            "last": column(b, |b| b.last),
-            "increase": f.increase,
-        })
-    });
-    let mut answer = json!({
-        "from_ms": rollup.from_ms,
-        "step_ms": rollup.step_ms,
-        "fields": fields.collect::<Vec<Json>>(),
-    });
-    if !rollup.averages.is_empty() {
-        answer["averages"] = json!(rollup.averages);
-    }
-    answer
-}
-
-fn to_csv(query: &Query, rollup: &Rollup) -> String {
-    let mut out = "time,node,service,field,count,min,max,mean,first,last\n".to_owned();
-    let mut times = Rfc3339::default();
-    for field in &rollup.fields {
-        for (i, b) in field.buckets.iter().enumerate().filter(|(_, b)| b.count > 0) {
-            times.push(rollup.from_ms + i as i64 * rollup.step_ms, &mut out);
-            for cell in [&query.node, &query.service, &field.spec.name] {
-                out.push(',');
-                csv_cell(cell, &mut out);
-            }
-            let mean = b.sum / b.count as f64;
-            let Bucket { count, min, max, first, last, .. } = b;
-            // Writing into a String cannot fail.
-            let _ = writeln!(out, ",{count},{min:?},{max:?},{mean:?},{first:?},{last:?}");
+fn column(name: &str, buckets: &[Bucket], pick: impl Fn(&Bucket) -> f64, out: &mut String) {
+    let _ = write!(out, ",\"{name}\":[");
+    for (i, b) in buckets.iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        match b.count {
+            0 => out.push_str("null"),
+            _ => number(pick(b), out),
         }
     }
-    out
+    out.push(']');
 }
+
+fn json_field(query: &Query, field: &FieldRollup, out: &mut String) {
+    let b = &field.buckets;
+    let head = [
+        ("node", json!(query.node)),
+        ("service", json!(query.service)),
+        ("field", json!(field.spec.name)),
+        ("type", json!(field.spec.kind)),
+        ("increase", json!(field.increase)),
+    ];
+    let head = head.map(|(k, v)| format!("\"{k}\":{v}"));
+    let _ = write!(out, "{{{},\"count\":[", head.join(","));
+    for (i, b) in b.iter().enumerate() {
+        let comma = if i > 0 { "," } else { "" };
+        let _ = write!(out, "{comma}{}", b.count);
+    }
+    out.push(']');
+    column("min", b, |b| b.min, out);
+    column("max", b, |b| b.max, out);
+    column("mean", b, |b| b.sum / b.count as f64, out);
+    column("first", b, |b| b.first, out);
+    column("last", b, |b| b.last, out);
+    out.push('}');
+}
+
+fn csv_rows(
+    query: &Query,
+    field: &FieldRollup,
+    rows: Range<usize>,
+    (from_ms, step_ms): (i64, i64),
+    times: &mut Rfc3339,
+    out: &mut String,
+) {
+    for i in rows {
+        let b = &field.buckets[i];
+        if b.count == 0 {
+            continue;
+        }
+        times.push(from_ms + i as i64 * step_ms, out);
+        for cell in [&query.node, &query.service, &field.spec.name] {
+            out.push(',');
+            csv_cell(cell, out);
+        }
+        let mean = b.sum / b.count as f64;
+        let Bucket { count, min, max, first, last, .. } = b;
+        // Writing into a String cannot fail.
+        let _ = writeln!(out, ",{count},{min:?},{max:?},{mean:?},{first:?},{last:?}");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,33 +1,37 @@
 //! `/api/v1/samples`: exact samples, as JSON or CSV.
 //!
-//! Long spans are read and sent in parts: a year of seconds as CSV needs no more
-//! memory than ten days. (As JSON the values wait, as text, until the times
-//! have gone out.)
+//! Long spans are read and sent in parts of a few thousand samples, the next one when the
+//! client has taken the one before: a year of seconds as CSV needs a megabyte, and a client
+//! that does not read keeps no thread. (As JSON the values wait, as text, until the times
+//! have gone out; what waits is in the account of all reads.)
 
 use super::{Format, Query, csv_cell};
 use crate::app::{App, now_ms};
 use crate::error::{Asked, WebError};
+use crate::parts::Parts;
 use crate::times::Rfc3339;
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use futures_util::stream;
-use rookery_collector::history::Samples;
+use rookery_collector::budget::Share;
+use rookery_collector::history::{History, ReadError, Samples};
+use rookery_collector::reading::{self, Stop};
 use rookery_plugins::{FieldSpec, Value};
+use std::collections::VecDeque;
 use std::fmt::Write;
-use tokio::sync::mpsc;
 
-/// How much of the history is in memory at once, ms: ten days, …
-const PART_MS: i64 = 10 * 86_400_000;
-/// … or more after a while without samples, so that decades without any are soon
-/// over.
-const PART_MS_MAX: i64 = 160 * 86_400_000;
-
-/// How many parts wait for a slow reader.
-const PARTS_WAITING: usize = 2;
-
-type Part = Result<Bytes, std::io::Error>;
+/// A part is about this long, bytes of text.
+const PART_BYTES: usize = 256 << 10;
+/// So much memory the samples of one part may take; where there are more the part is read
+/// again, shorter.
+const PART_READ_BYTES: usize = 1 << 20;
+/// The first part's span, ms: it is not known yet how close the samples are.
+const SPAN_MS: i64 = 10 * 60_000;
+/// The longest, ms: decades without any samples are soon over.
+const SPAN_MS_MAX: i64 = 160 * 86_400_000;
+/// From one part to the next the span grows by this much at most.
+const GROWTH: i64 = 8;
 
 /// `GET /api/v1/samples?node=N&service=S[&field=F][&from=T][&to=T][&format=csv]`.
 pub async fn samples(
@@ -36,149 +40,252 @@ pub async fn samples(
 ) -> Result<Response, WebError> {
     let format = query.format()?;
     let (from, to) = query.span(now_ms())?;
-    let (app, query, fields) = {
-        let app2 = app.clone();
-        app.blocking(move |app| query.fields(app).map(|f| (app2, query, f))).await?
-    };
-    let (send, parts) = mpsc::channel::<Part>(PARTS_WAITING);
-    tokio::task::spawn_blocking(move || {
-        let out = Out { app: &app, query: &query, send: &send, span: (from, to) };
-        let done = match format {
-            Format::Csv => out.csv(&fields),
-            Format::Json => out.json(&fields),
-        };
-        if let Err(Stop::Failed(text)) = done {
-            tracing::error!("samples: {text}");
-            // The client sees the answer break off, not end.
-            let _ = send.blocking_send(Err(std::io::Error::other(text)));
+    let (query, fields) =
+        { app.blocking(move |app| query.fields(app).map(|fields| (query, fields))).await? };
+    // Nothing is older than 1970: a start far before costs no rounds.
+    let walk = Walk::new(query, fields, (from.max(0), to));
+    let (body, kind) = match format {
+        Format::Csv => (app.in_parts(Csv::new(walk)).await?, "text/csv; charset=utf-8"),
+        Format::Json => {
+            (app.in_parts(Json::new(walk, app.reads.budget().hold(0))).await?, "application/json")
         }
-    });
-    let body = Body::from_stream(stream::unfold(parts, async |mut parts| {
-        parts.recv().await.map(|part| (part, parts))
-    }));
-    let kind = match format {
-        Format::Csv => "text/csv; charset=utf-8",
-        Format::Json => "application/json",
     };
     Ok(([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], body).into_response())
 }
 
-/// Why an answer ends early.
-enum Stop {
-    /// Nobody listens any more.
-    Gone,
-    /// The history cannot be read.
-    Failed(String),
-}
-
-struct Out<'a> {
-    app: &'a App,
-    query: &'a Query,
-    send: &'a mpsc::Sender<Part>,
+/// Goes through the samples of some fields, one field after the other, by spans of time.
+struct Walk {
+    query: Query,
+    fields: Vec<FieldSpec>,
     span: (i64, i64),
+    /// Which field.
+    field: usize,
+    /// Where the next part begins.
+    at: i64,
+    /// How long it is, ms.
+    span_ms: i64,
 }
 
-impl Out<'_> {
-    fn send(&self, text: &mut String) -> Result<(), Stop> {
-        if text.is_empty() {
-            return Ok(());
-        }
-        let part = Bytes::from(std::mem::take(text));
-        self.send.blocking_send(Ok(part)).map_err(|_| Stop::Gone)
+impl Walk {
+    fn new(query: Query, fields: Vec<FieldSpec>, span: (i64, i64)) -> Walk {
+        Walk { query, fields, span, field: 0, at: span.0, span_ms: SPAN_MS }
     }
 
-    /// Calls `each` with the samples of one part of the span after the other.
-    fn parts(
-        &self,
-        field: &FieldSpec,
-        mut each: impl FnMut(&Samples) -> Result<(), Stop>,
-    ) -> Result<(), Stop> {
-        let (node, service) = (&self.query.node, &self.query.service);
-        let mut from = self.span.0;
-        // Nothing is older than 1970: a start far before costs no rounds.
-        if from < 0 {
-            from = 0;
-        }
-        let mut part_ms = PART_MS;
-        while from < self.span.1 {
-            let to = self.span.1.min(from.saturating_add(part_ms));
-            let read = self.app.history.samples(node, service, &field.name, from, to);
-            let read = read.map_err(|e| Stop::Failed(e.to_string()))?;
-            if read.is_empty() {
-                part_ms = PART_MS_MAX.min(part_ms * 2);
-            } else {
-                part_ms = PART_MS;
-                each(&read)?;
+    /// The field whose samples are next; `None`: that was all.
+    fn field(&self) -> Option<&FieldSpec> {
+        self.fields.get(self.field)
+    }
+
+    /// Goes on with the next field, from the beginning.
+    fn next_field(&mut self) {
+        self.field += 1;
+        self.at = self.span.0;
+        self.span_ms = SPAN_MS;
+    }
+
+    /// The next samples of the field, of which a few thousand are wanted; `None`: it has
+    /// no more.
+    fn next(&mut self, history: &dyn History, wanted: usize) -> Result<Option<Samples>, WebError> {
+        while self.at < self.span.1 {
+            let Some(field) = self.fields.get(self.field) else { return Ok(None) };
+            let to = self.span.1.min(self.at.saturating_add(self.span_ms));
+            let (node, service) = (&self.query.node, &self.query.service);
+            let read = {
+                let part = reading::part();
+                part.limit(if self.span_ms > 1 { PART_READ_BYTES } else { usize::MAX });
+                let read = history.samples(node, service, &field.name, self.at, to);
+                if read.is_ok() {
+                    // The samples are still there when this returns.
+                    part.keep();
+                }
+                read
+            };
+            let read = match read {
+                // Closer than they were before.
+                Err(ReadError::Stopped(Stop::TooLarge)) if self.span_ms > 1 => {
+                    self.span_ms = (self.span_ms / GROWTH).max(1);
+                    continue;
+                }
+                other => other?,
+            };
+            self.at = to;
+            let n = i64::try_from(read.len()).unwrap_or(i64::MAX).max(1);
+            let fits = self.span_ms.saturating_mul(i64::try_from(wanted).unwrap_or(1)) / n;
+            let most = SPAN_MS_MAX.min(self.span_ms.saturating_mul(GROWTH));
+            self.span_ms = fits.clamp(1, most);
+            if !read.is_empty() {
+                return Ok(Some(read));
             }
-            from = to;
         }
-        Ok(())
+        Ok(None)
+    }
+}
+
+/// The answer as CSV.
+struct Csv {
+    walk: Walk,
+    times: Rfc3339,
+    text: String,
+}
+
+impl Csv {
+    fn new(walk: Walk) -> Csv {
+        let text = "time,node,service,field,value\n".to_owned();
+        Csv { walk, times: Rfc3339::default(), text }
     }
 
-    fn csv(&self, fields: &[FieldSpec]) -> Result<(), Stop> {
-        let mut text = "time,node,service,field,value\n".to_owned();
-        let mut times = Rfc3339::default();
-        for field in fields {
-            let mut names = String::from(",");
-            csv_cell(&self.query.node, &mut names);
+    /// What stands between time and value.
+    fn names(&self, field: &str) -> String {
+        let mut names = String::from(",");
+        for name in [&self.walk.query.node, &self.walk.query.service, field] {
+            csv_cell(name, &mut names);
             names.push(',');
-            csv_cell(&self.query.service, &mut names);
-            names.push(',');
-            csv_cell(&field.name, &mut names);
-            names.push(',');
-            self.parts(field, |samples| {
-                text.reserve(samples.len() * (names.len() + 40));
+        }
+        names
+    }
+}
+
+impl Parts for Csv {
+    fn next(&mut self, history: &dyn History) -> Result<Option<Bytes>, WebError> {
+        while let Some(field) = self.walk.field() {
+            let names = self.names(&field.name);
+            let line = names.len() + 40;
+            while self.text.len() < PART_BYTES / 2 {
+                let Some(samples) = self.walk.next(history, PART_BYTES / line + 1)? else { break };
+                self.text.reserve(samples.len() * line);
                 for (time, value) in samples.iter() {
-                    times.push(time, &mut text);
-                    text.push_str(&names);
+                    self.times.push(time, &mut self.text);
+                    self.text.push_str(&names);
                     if value != Value::Unknown {
                         // Writing into a String cannot fail.
-                        let _ = write!(text, "{value}");
+                        let _ = write!(self.text, "{value}");
                     }
-                    text.push('\n');
+                    self.text.push('\n');
                 }
-                self.send(&mut text)
-            })?;
+            }
+            if self.text.len() >= PART_BYTES / 2 {
+                return Ok(Some(std::mem::take(&mut self.text).into()));
+            }
+            self.walk.next_field();
         }
-        self.send(&mut text)
+        Ok(Some(std::mem::take(&mut self.text).into()).filter(|text: &Bytes| !text.is_empty()))
+    }
+}
+
+/// The answer as JSON.
+struct Json {
+    walk: Walk,
+    text: String,
+    /// The field's values, until its times have gone out.
+    values: String,
+    /// Whether the field's head has gone out.
+    is_begun: bool,
+    is_over: bool,
+    /// What is ready to be sent.
+    ready: VecDeque<Bytes>,
+    /// Of the values, in the memory of all reads.
+    share: Share,
+}
+
+impl Json {
+    fn new(walk: Walk, share: Share) -> Json {
+        Json {
+            walk,
+            text: String::from("{\"fields\":["),
+            values: String::new(),
+            is_begun: false,
+            is_over: false,
+            ready: VecDeque::new(),
+            share,
+        }
     }
 
-    fn json(&self, fields: &[FieldSpec]) -> Result<(), Stop> {
-        let mut text = String::from("{\"fields\":[");
-        for (i, field) in fields.iter().enumerate() {
-            let comma = if i > 0 { "," } else { "" };
-            let head = [
-                ("node", self.query.node.as_str()),
-                ("service", self.query.service.as_str()),
-                ("field", field.name.as_str()),
-                ("type", field.kind.word()),
-            ];
-            let head = head.map(|(k, v)| format!("\"{k}\":{}", serde_json::json!(v)));
-            let _ = write!(text, "{comma}{{{},\"times_ms\":[", head.join(","));
-            // The values wait in text form until all times have been sent.
-            let mut values = String::new();
-            let mut is_first = true;
-            self.parts(field, |samples| {
-                text.reserve(samples.len() * 14);
-                values.reserve(samples.len() * 8);
-                for (time, value) in samples.iter() {
-                    if !is_first {
-                        text.push(',');
-                        values.push(',');
-                    }
-                    is_first = false;
-                    let _ = write!(text, "{time}");
-                    json_value(value, &mut values);
-                }
-                self.send(&mut text)
-            })?;
-            text.push_str("],\"values\":[");
-            self.send(&mut text)?;
-            self.send(&mut values)?;
-            text.push_str("]}");
+    fn begin_field(&mut self) {
+        let Some(field) = self.walk.field() else { return };
+        let comma = if self.walk.field > 0 { "," } else { "" };
+        let head = [
+            ("node", self.walk.query.node.as_str()),
+            ("service", self.walk.query.service.as_str()),
+            ("field", field.name.as_str()),
+            ("type", field.kind.word()),
+        ];
+        let head = head.map(|(k, v)| format!("\"{k}\":{}", serde_json::json!(v)));
+        // Writing into a String cannot fail.
+        let _ = write!(self.text, "{comma}{{{},\"times_ms\":[", head.join(","));
+        self.is_begun = true;
+    }
+
+    fn add(&mut self, samples: &Samples) -> Result<(), WebError> {
+        let before = self.values.len();
+        for (time, value) in samples.iter() {
+            if !self.values.is_empty() {
+                self.text.push(',');
+                self.values.push(',');
+            }
+            let _ = write!(self.text, "{time}");
+            json_value(value, &mut self.values);
         }
-        text.push_str("]}");
-        self.send(&mut text)
+        match self.share.grow(self.values.len() - before) {
+            true => Ok(()),
+            false => Err(WebError::busy(
+                "the values of so long a span do not fit into the memory for reads: as CSV \
+                 (format=csv) they need not wait for each other",
+            )),
+        }
+    }
+
+    /// The text so far, as the next part.
+    fn text_next(&mut self) -> Option<Bytes> {
+        self.ready.push_back(std::mem::take(&mut self.text).into());
+        self.ready_next()
+    }
+
+    /// A piece of what is ready.
+    fn ready_next(&mut self) -> Option<Bytes> {
+        while let Some(mut first) = self.ready.pop_front() {
+            let part = first.split_to(first.len().min(PART_BYTES));
+            if !first.is_empty() {
+                self.ready.push_front(first);
+            }
+            if !part.is_empty() {
+                return Some(part);
+            }
+        }
+        None
+    }
+}
+
+impl Parts for Json {
+    fn next(&mut self, history: &dyn History) -> Result<Option<Bytes>, WebError> {
+        if let Some(part) = self.ready_next() {
+            return Ok(Some(part));
+        }
+        if self.values.is_empty() {
+            self.share.shrink_to(0);
+        }
+        if self.walk.field().is_none() {
+            if std::mem::replace(&mut self.is_over, true) {
+                return Ok(None);
+            }
+            self.text.push_str("]}");
+            return Ok(self.text_next());
+        }
+        if !self.is_begun {
+            self.begin_field();
+        }
+        while self.text.len() < PART_BYTES / 2 {
+            let Some(samples) = self.walk.next(history, PART_BYTES / 14)? else {
+                self.text.push_str("],\"values\":[");
+                self.ready.push_back(std::mem::take(&mut self.text).into());
+                self.ready.push_back(std::mem::take(&mut self.values).into());
+                self.text.push_str("]}");
+                self.walk.next_field();
+                self.is_begun = false;
+                return Ok(self.ready_next());
+            };
+            self.add(&samples)?;
+        }
+        Ok(self.text_next())
     }
 }
 
@@ -193,3 +300,6 @@ fn json_value(value: Value, out: &mut String) {
         v => write!(out, "{v}"),
     };
 }
+
+#[cfg(test)]
+mod tests;

@@ -145,11 +145,15 @@ fn powers(drawing: &Drawing, args: Args) -> Option<Ends> {
         return None;
     }
     let positive = || drawn().filter(|v| *v > 1e-300);
-    let (least, most) = (positive().reduce(f64::min)?, positive().reduce(f64::max)?);
+    // What is beyond the axis stands at its end.
+    let least = positive().reduce(f64::min)?.min(END / 100.0);
+    let most = positive().reduce(f64::max)?.min(END);
     let below = 10f64.powf((least.log10() + 1e-9).floor());
-    let low = args.lower.filter(|l| *l > 0.0 && (args.rigid || *l < below)).unwrap_or(below);
+    let is_lower = |l: &f64| *l > 0.0 && *l < END / 10.0 && (args.rigid || *l < below);
+    let low = args.lower.filter(is_lower).unwrap_or(below);
     let room = 10f64.powf((most / low).log10().abs() * ROOM);
-    let high = (most * room).clamp(low * 10.0, END);
+    // Not by clamp(), which panics where its ends cross.
+    let high = (most * room).max(low * 10.0).min(END);
     let high = args.upper.filter(|u| *u > low && (args.rigid || *u > high)).unwrap_or(high);
     (low < high).then_some(Ends { low, high, log: true })
 }
@@ -373,6 +377,37 @@ mod tests {
                     let (Ends { low, high, .. }, _) = of(args, &[a, b], &[]);
                     let fine = low < high && low.is_finite() && high.is_finite();
                     assert!(fine && (high / 2.0 - low / 2.0) > 0.0, "{args} {a} {b}: {low} {high}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn powers_of_ten_end_where_doubles_do() {
+        let odd = [5e-324, 1e-300, 1.0, 1e300, 7e307, 8e307, 9e307, 1e308, f64::MAX, f64::INFINITY];
+        let args = [
+            "-o",
+            "-o -l 1e308",
+            "-o -l 7.9e307",
+            "-o -l 7.9e307 -r",
+            "-o -l 5e-324 -r",
+            "-o -u 1e308",
+            "-o -u 5e-324 -r",
+            "-o -l 7e307 -u 7.9e307 -r",
+            "-o -l inf -u -inf",
+        ];
+        for args in args {
+            for a in odd {
+                for b in odd {
+                    let (ends, _) = of(args, &[a, b], &[]);
+                    let fine = ends.low < ends.high && ends.high.is_finite();
+                    assert!(fine, "{args} {a} {b}: {ends:?}");
+                    for v in odd.into_iter().chain([f64::NEG_INFINITY, f64::NAN, -1.0]) {
+                        assert!(
+                            (0.0..=1.0).contains(&ends.part(v)),
+                            "{args} {a} {b} {v}: {ends:?}"
+                        );
+                    }
                 }
             }
         }

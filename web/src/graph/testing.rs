@@ -103,7 +103,16 @@ fn any_field() -> impl Strategy<Value = FieldRollup> {
 
 /// Any rollup, well formed or not.
 pub(crate) fn any_rollup() -> impl Strategy<Value = Rollup> {
-    let args = ["", "--base 1024 -l 0", "-l 0 -u 100 -r", "-l 5 -u 1 --rigid", "-l -u -r -l nan"];
+    let args = [
+        "",
+        "--base 1024 -l 0",
+        "-l 0 -u 100 -r",
+        "-l 5 -u 1 --rigid",
+        "-l -u -r -l nan",
+        "--logarithmic",
+        "-o -l 7.9e307 -r",
+        "-o -l 5e-324 -u 1e308 -r",
+    ];
     (
         prop::collection::vec(any_field(), 0..5),
         prop::sample::select(args.to_vec()),

@@ -27,7 +27,7 @@ mod wall;
 mod words;
 
 use crate::app::App;
-use crate::error::WebError;
+use crate::error::{WebError, retry_later};
 use axum::Router;
 use axum::body::to_bytes;
 use axum::extract::Request;
@@ -89,6 +89,7 @@ impl IntoResponse for PageError {
             StatusCode::NOT_FOUND => "There is no such thing here",
             StatusCode::UNAUTHORIZED => "Not without the token",
             StatusCode::BAD_REQUEST => "That was not understood",
+            StatusCode::SERVICE_UNAVAILABLE => "Not at the moment",
             _ => "This should not have happened",
         };
         let page = layout::plain_page(
@@ -100,7 +101,7 @@ impl IntoResponse for PageError {
                     " shows what is wrong now." }
             },
         );
-        (status, page).into_response()
+        retry_later((status, page).into_response())
     }
 }
 

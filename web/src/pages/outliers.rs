@@ -36,6 +36,7 @@ pub async fn outliers(
     query: Result<Asked<Query>, WebError>,
 ) -> Page {
     let Asked(query) = query?;
+    let _gate = app.outliers_gate().await;
     make(&app, visitor, move |view| all(view, query.group.as_deref().unwrap_or(""))).await
 }
 

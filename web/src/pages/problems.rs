@@ -51,7 +51,7 @@ fn troubles(view: &View) -> Markup {
             div.grid.troubles {
                 @for t in &all {
                     div class=(card_class(Level::Critical)) {
-                        h3 { "Telling fails: " (t.what) " " (badge("CRITICAL")) }
+                        h3 { @if !t.what.starts_with("quarantine ") { "Telling fails: " } (t.what) " " (badge("CRITICAL")) }
                         div { (t.error) }
                         div.soft { "since " (view.local(t.since_ms)) ", "
                             (ago(t.since_ms, view.now_ms)) }

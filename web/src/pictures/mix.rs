@@ -11,6 +11,7 @@ use crate::graph::as_drawn;
 use crate::pages::segment;
 use percent_encoding::percent_decode_str;
 use rookery_collector::history::{Averages, Bucket, FieldRollup, NodeInfo, ReadError, Rollup};
+use rookery_collector::reading;
 use rookery_plugins::{FieldSpec, ServiceSpec};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -235,6 +236,8 @@ impl App {
             if names.is_empty() && !has_cdef {
                 continue;
             }
+            // Once it is added it is gone.
+            let _one = reading::part();
             let rollup = self.history.rollup(&node.name, &spec.name, &names, from, to, step)?;
             averages.extend_from_slice(&rollup.averages);
             let rollup = if has_cdef { as_drawn(&rollup) } else { rollup };

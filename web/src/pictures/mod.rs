@@ -33,6 +33,7 @@ pub(crate) use key::{Span, ghost, hide, is_muted, percents};
 use mix::{How, Part};
 use percent_encoding::percent_decode_str;
 use rookery_collector::history::{Rollup, ServiceInfo};
+use rookery_collector::reading;
 pub use shelf::Pictures;
 use shelf::{Kept, gunzip, gzip};
 use std::collections::BTreeSet;
@@ -364,6 +365,24 @@ impl App {
     }
 }
 
+/// What it takes to draw a picture, about: its pixels twice, or its text; and the drawing.
+fn bytes_of(key: &Key, rollup: &Rollup) -> usize {
+    let n_cells: usize = rollup.fields.iter().map(|f| f.buckets.len()).sum();
+    let drawing = n_cells.saturating_mul(CELL_DRAWN_BYTES);
+    let height = key.height as usize + rollup.fields.len() * LEGEND_PX;
+    let pixels = (key.width as usize).saturating_mul(height);
+    match key.form {
+        Form::Png => drawing.saturating_add(pixels.saturating_mul(8)),
+        Form::Svg => drawing.saturating_mul(2),
+        Form::Text => drawing,
+    }
+}
+
+/// A cell as it is drawn: a point with its band.
+const CELL_DRAWN_BYTES: usize = 48;
+/// A field's line of the legend, px.
+const LEGEND_PX: usize = 20;
+
 fn draw(rollup: &Rollup, style: &Style) -> Result<Vec<u8>, WebError> {
     let key = style.key;
     let request = GraphRequest {
@@ -380,6 +399,7 @@ fn draw(rollup: &Rollup, style: &Style) -> Result<Vec<u8>, WebError> {
         legend: key.legend,
         over: style.over,
     };
+    reading::charge(bytes_of(key, rollup)).map_err(WebError::stopped)?;
     let drawn = match key.form {
         Form::Svg => graph::svg(&request).map(String::into_bytes),
         Form::Png => graph::png(&request),

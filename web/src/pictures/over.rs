@@ -6,6 +6,7 @@ use crate::error::WebError;
 use crate::graph::{Percentile, percentiles};
 use crate::pictures::mix::{How, Part};
 use rookery_collector::history::{ReadError, Rollup};
+use rookery_collector::reading;
 use rookery_collector::series::{Drawn, Heartbeat};
 use rookery_plugins::{Draw, FieldSpec, ServiceSpec};
 
@@ -131,6 +132,7 @@ impl App {
         // The first rate needs the sample before.
         let before = from.saturating_sub(heartbeat.0);
         let samples = self.history.samples(node, &service.name, &spec.name, before, to)?;
+        reading::charge(samples.len() * size_of::<(i64, f64)>()).map_err(WebError::stopped)?;
         let mut drawn = Drawn::new(spec, heartbeat);
         let values = samples.iter().filter_map(|(t, v)| Some((t, drawn.next(t, v)?)));
         Ok(values.filter(|(t, _)| *t >= from).collect())
