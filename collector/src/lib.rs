@@ -45,6 +45,7 @@ mod pool;
 pub mod pulse;
 pub mod quarantine;
 pub mod read;
+mod read_former;
 mod read_rollup;
 pub mod reading;
 pub mod rebuild;

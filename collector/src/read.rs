@@ -12,6 +12,7 @@ use crate::history::{
 };
 use crate::newest::{node_info, service_info};
 use crate::period::{BlockRow, Period};
+use crate::read_former::{self, Wanted};
 use crate::read_rollup;
 use crate::reading;
 use crate::rollup::{Grid, Roll};
@@ -51,7 +52,7 @@ impl Reader {
     }
 
     fn spec_of(&self, node: &NodeEntry, service: &str) -> Result<Arc<ServiceSpec>, ReadError> {
-        node.service(service).map(|s| s.spec).ok_or_else(|| {
+        node.service_called(service).map(|s| s.spec).ok_or_else(|| {
             let all = node.services();
             let names: Vec<&str> = all.iter().map(|s| s.spec.name.as_str()).collect();
             not_found("service", service, &names)
@@ -65,7 +66,6 @@ impl Reader {
         service: &str,
         field: &str,
     ) -> Result<FieldSpec, ReadError> {
-        self.spec_of(node, service)?;
         let mut ever = node.fields_ever(service);
         match ever.iter().position(|f| f.name == field) {
             Some(at) => Ok(ever.swap_remove(at)),
@@ -74,6 +74,44 @@ impl Reader {
                 Err(not_found("field", field, &names))
             }
         }
+    }
+
+    /// A field by any name that it has or had: as it is called in `spec`, and where its
+    /// samples are now.
+    fn field_called(
+        &self,
+        node: &NodeEntry,
+        spec: &ServiceSpec,
+        field: &str,
+    ) -> Result<(FieldSpec, FieldKey), ReadError> {
+        let found = match spec.field_once(field) {
+            Some(found) => found.clone(),
+            None => self.field_ever(node, &spec.name, field)?,
+        };
+        let key = FieldKey::new(&spec.name, &found.name);
+        Ok((FieldSpec { name: field.to_owned(), ..found }, key))
+    }
+
+    /// One field's samples, those before its name was changed too.
+    fn read_called(
+        &self,
+        node: &NodeEntry,
+        (field, key): (FieldSpec, FieldKey),
+        span: (TimeMs, TimeMs),
+    ) -> Result<Samples, ReadError> {
+        let read = |key: &FieldKey, span| {
+            let field = FieldSpec { name: key.field.clone(), ..field.clone() };
+            let mut read = self.read_fields(node, &key.service, &[&field], span)?;
+            Ok(Gather { samples: read.pop().unwrap_or_default(), in_order: true })
+        };
+        let mut all = read(&key, span)?;
+        for (old, until_ms) in node.formers(&key) {
+            let to_ms = until_ms.min(span.1);
+            if to_ms > span.0 {
+                all.append(read(&old, (span.0, to_ms))?);
+            }
+        }
+        Ok(all.finish())
     }
 
     /// The samples of some fields of a service, each as [`History::samples`].
@@ -198,12 +236,12 @@ impl History for Reader {
     }
 
     fn spec(&self, node: &str, service: &str) -> Option<Arc<ServiceSpec>> {
-        Some(self.0.nodes.get(node)?.service(service)?.spec)
+        Some(self.0.nodes.get(node)?.service_called(service)?.spec)
     }
 
     fn service(&self, node: &str, service: &str) -> Result<Option<ServiceInfo>, ReadError> {
         let node = self.entry(node)?;
-        let Some(entry) = node.service(service) else { return Ok(None) };
+        let Some(entry) = node.service_called(service) else { return Ok(None) };
         let (layouts, head) = (node.layouts(), node.head());
         Ok(Some(service_info(&head, &layouts, &entry)))
     }
@@ -217,8 +255,8 @@ impl History for Reader {
 
     fn fields(&self, node: &str, service: &str) -> Result<Vec<FieldSpec>, ReadError> {
         let node = self.entry(node)?;
-        self.spec_of(&node, service)?;
-        Ok(node.fields_ever(service))
+        let spec = self.spec_of(&node, service)?;
+        Ok(node.fields_ever(&spec.name))
     }
 
     fn samples(
@@ -230,9 +268,9 @@ impl History for Reader {
         to_ms: TimeMs,
     ) -> Result<Samples, ReadError> {
         let node = self.entry(node)?;
-        let field = self.field_ever(&node, service, field)?;
-        let mut read = self.read_fields(&node, service, &[&field], (from_ms, to_ms))?;
-        Ok(read.pop().unwrap_or_default())
+        let spec = self.spec_of(&node, service)?;
+        let called = self.field_called(&node, &spec, field)?;
+        self.read_called(&node, called, (from_ms, to_ms))
     }
 
     fn rollup(
@@ -246,21 +284,27 @@ impl History for Reader {
     ) -> Result<Rollup, ReadError> {
         check_steps(from_ms, to_ms, step_ms)?;
         let node = self.entry(node)?;
-        self.spec_of(&node, service)?;
+        let now = self.spec_of(&node, service)?;
         // As it was then: with its labels, types and limits of that time.
-        let spec = node.service_at(service, to_ms - 1).unwrap_or_default();
-        let mut chosen: Vec<FieldSpec> = Vec::new();
+        let spec = node.service_at(&now.name, to_ms - 1).unwrap_or_default();
+        let mut chosen: Vec<(FieldSpec, FieldKey)> = Vec::new();
         for name in fields.iter().filter(|name| spec.field(name).is_none()) {
-            chosen.push(self.field_ever(&node, service, name)?);
+            let of = if spec.field_once(name).is_some() { &spec } else { &now };
+            chosen.push(self.field_called(&node, of, name)?);
         }
         let asked = |f: &&FieldSpec| fields.is_empty() || fields.contains(&f.name.as_str());
-        let wanted: Vec<&FieldSpec> = spec.fields.iter().filter(asked).chain(&chosen).collect();
+        let own = spec.fields.iter().filter(asked);
+        let keys = own.clone().map(|f| FieldKey::new(&now.name, &f.name));
+        let keys: Vec<FieldKey> = keys.chain(chosen.iter().map(|(_, key)| key.clone())).collect();
+        let wanted: Vec<&FieldSpec> = own.chain(chosen.iter().map(|(f, _)| f)).collect();
         let heartbeat = Heartbeat::of(&spec);
         let grid = Grid { from_ms, to_ms, step_ms, before_ms: heartbeat.0 };
         charge_cells(wanted.len(), grid.len())?;
         let rolls = wanted.iter().map(|f| Roll::new(f, heartbeat, grid)).collect();
-        let keys: Vec<FieldKey> = wanted.iter().map(|f| FieldKey::new(service, &f.name)).collect();
-        let fields = read_rollup::roll(&self.0, &node, &keys, &wanted, rolls, grid)?;
+        let mut fields = read_rollup::roll(&self.0, &node, &keys, &wanted, rolls, grid)?;
+        let heartbeats = vec![heartbeat; keys.len()];
+        let wanted = Wanted { keys: &keys, fields: &wanted, heartbeats: &heartbeats };
+        read_former::add(&self.0, &node, &wanted, grid, &mut fields)?;
         Ok(Rollup { from_ms, step_ms, fields, spec: spec.clone(), averages: vec![] })
     }
 
@@ -281,14 +325,19 @@ impl History for Reader {
         let grid = Grid { from_ms, to_ms, step_ms, before_ms };
         charge_cells(specs.iter().map(|s| s.fields.len()).sum(), grid.len())?;
         let (mut keys, mut fields, mut rolls) = (Vec::new(), Vec::new(), Vec::new());
+        let mut heartbeats = Vec::new();
         for (name, spec) in names.iter().zip(&specs) {
             for field in &spec.fields {
                 keys.push(FieldKey::new(name, &field.name));
                 fields.push(field);
+                heartbeats.push(Heartbeat::of(spec));
                 rolls.push(Roll::new(field, Heartbeat::of(spec), grid));
             }
         }
-        let mut all = read_rollup::roll(&self.0, &node, &keys, &fields, rolls, grid)?.into_iter();
+        let mut all = read_rollup::roll(&self.0, &node, &keys, &fields, rolls, grid)?;
+        let wanted = Wanted { keys: &keys, fields: &fields, heartbeats: &heartbeats };
+        read_former::add(&self.0, &node, &wanted, grid, &mut all)?;
+        let mut all = all.into_iter();
         let rollup = |spec: Arc<ServiceSpec>| {
             let fields = all.by_ref().take(spec.fields.len()).collect();
             Rollup { from_ms, step_ms, fields, spec, averages: vec![] }

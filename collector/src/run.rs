@@ -67,7 +67,8 @@ impl Collector {
             watcher.note_changes(changes.clone());
         }
         let settings = StoreSettings::new(&config.data);
-        let store = Store::open_locked(settings, lock, Box::new(watcher)).map_err(text)?;
+        let observer = watch::Identities::new(Box::new(watcher), events.clone());
+        let store = Store::open_locked(settings, lock, Box::new(observer)).map_err(text)?;
         for (from, to) in crate::catalog::renames(&store.shared().nodes) {
             alerts.rename(&from, &to);
         }

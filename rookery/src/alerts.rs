@@ -287,12 +287,13 @@ impl<'a> Replay<'a> {
 fn judged(rules: &Rules, node: &str, group: &str, info: &ServiceInfo, beats: bool) -> Vec<String> {
     let spec = &info.spec;
     let has_limits = |f: &&FieldSpec| {
-        let terms = rules.terms(node, group, &spec.name, f);
+        let terms = rules.terms_of(node, group, spec, f);
         let Terms { warning, critical, absent_ms, .. } = &terms;
         terms.enabled && (warning.is_some() || critical.is_some() || absent_ms.is_some())
     };
     // Fields of which rules compute something, too.
-    let formulas = rules.formulas(node, group, &spec.name);
+    let services: Vec<&str> = [spec.name.as_str()].into_iter().chain(spec.old_names()).collect();
+    let formulas = rules.formulas(node, group, &services);
     let is_source = |f: &FieldSpec| formulas.iter().any(|(_, e, _)| e.fields().contains(&f.name));
     let used: Vec<&FieldSpec> =
         spec.fields.iter().filter(|f| has_limits(f) || is_source(f)).collect();

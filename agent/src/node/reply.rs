@@ -133,7 +133,7 @@ impl Client {
     /// `config` or `fetch` of a probe's service or a plugin.
     async fn service(&self, words: &str, node: &Node, config: bool) -> Vec<u8> {
         let name = words.split_whitespace().next().unwrap_or("");
-        if let Some(services) = services::of_probes(node).get(name) {
+        if let Some(services) = services::called(&services::of_probes(node), name) {
             return services::text(services, config, self.times).into_bytes();
         }
         let Some(plugin) = node.plugins.get(name) else { return UNKNOWN_SERVICE.into() };

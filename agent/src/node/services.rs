@@ -42,6 +42,18 @@ pub(super) fn of_probes(node: &Node) -> BTreeMap<String, Vec<Served>> {
     roots
 }
 
+/// Those that are asked for by this name, which they have or, themselves, had.
+pub(super) fn called<'s>(
+    all: &'s BTreeMap<String, Vec<Served>>,
+    name: &str,
+) -> Option<&'s Vec<Served>> {
+    let was = |(root, services): &(&String, &Vec<Served>)| {
+        let own = services.iter().find(|(spec, _)| spec.name == **root);
+        own.is_some_and(|(spec, _)| spec.old_names().any(|old| old == name))
+    };
+    all.get(name).or_else(|| all.iter().find(was).map(|(_, services)| services))
+}
+
 fn with_values(group: &LiveGroup) -> Vec<(&ServiceSpec, Vec<Newest>)> {
     // What is of a virtual node is not this one's.
     let Some(row) = group.row.as_ref().filter(|r| r.node.is_none()) else { return vec![] };

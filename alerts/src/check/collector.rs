@@ -41,6 +41,8 @@ struct ServiceAnswer {
 struct FieldAnswer {
     field: String,
     #[serde(default)]
+    formerly: Vec<String>,
+    #[serde(default)]
     value: Option<serde_json::Number>,
     /// `inf` or `-inf`.
     #[serde(default)]
@@ -123,6 +125,16 @@ impl Collector {
             .map_err(|e| format!("collector {base}: an answer that is none of Rookery's: {e}"))
     }
 
+    /// One service, by any name that it has or had.
+    async fn called(&self, node: &str, asked: &str) -> Result<Option<ServiceAnswer>, String> {
+        let [node, name] = [node, asked].map(|n| utf8_percent_encode(n, NON_ALPHANUMERIC));
+        let path = format!("/api/v1/services?node={node}&service={name}");
+        let all: Vec<ServiceAnswer> = self.get(&path).await?;
+        // By an old name, the one that has it now.
+        let is_alone = all.len() == 1;
+        Ok(all.into_iter().find(|s| is_alone || s.service == *asked))
+    }
+
     async fn services(&self, node: &str) -> Result<Vec<ServiceAnswer>, String> {
         let node = utf8_percent_encode(node, NON_ALPHANUMERIC);
         self.get(&format!("/api/v1/services?node={node}")).await
@@ -146,10 +158,11 @@ impl Collector {
 
     /// A service's latest values, and how the collector has it (one of before does not say).
     async fn reading(&self, node: &str, service: &str) -> Result<(Reading, Option<Known>), String> {
-        let all = self.services(node).await?;
-        let names: Vec<String> = all.iter().map(|s| s.service.clone()).collect();
-        let found = all.into_iter().find(|s| s.service == service);
-        let found = found.ok_or_else(|| no_such_service(node, service, &names))?;
+        let Some(found) = self.called(node, service).await? else {
+            let all = self.services(node).await?;
+            let names: Vec<String> = all.into_iter().map(|s| s.service).collect();
+            return Err(no_such_service(node, service, &names));
+        };
         let fields = found.fields.into_iter().map(FieldReading::from).collect();
         let known = found.hard_state.map(|state| {
             let text = match (found.state, found.text) {
@@ -237,6 +250,7 @@ impl From<FieldAnswer> for FieldReading {
         };
         FieldReading {
             field: f.field,
+            formerly: f.formerly,
             value: match f.infinite.and_then(|text| text.parse::<f64>().ok()) {
                 Some(infinite) => Value::Float(infinite),
                 None => f.value.map_or(Value::Unknown, number),

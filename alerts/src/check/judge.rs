@@ -41,6 +41,8 @@ impl Wish {
 pub struct FieldReading {
     /// Its name.
     pub field: String,
+    /// What it was called before.
+    pub formerly: Vec<String>,
     /// The value as drawn (per second for counters).
     pub value: Value,
     /// When it was read, ms; `None`: just now.
@@ -156,13 +158,18 @@ fn select<'a>(reading: &'a Reading, wish: &Wish) -> Result<Vec<&'a FieldReading>
     if all.is_empty() {
         return Err("the service has no fields".to_owned());
     }
+    let mut wanted_now = Vec::new();
     for wanted in &wish.fields {
-        if !all.iter().any(|f| f.field == *wanted) {
+        let own = all.iter().find(|f| f.field == *wanted);
+        let found = own.or_else(|| all.iter().find(|f| f.formerly.contains(wanted)));
+        if let Some(field) = found {
+            wanted_now.push(&field.field);
+        } else {
             let names: Vec<&str> = all.iter().map(|f| f.field.as_str()).collect();
             return Err(format!("no field {wanted:?}; there are {}", names.join(", ")));
         }
     }
-    let by_name = |f: &&FieldReading| wish.fields.is_empty() || wish.fields.contains(&f.field);
+    let by_name = |f: &&FieldReading| wish.fields.is_empty() || wanted_now.contains(&&f.field);
     let chosen: Vec<_> = all.iter().filter(by_name).collect();
     if wish.as_munin && wish.fields.is_empty() && wish.service.starts_with("df") {
         // check_munin looks at devices only, and not at these.
@@ -263,6 +270,7 @@ mod tests {
     fn field(name: &str, value: impl Into<Value>, warning: &str) -> FieldReading {
         FieldReading {
             field: name.to_owned(),
+            formerly: Vec::new(),
             value: value.into(),
             time_ms: Some(1_000_000),
             warning: warning.parse().ok(),
@@ -289,6 +297,25 @@ mod tests {
             critical: c.parse().ok(),
             ..Wish::default()
         }
+    }
+
+    #[test]
+    fn a_field_is_judged_by_its_old_name_unless_another_has_it_now() {
+        let mut reading = Reading { service: "df".to_owned(), ..Reading::default() };
+        reading.fields =
+            vec![field("_mnt", 95i64, ""), field("a", 1i64, ""), field("b", 99i64, "")];
+        reading.fields[0].formerly = vec!["shm_2".to_owned()];
+        reading.fields[2].formerly = vec!["a".to_owned()];
+        let state = |name: &str| {
+            let critical = "~:90".parse().ok();
+            let wish = Wish { fields: vec![name.to_owned()], critical, ..Wish::default() };
+            let answer = judge(&reading, &wish, 0);
+            (answer.state, answer.text)
+        };
+        assert_eq!(state("shm_2").0, State::Critical);
+        assert!(state("shm_2").1.contains("_mnt"), "{}", state("shm_2").1);
+        assert_eq!(state("a").0, State::Ok);
+        assert_eq!(state("c").0, State::Unknown);
     }
 
     #[test]

@@ -7,6 +7,8 @@ use rookery_plugins::{FieldType, Range, TimeMs, Value, names};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Field {
     pub(super) name: String,
+    /// What it was called before.
+    pub(super) old: Vec<String>,
     pub(super) kind: FieldType,
     pub(super) min: Option<f64>,
     pub(super) max: Option<f64>,
@@ -48,6 +50,15 @@ pub(super) fn section(all: Vec<Section>, service: &str, plugin: &str) -> Option<
     all.into_iter().find(|(name, _)| own(name)).map(|(_, lines)| lines)
 }
 
+/// The service of a `config` answer that was called so before (`oldname`).
+pub(super) fn called_now(all: &[Section], service: &str) -> Option<String> {
+    let says = |lines: &[String]| {
+        let old = lines.iter().filter_map(|line| line.strip_prefix("oldname "));
+        old.flat_map(str::split_whitespace).any(|old| old == service)
+    };
+    all.iter().find(|(name, lines)| !name.is_empty() && says(lines)).map(|(name, _)| name.clone())
+}
+
 /// The fields of a `config` section, in order. A limit that is none is an
 /// error, with its text.
 pub(super) fn fields(lines: &[String]) -> Result<Vec<Field>, String> {
@@ -73,6 +84,7 @@ pub(super) fn fields(lines: &[String]) -> Result<Vec<Field>, String> {
             "max" => f.max = value.parse().ok(),
             "warning" => f.warning = limit()?,
             "critical" => f.critical = limit()?,
+            "oldname" => f.old = value.split_whitespace().map(str::to_owned).collect(),
             "cdef" => cdefs.push((i, value.to_owned())),
             _ => {}
         }
@@ -120,6 +132,20 @@ mod tests {
 
     fn lines(text: &str) -> Vec<String> {
         text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn old_names_are_found() {
+        let lines: Vec<String> = "multigraph io\nx.label x\nmultigraph io.mysql\n\
+            oldname io.dm_0 io.dm_1\nx.label x\nx.oldname y\n"
+            .lines()
+            .map(str::to_owned)
+            .collect();
+        let all = sections(&lines);
+        assert_eq!(called_now(&all, "io.dm_1").as_deref(), Some("io.mysql"));
+        assert_eq!(called_now(&all, "y"), None);
+        let found = fields(&section(all, "io.mysql", "io").expect("there")).expect("reads");
+        assert_eq!((found[0].name.as_str(), &found[0].old[..]), ("x", &["y".to_owned()][..]));
     }
 
     #[test]

@@ -128,7 +128,8 @@ impl NodeClient {
     /// The `config` of a service and the plugin that has it: the service's own
     /// name, or what stands before a `.` or `_` of it (`diskstats_iops.sda` is
     /// a graph of `diskstats`).
-    async fn config(&mut self, service: &str) -> Result<(String, Vec<String>), String> {
+    /// With the name that the service has now, if that was an old one.
+    async fn config(&mut self, service: &str) -> Result<(String, String, Vec<String>), String> {
         if service.chars().any(|c| c.is_control() || c.is_whitespace()) {
             return Err(format!("{service:?} is no service's name"));
         }
@@ -143,8 +144,11 @@ impl NodeClient {
                 return Err(format!("node {}: plugin {plugin}: {}", self.host, &why[2..]));
             }
             let all = munin::sections(&lines);
-            if let Some(found) = munin::section(all.clone(), service, plugin) {
-                return Ok((plugin.to_owned(), found));
+            let old = munin::called_now(&all, service);
+            for name in [Some(service.to_owned()), old].into_iter().flatten() {
+                if let Some(found) = munin::section(all.clone(), &name, plugin) {
+                    return Ok((plugin.to_owned(), name, found));
+                }
             }
             let graphs: Vec<String> = all.into_iter().map(|(n, _)| n).collect();
             if plugin == service && !graphs.is_empty() {
@@ -189,7 +193,8 @@ impl NodeClient {
         deadline: Duration,
     ) -> Result<Reading, String> {
         let started = Instant::now();
-        let (plugin, config) = self.config(service).await?;
+        let (plugin, service, config) = self.config(service).await?;
+        let service = service.as_str();
         let fields = munin::fields(&config)?;
         let (first, first_at) = self.fetch(&plugin, service).await?;
         let (mut last, mut last_at) = (first.clone(), first_at);
@@ -249,7 +254,7 @@ fn finish(
     // min and max are those of the value before the cdef.
     let (min, max) = if f.cdef.is_some() { (None, None) } else { (f.min, f.max) };
     let (warning, critical) = (f.warning, f.critical);
-    FieldReading { field: f.name, value, time_ms, warning, critical, min, max }
+    FieldReading { field: f.name, formerly: f.old, value, time_ms, warning, critical, min, max }
 }
 
 /// `host`, `host:4949`, `[::1]:4949`, `::1`.

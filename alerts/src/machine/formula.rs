@@ -37,10 +37,11 @@ impl Machine {
         service: &str,
     ) -> Vec<Named> {
         let node = &self.nodes[plan.node as usize];
-        let mut all = self.rules.formulas(&node.name, &node.group, service);
+        let services: Vec<&str> = [service].into_iter().chain(spec.old_names()).collect();
+        let mut all = self.rules.formulas(&node.name, &node.group, &services);
         all.retain(|(name, expression, terms)| {
             let known: Vec<&str> = spec.fields.iter().map(|f| f.name.as_str()).collect();
-            let lost = expression.fields().iter().find(|f| !known.contains(&f.as_str()));
+            let lost = expression.fields().iter().find(|f| spec.field_once(f).is_none());
             let place = format!("{} {service}: the rule's value {name:?}", node.name);
             if let Some(field) = lost {
                 let near = nearest(field, &known).map(|n| format!("; did you mean {n:?}?"));
@@ -68,14 +69,13 @@ impl Machine {
         let mut sources = BTreeSet::new();
         for (name, expression, terms) in formulas {
             let mut of = Vec::new();
-            for field in spec.fields.iter().filter(|f| expression.fields().contains(&f.name)) {
+            // By the names that they had, too.
+            for field in expression.fields().iter().filter_map(|name| spec.field_once(name)) {
                 let idx = self.field_idx(service, &field.name);
                 let cdef = self.cdef_of(plan, service, spec, field);
                 self.settle_field(idx, field, &Terms::default(), cdef);
-                of.push((expression.fields().iter().position(|f| *f == field.name), idx));
+                of.push(idx);
             }
-            of.sort_unstable();
-            let of: Vec<u32> = of.into_iter().map(|(_, idx)| idx).collect();
             sources.extend(of.iter().copied());
             let idx = self.field_idx(service, &name);
             self.settle_field(idx, &FieldSpec::gauge(&name, &name), &terms, None);

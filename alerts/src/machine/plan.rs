@@ -136,7 +136,7 @@ impl Machine {
             (n.name.clone(), n.group.clone())
         };
         let terms: Vec<(&FieldSpec, Terms)> =
-            spec.fields.iter().map(|f| (f, self.rules.terms(&node, &group, name, f))).collect();
+            spec.fields.iter().map(|f| (f, self.rules.terms_of(&node, &group, spec, f))).collect();
         let judged = |t: &Terms| {
             t.enabled && (t.warning.is_some() || t.critical.is_some() || t.absent_ms.is_some())
         };

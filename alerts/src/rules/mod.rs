@@ -119,12 +119,14 @@ impl Rules {
         }
     }
 
-    /// Those that may be of a node's service, in order.
-    fn candidates(&self, node: &str, service: &str) -> impl Iterator<Item = &Rule> {
+    /// Those that may be of a node's service, whatever it is or was called, in order.
+    fn candidates(&self, node: &str, services: &[&str]) -> impl Iterator<Item = &Rule> {
         let mut all = self.of_any.clone();
-        let named = [self.of_node.get(node), self.of_service.get(service)];
-        named.into_iter().flatten().for_each(|list| all.extend(list));
+        let named = services.iter().map(|service| self.of_service.get(*service));
+        let named = named.chain([self.of_node.get(node)]);
+        named.flatten().for_each(|list| all.extend(list));
         all.sort_unstable();
+        all.dedup();
         all.into_iter().filter_map(|i| self.rules.get(i as usize))
     }
 

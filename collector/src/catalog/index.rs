@@ -79,6 +79,8 @@ pub(super) struct NodeState {
     fresh: HashSet<LayoutId>,
     /// Highest sequence of each boot.
     pub(super) sequences: HashMap<u64, u64>,
+    /// Old names that are claimed.
+    pub(super) formers: super::former::Formers,
 }
 
 impl NodeState {

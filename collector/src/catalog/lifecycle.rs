@@ -121,6 +121,7 @@ impl Catalog {
         self.transact(|conn| {
             conn.execute("UPDATE node SET name = ?1 WHERE id = ?2", params![tombstone, node.id])?;
             conn.execute("DELETE FROM former_name WHERE node = ?1", [node.id])?;
+            conn.execute("DELETE FROM former WHERE node = ?1", [node.id])?;
             let sql = "INSERT OR REPLACE INTO retired VALUES (?1, ?2)";
             conn.execute(sql, params![node.id, at_ms]).map(drop)
         })?;

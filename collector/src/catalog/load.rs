@@ -23,6 +23,11 @@ impl Catalog {
         services(&self.conn, &specs, &mut by_id)?;
         self.load_layouts_of(&mut by_id)?;
         sequences(&self.conn, &mut by_id)?;
+        for (id, formers) in super::former::load(&self.conn)? {
+            if let Some((_, state)) = by_id.get_mut(&id) {
+                state.formers = formers;
+            }
+        }
         let first_ms = first_announced(&self.conn)?;
         let last_ms = last_seen(&self.conn)?;
         let former = lifecycle::former_names(&self.conn)?;

@@ -9,6 +9,7 @@
 //! (`index`); what frames say that is new is written (`take`), and here stand the
 //! transactions in which that is done.
 
+mod former;
 mod index;
 mod lifecycle;
 mod load;
@@ -74,6 +75,7 @@ impl Catalog {
         let conn = db::open_durable(&path, db::SMALL_PAGE_BYTES)?;
         conn.execute_batch(SCHEMA).map_err(err)?;
         conn.execute_batch(lifecycle::SCHEMA).map_err(err)?;
+        conn.execute_batch(former::SCHEMA).map_err(err)?;
         Catalog::of(path, conn)
     }
 

@@ -123,6 +123,7 @@ impl Catalog {
             .and_then(|mut s| s.execute(params![node.id, spec.name, from_ms, spec_id, active]))
             .map_err(|e| StoreError::db(&self.path, e))?;
         let entry = ServiceEntry { spec: spec.clone(), active };
+        self.note_formers(node, &spec, from_ms)?;
         let mut state = write(&node.state);
         state.services.insert(spec.name.clone(), entry);
         state.versions.entry(spec.name.clone()).or_default().push((from_ms, spec));

@@ -13,6 +13,7 @@ pub mod deliver;
 pub mod digest;
 mod holding;
 pub mod hush;
+mod identity;
 pub mod intake;
 mod lane;
 pub mod learn;
@@ -28,6 +29,8 @@ pub mod why;
 mod fake;
 #[cfg(test)]
 mod storms;
+
+pub use identity::Identities;
 
 use crate::catalog::{LayoutIndex, NodeEntry, ServiceEntry};
 use crate::history::{Problem, ServiceState, States, Trouble};

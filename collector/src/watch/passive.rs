@@ -198,6 +198,7 @@ impl Reporter {
                 .map(|((f, latest), (warning, critical))| {
                     let (value, bounds) = after_cdef(f, latest.value);
                     FieldReading {
+                        formerly: f.old_names().map(str::to_owned).collect(),
                         field: f.name.clone(),
                         value: value.map_or(Value::Unknown, Value::Float),
                         time_ms: latest.time_ms,
@@ -346,6 +347,7 @@ mod tests {
             service: "cpu".to_owned(),
             step_ms: 10_000,
             fields: vec![FieldReading {
+                formerly: vec![],
                 field: "user".to_owned(),
                 value: Value::Float(value),
                 time_ms: Some(time_ms),

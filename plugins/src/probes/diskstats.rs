@@ -171,7 +171,8 @@ fn services(graph: &Graph, disks: &[Named]) -> Vec<ServiceSpec> {
         let name = format!("{}.{}", graph.name, disk.id.name);
         let old = disk.id.old.as_ref().map(|old| format!("{}.{old}", graph.name));
         let mut spec = service(name, title, fields).formerly(old.as_deref());
-        if let Some(identity) = &disk.identity {
+        // Said once: another disk is one event.
+        if let Some(identity) = disk.identity.as_ref().filter(|_| graph.name == GRAPHS[0].name) {
             spec = spec.identified(identity);
         }
         all.push(spec);

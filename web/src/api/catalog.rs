@@ -77,6 +77,9 @@ struct ServiceAnswer {
     vlabel: String,
     info: String,
     fields: Vec<FieldAnswer>,
+    /// What it was called before: it answers to that, too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    formerly: Vec<String>,
     /// Names of fields that it had once: their samples are there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     past_fields: Vec<String>,
@@ -97,6 +100,9 @@ struct AveragesAnswer {
 #[derive(Serialize)]
 struct FieldAnswer {
     field: String,
+    /// What it was called before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    formerly: Vec<String>,
     label: String,
     #[serde(rename = "type")]
     kind: rookery_plugins::FieldType,
@@ -121,7 +127,11 @@ pub async fn services(
     let answer = app
         .blocking(move |app| {
             let name = asked.node.ok_or_else(|| WebError::bad("node is missing: ?node=NAME"))?;
-            let wanted = asked.service.as_deref();
+            // By an old name, too: that of one that is gone is another's now.
+            let wanted = asked.service.map(|service| {
+                app.history.spec(&name, &service).map_or(service, |spec| spec.name.clone())
+            });
+            let wanted = wanted.as_deref();
             let all = app.history.services(&name)?;
             let all = all.into_iter().filter(|s| wanted.is_none_or(|w| s.spec.name == w));
             let nodes = app.history.nodes().into_iter();
@@ -142,6 +152,7 @@ fn service(app: &App, (node, group): (&str, &str), s: &ServiceInfo) -> ServiceAn
         let (warning, critical) = app.states.field_limits(node, name, &f.name);
         FieldAnswer {
             field: f.name.clone(),
+            formerly: f.old_names().map(str::to_owned).collect(),
             label: f.label_or_name().to_owned(),
             kind: f.kind,
             state: app.states.field_state(node, name, &f.name),
@@ -155,11 +166,13 @@ fn service(app: &App, (node, group): (&str, &str), s: &ServiceInfo) -> ServiceAn
         }
     });
     let past = app.history.fields(node, name).unwrap_or_default().into_iter().map(|f| f.name);
-    let past_fields = past.filter(|f| s.spec.field(f).is_none()).collect();
+    // What is read under a new name is none of the past.
+    let past_fields = past.filter(|f| s.spec.field_once(f).is_none()).collect();
     let averages = app.history.averages(node, name).into_iter();
     let averages = averages.map(|(service, step_ms)| AveragesAnswer { service, step_ms });
     ServiceAnswer {
         depends_on: app.states.depends_on(node, group, Some(name)),
+        formerly: s.spec.old_names().map(str::to_owned).collect(),
         past_fields,
         averages: averages.collect(),
         node: node.to_owned(),

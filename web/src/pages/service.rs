@@ -96,6 +96,10 @@ fn one_service(
 ) -> Result<Html, WebError> {
     let (app, now_ms) = (view.app, view.now_ms);
     let info = find_service(app, node, service)?;
+    // As they are called now.
+    let service = info.spec.name.as_str();
+    let once = field.and_then(|name| info.spec.field_once(name));
+    let field = once.map(|f| f.name.as_str()).or(field);
     if let Some(name) = field
         && info.spec.field(name).is_none()
     {

@@ -94,8 +94,9 @@ fn volumes_keep_their_names_whatever_their_numbers() {
         (field.label.as_str(), field.cdef.as_deref()),
         ("vg0-mysql", Some("vg0_mysql_avgwait,vg0_mysql_ios,/,1000,/"))
     );
-    let sda = forth.iter().find(|s| s.name == "diskstats_iops.sda").unwrap();
+    let sda = forth.iter().find(|s| s.name == "diskstats_latency.sda").unwrap();
     assert_eq!(sda.identity(), Some("naa.5000c5008e9d1b7a"));
+    assert_eq!(forth.iter().filter(|s| s.identity().is_some()).count(), 1, "one event");
     assert_eq!(sda.old_names().count(), 0);
 }
 
