@@ -92,8 +92,15 @@ impl ServiceInfo {
     /// How it stands, for whoever asks: a page, the API, check_rookery, a passive result.
     /// `state` is the alert machine's; what is too old is UNKNOWN.
     pub fn stands(&self, state: ServiceState, now_ms: TimeMs) -> ServiceState {
-        let (Some(age), Some(limit)) = (self.age_ms(now_ms), self.age_max_ms()) else {
-            return state;
+        let Some(limit) = self.age_max_ms() else { return state };
+        let Some(age) = self.age_ms(now_ms) else {
+            // Not even the machine has seen one.
+            let is_new = self.active && state.since_ms == 0 && !self.now.is_empty();
+            let (state_now, text) = (State::Unknown, "no value yet".to_owned());
+            return match is_new {
+                true => ServiceState { state: state_now, hard_state: state_now, text, ..state },
+                false => state,
+            };
         };
         if !self.active || age <= limit || state.hard_state == State::Unknown {
             return state;

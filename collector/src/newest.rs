@@ -158,7 +158,11 @@ mod tests {
         assert_eq!((at(&quick, 61_000), at(&quick, 62_000)), (State::Ok, State::Unknown));
         // Nobody knows when the next is to come, or whether there is one.
         assert_eq!(at(&info(0, Some(1_000)), 1 << 40), State::Ok);
-        assert_eq!(at(&info(1_000, None), 1 << 40), State::Ok);
+        assert_eq!(at(&info(0, None), 1 << 40), State::Ok);
+        // Announced, and nothing has come yet; not so where the machine remembers some.
+        assert_eq!(at(&info(1_000, None), 1 << 40), State::Unknown);
+        let before = ServiceState { since_ms: 5, ..ServiceState::default() };
+        assert_eq!(info(1_000, None).stands(before, 1 << 40).state, State::Ok);
         // One that is gone, and averages of long ago.
         assert_eq!(at(&ServiceInfo { active: false, ..quick }, 1 << 40), State::Ok);
     }

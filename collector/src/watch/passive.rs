@@ -218,13 +218,7 @@ impl Reporter {
             return None;
         }
         let stands = info.stands(self.alerts.service_state(node, name), now);
-        let (state, text) = match age {
-            None => {
-                let title = name.to_uppercase();
-                (State::Unknown, clean_text(&format!("{title} UNKNOWN - no value yet")))
-            }
-            Some(_) => service_text(&reading, view.as_ref(), &stands, now),
-        };
+        let (state, text) = service_text(&reading, view.as_ref(), &stands, now);
         let perf = reading.fields.iter().map(|f| {
             let item = Perf::new(&f.field, f.value).limits(f.warning, f.critical);
             item.bounds(f.min, f.max).to_string()
