@@ -102,7 +102,10 @@ impl Reader {
         let read = |key: &FieldKey, span| {
             let field = FieldSpec { name: key.field.clone(), ..field.clone() };
             let mut read = self.read_fields(node, &key.service, &[&field], span)?;
-            Ok(Gather { samples: read.pop().unwrap_or_default(), in_order: true })
+            Ok::<Gather, ReadError>(Gather {
+                samples: read.pop().unwrap_or_default(),
+                in_order: true,
+            })
         };
         let mut all = read(&key, span)?;
         for (old, until_ms) in node.formers(&key) {
