@@ -350,13 +350,29 @@ impl Drop for LayoutHead {
     }
 }
 
-/// The two newest rows of a block.
+/// So many newest values of each column stay in memory when a block is sealed: they tell
+/// the newest rate, and how far apart values are.
+const TAIL_VALUES: usize = 4;
+/// The most rows, and the most cells, that are kept for that where a column is absent in
+/// many rows.
+const TAIL_MAX: (usize, usize) = (128, 8192);
+
+/// The newest rows of a block, so many that each column has its newest values.
 fn newest_rows(block: &HeadBlock) -> HeadBlock {
     let sorted = if block.sorted { None } else { Some(block.sorted_copy()) };
     let block = sorted.as_ref().unwrap_or(block);
-    let from = block.n_rows().saturating_sub(2);
     let n = block.n_cols();
-    let mut copy = HeadBlock::new(block.index.clone(), 2);
+    let most = TAIL_MAX.0.min(TAIL_MAX.1 / n.max(1)).max(TAIL_VALUES);
+    let mut missing = vec![TAIL_VALUES; n];
+    let mut from = block.n_rows();
+    while from > block.n_rows().saturating_sub(most) && missing.iter().any(|m| *m > 0) {
+        from -= 1;
+        let kinds = &block.kind_sets[block.row_kind[from] as usize];
+        for (missing, kind) in missing.iter_mut().zip(kinds.iter()) {
+            *missing -= usize::from(*kind != Kind::Absent as u8 && *missing > 0);
+        }
+    }
+    let mut copy = HeadBlock::new(block.index.clone(), block.n_rows() - from);
     copy.times_ms.extend_from_slice(&block.times_ms[from..]);
     copy.row_kind.extend_from_slice(&block.row_kind[from..]);
     copy.kind_sets.clone_from(&block.kind_sets);

@@ -4,7 +4,7 @@ use crate::catalog::{LayoutIndex, NodeEntry, ServiceEntry};
 use crate::head::{HeadBlock, NodeHead};
 use crate::history::{NodeInfo, Now, ServiceInfo};
 use crate::series::{Drawn, Heartbeat};
-use rookery_plugins::{FieldKey, FieldSpec, ServiceSpec, TimeMs};
+use rookery_plugins::{FieldKey, FieldSpec, ServiceSpec, TimeMs, Value, rhythm};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -29,15 +29,20 @@ pub(crate) fn service_info(
     entry: &ServiceEntry,
 ) -> ServiceInfo {
     let spec = &entry.spec;
+    let mut quickest: Option<i64> = None;
     let now = spec.fields.iter().map(|f| {
         let key = FieldKey::new(&spec.name, &f.name);
-        newest(head, layouts, &key, f, spec)
+        let (now, step) = newest(head, layouts, &key, f, spec);
+        quickest = step.map(|step| quickest.map_or(step, |q| q.min(step))).or(quickest);
+        now
     });
+    let now = now.collect();
+    // What is declared is who asks; the values may be slower.
     let step_ms = match spec.step_ms {
         0 => rhythm(head, layouts, spec).unwrap_or(0),
-        declared => declared,
+        declared => rhythm::paced(declared, quickest),
     };
-    ServiceInfo { now: now.collect(), active: entry.active, spec: spec.clone(), step_ms }
+    ServiceInfo { now, active: entry.active, spec: spec.clone(), step_ms }
 }
 
 /// So many of the newest times tell a rhythm …
@@ -78,44 +83,50 @@ fn pace(mut times: Vec<TimeMs>) -> Option<u64> {
     u64::try_from(*longest).ok()
 }
 
-/// A field's newest drawn value, from memory alone.
+/// So many samples tell the newest value, and how far apart they are.
+const NEWEST: usize = 4;
+
+/// A field's newest drawn value and the step of its samples, from memory alone.
 fn newest(
     head: &NodeHead,
     layouts: &[Arc<LayoutIndex>],
     key: &FieldKey,
     field: &FieldSpec,
     spec: &ServiceSpec,
-) -> Now {
-    let mut best = Now::default();
+) -> (Now, Option<i64>) {
+    let (mut best, mut step) = (Now::default(), None);
     for index in layouts {
         let Some(col) = index.column(key) else { continue };
         let Some(layout) = head.layout(index.layout.id()) else { continue };
+        let mut samples = newest_of(&layout.open, col, NEWEST);
+        if let Some(tail) = layout.tail.as_deref().filter(|_| samples.len() < NEWEST) {
+            samples.extend(newest_of(tail, col, NEWEST - samples.len()));
+        }
+        // What was sealed may be newer than what came late.
+        samples.sort_by_key(|(time_ms, _)| *time_ms);
         let mut drawn = Drawn::new(field, Heartbeat::of(spec));
-        let tail = layout.tail.as_deref().filter(|_| layout.open.n_rows() < 2);
-        let blocks = tail.into_iter().chain([&layout.open]);
-        for block in blocks {
-            for row in newest_two(block) {
-                let Some(value) = block.value(row, col) else { continue };
-                let time_ms = block.times_ms[row];
-                let value = drawn.next(time_ms, value);
-                if best.time_ms.is_none_or(|t| t <= time_ms) {
-                    best = Now { time_ms: Some(time_ms), value };
-                }
+        for (time_ms, value) in &samples {
+            let value = drawn.next(*time_ms, *value);
+            if best.time_ms.is_none_or(|t| t <= *time_ms) {
+                best = Now { time_ms: Some(*time_ms), value };
+                step = rhythm::step_ms(samples.iter().map(|(t, _)| *t));
             }
         }
     }
-    best
+    (best, step)
 }
 
-/// The rows with the two newest times, older first.
-fn newest_two(block: &HeadBlock) -> Vec<usize> {
+/// The newest samples of a column, the newest first: rows of its layout may be without it.
+fn newest_of(block: &HeadBlock, col: usize, most: usize) -> Vec<(TimeMs, Value)> {
     let n = block.n_rows();
+    let sample = |row: usize| Some((block.times_ms[row], block.value(row, col)?));
+    // An absent cell is none; an unknown one is a sample.
     if block.sorted {
-        return (n.saturating_sub(2)..n).collect();
+        return (0..n).rev().filter_map(sample).take(most).collect();
     }
     let mut order: Vec<usize> = (0..n).collect();
-    order.sort_by_key(|i| block.times_ms[*i]);
-    order.split_off(n.saturating_sub(2))
+    order.sort_by_key(|i| std::cmp::Reverse(block.times_ms[*i]));
+    order.into_iter().filter_map(sample).take(most).collect()
 }
 
 #[cfg(test)]

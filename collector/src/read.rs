@@ -186,7 +186,8 @@ impl Reader {
         let spec = self.spec_of(&node, service)?;
         let wanted: Vec<&FieldSpec> = spec.fields.iter().collect();
         let heartbeat = Heartbeat::of(&spec);
-        let grid = Grid { from_ms: span.0, to_ms: span.1, step_ms, before_ms: heartbeat.0 };
+        let grid =
+            Grid { from_ms: span.0, to_ms: span.1, step_ms, before_ms: Heartbeat::lead_ms(&spec) };
         let samples = self.read_fields(&node, service, &wanted, grid.reads())?;
         let fields = wanted.iter().zip(samples).map(|(field, samples)| {
             let mut roll = Roll::new(field, heartbeat, grid);
@@ -301,7 +302,7 @@ impl History for Reader {
         let keys: Vec<FieldKey> = keys.chain(chosen.iter().map(|(_, key)| key.clone())).collect();
         let wanted: Vec<&FieldSpec> = own.chain(chosen.iter().map(|(f, _)| f)).collect();
         let heartbeat = Heartbeat::of(&spec);
-        let grid = Grid { from_ms, to_ms, step_ms, before_ms: heartbeat.0 };
+        let grid = Grid { from_ms, to_ms, step_ms, before_ms: Heartbeat::lead_ms(&spec) };
         charge_cells(wanted.len(), grid.len())?;
         let rolls = wanted.iter().map(|f| Roll::new(f, heartbeat, grid)).collect();
         let mut fields = read_rollup::roll(&self.0, &node, &keys, &wanted, rolls, grid)?;
@@ -324,7 +325,7 @@ impl History for Reader {
         let spec_at = |name: &String| node.service_at(name, to_ms - 1).unwrap_or_default();
         let specs: Vec<Arc<ServiceSpec>> = names.iter().map(spec_at).collect();
         // The longest of all: a rate needs the sample before.
-        let before_ms = specs.iter().map(|s| Heartbeat::of(s).0).max().unwrap_or(0);
+        let before_ms = specs.iter().map(|s| Heartbeat::lead_ms(s)).max().unwrap_or(0);
         let grid = Grid { from_ms, to_ms, step_ms, before_ms };
         charge_cells(specs.iter().map(|s| s.fields.len()).sum(), grid.len())?;
         let (mut keys, mut fields, mut rolls) = (Vec::new(), Vec::new(), Vec::new());

@@ -3,12 +3,22 @@
 //! Counters are stored as they were read. A rate belongs to the later of its
 //! two samples; what a reset, a wrap or a gap means is decided here, and only
 //! here, so that graph, table, API and alert give the same number.
+//!
+//! Two samples have a gap between them, and no rate, where they are further apart than
+//! both what the service's step makes likely ([`Heartbeat`]) and what is usual in the
+//! samples themselves ([`Apart`]): a poller, a push or a spool may declare a step that
+//! is not the source's, or none.
 
 use rookery_plugins::{FieldSpec, FieldType, Kind, ServiceSpec, TimeMs, Value};
 
-/// Two samples further apart than this, ms, have a gap between them: no rate.
+/// Two samples further apart than this, ms, have a gap between them: no rate, unless
+/// the samples before were as far apart ([`Apart`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heartbeat(pub i64);
+
+/// What lies before a span and may be needed for its first rate, ms, where the service
+/// says how often it is read, and where not.
+const LEAD_MS: (i64, i64) = (15 * 60_000, 3 * 3_600_000);
 
 impl Heartbeat {
     /// Two and a half steps of the service and at least 30 s; ten minutes
@@ -18,6 +28,30 @@ impl Heartbeat {
             0 => Heartbeat(600_000),
             step => Heartbeat((step.saturating_mul(5) / 2).clamp(30_000, 1 << 40) as i64),
         }
+    }
+
+    /// How long before a span samples are read so that its first rates are told, ms.
+    pub fn lead_ms(spec: &ServiceSpec) -> i64 {
+        let least = if spec.step_ms == 0 { LEAD_MS.1 } else { LEAD_MS.0 };
+        Heartbeat::of(spec).0.max(least)
+    }
+}
+
+/// How far apart the last samples were, ms: what is usual. Two are looked at, and the
+/// less holds, so that one outage makes none of what follows it usual.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Apart([i64; 2]);
+
+impl Apart {
+    /// Whether a sample so far from the one before has a gap before it.
+    fn is_gap(self, apart_ms: i64, Heartbeat(heartbeat): Heartbeat) -> bool {
+        let usual = self.0[0].min(self.0[1]);
+        let slow = if usual > heartbeat { usual.saturating_mul(5) / 2 } else { heartbeat };
+        apart_ms > slow
+    }
+
+    fn push(&mut self, apart_ms: i64) {
+        self.0 = [self.0[1], apart_ms];
     }
 }
 
@@ -75,13 +109,15 @@ pub struct Drawn<'a> {
     field: &'a FieldSpec,
     heartbeat: Heartbeat,
     before: Option<(TimeMs, Value)>,
+    /// Zero after samples that were within the heartbeat.
+    apart: Apart,
     grown: f64,
 }
 
 impl<'a> Drawn<'a> {
     /// For this field.
     pub fn new(field: &'a FieldSpec, heartbeat: Heartbeat) -> Drawn<'a> {
-        Drawn { field, heartbeat, before: None, grown: 0.0 }
+        Drawn { field, heartbeat, before: None, apart: Apart::default(), grown: 0.0 }
     }
 
     /// The drawn value that the next sample makes; `None`: unknown.
@@ -91,13 +127,15 @@ impl<'a> Drawn<'a> {
             FieldType::Gauge => value.as_f64()?,
             kind => {
                 let (t0, v0) = before?;
+                let is_gap = self.apart.is_gap(time_ms - t0, self.heartbeat);
+                self.apart.push(time_ms - t0);
                 let grown = growth(kind, v0, value)?;
                 let seconds = (time_ms - t0) as f64 / 1000.0;
                 // Over a gap a counter has grown all the same.
                 if self.field.min.is_none_or(|min| grown / seconds >= min) {
                     self.grown += grown;
                 }
-                if time_ms - t0 > self.heartbeat.0 || seconds <= 0.0 {
+                if is_gap || seconds <= 0.0 {
                     return None;
                 }
                 Some(grown / seconds).filter(|rate| !rate.is_nan())?
@@ -131,6 +169,7 @@ impl<'a> Drawn<'a> {
                 && s.times_ms[i] - s.times_ms[i - 1] <= self.heartbeat.0
             {
                 let rate = grown / s.seconds[i];
+                self.apart = Apart::default();
                 if rate >= min {
                     self.grown += grown;
                 }
@@ -160,7 +199,7 @@ impl<'a> Drawn<'a> {
         if !matches!(*first, INT | FLOAT) || rest.iter().any(|k| k != first) {
             return false;
         }
-        let before = (self.before, self.grown);
+        let before = (self.before, self.grown, self.apart);
         let drawn = s.value(0).and_then(|v| self.next(s.times_ms[0], v));
         out.push(drawn.unwrap_or(f64::NAN));
         let is_plain = if *first == INT {
@@ -177,10 +216,13 @@ impl<'a> Drawn<'a> {
             })
         };
         if !is_plain {
-            (self.before, self.grown) = before;
+            (self.before, self.grown, self.apart) = before;
             return false;
         }
         let last = s.times_ms.len() - 1;
+        if last > 0 {
+            self.apart = Apart::default();
+        }
         if let Some(value) = s.value(last) {
             self.before = Some((s.times_ms[last], value));
         }
@@ -220,6 +262,10 @@ impl<'a> Drawn<'a> {
     /// Leaps over samples that rise all the way to this one, by `grown` since
     /// the one before them.
     pub fn leap(&mut self, time_ms: TimeMs, value: Value, grown: f64) {
+        // They are within the heartbeat, if they are two at least.
+        if self.before.is_some_and(|(before, _)| before < time_ms) {
+            self.apart = Apart::default();
+        }
         self.before = Some((time_ms, value));
         self.grown += grown;
     }
@@ -303,5 +349,56 @@ mod tests {
         assert_eq!(d.next(90_000, Value::Int(50)), None, "a gap");
         assert_eq!(d.next(91_000, Value::Int(0)), None, "a reset, by min 0");
         assert_eq!(d.increase(), Some(30.0));
+    }
+
+    #[test]
+    fn what_is_usual_in_the_samples_is_no_gap() {
+        let field = FieldSpec::derive("x", "x");
+        let rates = |times: &[i64]| {
+            let mut d = Drawn::new(&field, Heartbeat(30_000));
+            let all = times.iter().map(|t| d.next(t * 1000, Value::Int(t * 10)).is_some());
+            all.map(|told| if told { 'r' } else { '-' }).collect::<String>()
+        };
+        let minutes = |of: &[i64]| of.iter().map(|m| m * 60).collect::<Vec<_>>();
+        assert_eq!(rates(&minutes(&[0, 5, 10, 15, 20])), "---rr", "after two as far apart");
+        assert_eq!(rates(&minutes(&[0, 5, 10, 15, 25, 40])), "---rr-", "one that is lost");
+        assert_eq!(rates(&[0, 10, 20, 7220, 7290, 7300]), "-rr--r", "an outage is none");
+        assert_eq!(rates(&[0, 10, 20, 55, 90, 125]), "-rr--r", "a step that changes");
+    }
+
+    /// The many at once give what one after the other gives.
+    #[test]
+    fn runs_and_single_samples_are_one() {
+        let field = FieldSpec::derive("x", "x");
+        let mut times = vec![0i64];
+        for i in 1..200i64 {
+            let apart = [10, 10, 60, 300, 300, 300, 300, 20, 10, 4000][(i * i % 10) as usize];
+            times.push(times[i as usize - 1] + apart * 1000);
+        }
+        let bits: Vec<u64> = (0..200u64).map(|i| i * 7).collect();
+        let seconds: Vec<f64> = (0..200)
+            .map(|i| if i == 0 { 0.0 } else { (times[i] - times[i - 1]) as f64 / 1e3 })
+            .collect();
+        for size in [1, 2, 3, 7, 50, 200] {
+            let mut one = Drawn::new(&field, Heartbeat(30_000));
+            let mut many = Drawn::new(&field, Heartbeat(30_000));
+            let mut out = Vec::new();
+            for from in (0..200).step_by(size) {
+                let to = (from + size).min(200);
+                let run = Run {
+                    times_ms: &times[from..to],
+                    seconds: &seconds[from..to],
+                    longest_ms: times[from..to].windows(2).map(|w| w[1] - w[0]).max().unwrap_or(0),
+                    kinds: &vec![INT; to - from],
+                    bits: &bits[from..to],
+                };
+                many.next_all(&run, &mut out);
+            }
+            for (i, got) in out.iter().enumerate() {
+                let want = one.next(times[i], Value::Int(bits[i] as i64)).unwrap_or(f64::NAN);
+                assert!(*got == want || got.is_nan() && want.is_nan(), "{size} {i}: {got} {want}");
+            }
+            assert_eq!(one.increase(), many.increase());
+        }
     }
 }

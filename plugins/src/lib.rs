@@ -18,6 +18,7 @@ pub mod perfdata;
 pub mod probe;
 pub mod probes;
 pub mod range;
+pub mod rhythm;
 pub mod rpn;
 pub mod sheet;
 pub mod spec;

@@ -3,7 +3,7 @@
 
 use super::{Borrow, Borrowed, Loan, Source};
 use crate::history::{Bucket, FieldRollup, NodeInfo, ReadError, Rollup, Samples};
-use rookery_plugins::{FieldSpec, FieldType, Kind, TimeMs};
+use rookery_plugins::{FieldSpec, FieldType, Kind, TimeMs, rhythm};
 use std::sync::Arc;
 
 /// Of services that do not say how often they are read, ms.
@@ -129,11 +129,10 @@ impl Borrow {
 fn sum(parts: &[Rollup], n: usize) -> Vec<Bucket> {
     let mut sums: Vec<Option<(f64, f64, f64)>> = vec![None; n];
     for part in parts {
-        let step_ms = match i64::try_from(part.spec.step_ms) {
-            Ok(ms) if ms > 0 => ms,
-            _ => UNKNOWN_STEP_MS,
-        };
-        let hold = 2 * step_ms / part.step_ms.max(1);
+        let bucket_ms = part.step_ms.max(1);
+        let filled = part.fields[0].buckets.iter().enumerate().filter(|(_, b)| b.count > 0);
+        let filled = filled.map(|(i, _)| i as i64 * bucket_ms);
+        let hold = rhythm::hold_ms(part.spec.step_ms, filled, bucket_ms) / bucket_ms;
         let mut last: Option<(i64, f64)> = None;
         for ((i, sum), bucket) in (0i64..).zip(&mut sums).zip(&part.fields[0].buckets) {
             let mean = bucket.mean().filter(|v| !v.is_nan());

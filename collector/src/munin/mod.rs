@@ -12,6 +12,7 @@ pub mod conf;
 mod deliver;
 mod people;
 mod poll;
+mod rhythms;
 mod session;
 pub mod tls;
 

@@ -7,6 +7,7 @@
 
 use super::Remote;
 use super::deliver::{Deliverer, Row, layout_of};
+use super::rhythms::Rhythms;
 use super::session::{Answer, Session};
 use super::tls::Secure;
 use crate::store::{Shared, now_ms};
@@ -90,6 +91,7 @@ struct Plugin {
     is_dirty: bool,
     extinfo: Extinfo,
     oddities: Oddities,
+    rhythms: Rhythms,
     /// Why it gives nothing, if so.
     error: Option<String>,
 }
@@ -328,7 +330,7 @@ impl Node {
         let mut specs = std::mem::take(&mut parsed.services);
         specs.retain(|s| !s.fields.is_empty());
         for spec in &mut specs {
-            spec.step_ms = self.remote.interval_ms;
+            spec.step_ms = plugin.rhythms.step_ms(spec, self.remote.interval_ms);
             spec.source = format!("munin:{}", self.remote.address);
             spec.host_name = None;
         }
@@ -404,6 +406,10 @@ impl Node {
         }
         let error = error.or_else(|| left_out.map(|_| BAD_TIMES.to_owned()));
         self.say(name, plugin, error);
+        plugin.rhythms.take(readings.iter().copied());
+        for spec in &mut plugin.specs {
+            spec.step_ms = plugin.rhythms.step_ms(spec, self.remote.interval_ms);
+        }
         let own = own_field(name);
         let n = plugin.index.len();
         let layout = plugin.layout.get_or_insert_with(|| {
@@ -485,7 +491,7 @@ impl Node {
         for (name, (mut specs, readings)) in by_plugin {
             let mut plugin = self.plugins.remove(&name).unwrap_or_default();
             for spec in &mut specs {
-                spec.step_ms = self.remote.interval_ms;
+                spec.step_ms = plugin.rhythms.step_ms(spec, self.remote.interval_ms);
                 spec.source = format!("munin:{}", self.remote.address);
             }
             specs.retain(|s| !s.fields.is_empty());

@@ -12,7 +12,7 @@ use crate::pages::segment;
 use percent_encoding::percent_decode_str;
 use rookery_collector::history::{Averages, Bucket, FieldRollup, NodeInfo, ReadError, Rollup};
 use rookery_collector::reading;
-use rookery_plugins::{FieldSpec, ServiceSpec};
+use rookery_plugins::{FieldSpec, ServiceSpec, rhythm};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -209,8 +209,7 @@ impl App {
     }
 
     /// The fields of all nodes that have them, each as one. Each node counts with
-    /// its newest mean until two of its steps later: they are not read at one
-    /// instant. The parts are of the same nodes and service.
+    /// its newest mean until two of its steps later ([`rhythm::hold_ms`]). The parts are of the same nodes and service.
     fn together(
         &self,
         parts: &[&Part],
@@ -241,15 +240,14 @@ impl App {
             let rollup = self.history.rollup(&node.name, &spec.name, &names, from, to, step)?;
             averages.extend_from_slice(&rollup.averages);
             let rollup = if has_cdef { as_drawn(&rollup) } else { rollup };
-            let interval = match spec.step_ms {
-                0 => UNKNOWN_STEP_MS,
-                ms => i64::try_from(ms).unwrap_or(UNKNOWN_STEP_MS),
-            };
             for (part, sum) in parts.iter().zip(&mut sums) {
                 let Some(field) = rollup.fields.iter().find(|f| f.spec.name == part.field) else {
                     continue;
                 };
-                add(&mut sum.buckets, &field.buckets, 2 * interval / step);
+                let filled = (from..).step_by(usize::try_from(step).unwrap_or(1));
+                let filled = filled.zip(&field.buckets).filter(|(_, b)| b.count > 0);
+                let hold = rhythm::hold_ms(spec.step_ms, filled.map(|(t, _)| t), step);
+                add(&mut sum.buckets, &field.buckets, hold / step);
                 sum.n += 1;
                 sum.spec.get_or_insert_with(|| field.spec.clone());
             }
@@ -304,9 +302,6 @@ impl Sum {
         Some(FieldRollup::of(spec, buckets))
     }
 }
-
-/// Of services that do not say how often they are read, ms.
-const UNKNOWN_STEP_MS: i64 = 60_000;
 
 /// Adds one node's means; each holds for so many buckets without another.
 fn add(sums: &mut [(f64, u32)], buckets: &[Bucket], hold: i64) {
