@@ -22,6 +22,7 @@ pub mod chunk;
 pub mod config;
 pub mod db;
 mod disk;
+pub mod drawn;
 pub mod events;
 pub mod head;
 pub mod healthz;

@@ -16,6 +16,10 @@ enum Op {
     /// The value of the field with this index.
     Field(usize),
     Unary(fn(f64) -> f64),
+    Add,
+    Sub,
+    Mul,
+    Div,
     Binary(fn(f64, f64) -> f64),
     /// `A,B,C,IF`: B where A is known and not 0, else C.
     If,
@@ -70,6 +74,46 @@ impl Rpn {
         Ok(Rpn { ops })
     }
 
+    /// The indices of the fields that it names, each once, in their order.
+    pub fn fields(&self) -> Vec<usize> {
+        let mut out = Vec::new();
+        for op in &self.ops {
+            if let Op::Field(i) = op
+                && !out.contains(i)
+            {
+                out.push(*i);
+            }
+        }
+        out
+    }
+
+    /// `(a, b)` where the value is `a * v + b` of this one field's value `v`, and unknown
+    /// where that is: then means and extremes of values are those of the field after it,
+    /// too. `None`: it is something else, or cannot be told to be so.
+    pub fn linear(&self, field: usize) -> Option<(f64, f64)> {
+        let mut stack: Vec<(f64, f64)> = Vec::new();
+        for op in &self.ops {
+            let value = match op {
+                Op::Number(n) => (0.0, *n),
+                Op::Field(i) if *i == field => (1.0, 0.0),
+                Op::Add | Op::Sub | Op::Mul | Op::Div => {
+                    let (b, a) = (stack.pop()?, stack.pop()?);
+                    match op {
+                        Op::Add => (a.0 + b.0, a.1 + b.1),
+                        Op::Sub => (a.0 - b.0, a.1 - b.1),
+                        Op::Mul if b.0 == 0.0 => (a.0 * b.1, a.1 * b.1),
+                        Op::Mul if a.0 == 0.0 => (a.1 * b.0, a.1 * b.1),
+                        Op::Div if b.0 == 0.0 && b.1 != 0.0 => (a.0 / b.1, a.1 / b.1),
+                        _ => return None,
+                    }
+                }
+                _ => return None,
+            };
+            stack.push(value);
+        }
+        stack.pop().filter(|(a, b)| a.is_finite() && *a != 0.0 && b.is_finite())
+    }
+
     /// The value; `None`: unknown. `stack` is scratch space, so that thousands of values
     /// need no allocation.
     pub fn eval(&self, stack: &mut Vec<f64>, field: impl Fn(usize) -> Option<f64>) -> Option<f64> {
@@ -102,10 +146,10 @@ fn known(a: f64, b: f64, of: fn(f64, f64) -> f64) -> f64 {
 
 fn operator(word: &str) -> Option<Op> {
     Some(match word {
-        "+" => Op::Binary(|a, b| a + b),
-        "-" => Op::Binary(|a, b| a - b),
-        "*" => Op::Binary(|a, b| a * b),
-        "/" => Op::Binary(|a, b| if b == 0.0 { f64::NAN } else { a / b }),
+        "+" => Op::Add,
+        "-" => Op::Sub,
+        "*" => Op::Mul,
+        "/" => Op::Div,
         "%" => Op::Binary(|a, b| a % b),
         "LT" => Op::Binary(|a, b| compare(a, b, Ordering::is_lt)),
         "LE" => Op::Binary(|a, b| compare(a, b, Ordering::is_le)),
@@ -189,7 +233,7 @@ impl Op {
         match self {
             Op::Number(_) | Op::Field(_) => (0, 1),
             Op::Unary(_) => (1, 1),
-            Op::Binary(_) => (2, 1),
+            Op::Add | Op::Sub | Op::Mul | Op::Div | Op::Binary(_) => (2, 1),
             Op::Dup => (1, 2),
             Op::Pop => (1, 0),
             Op::Exc => (2, 2),
@@ -200,12 +244,22 @@ impl Op {
     }
 }
 
+/// What is made of the two values on top.
+fn two(stack: &mut Vec<f64>, of: impl Fn(f64, f64) -> f64) -> Option<f64> {
+    let (b, a) = (stack.pop()?, stack.pop()?);
+    Some(of(a, b))
+}
+
 /// One step; unknown is NaN on the stack. `None` cannot happen in a checked expression.
 fn step(op: Op, stack: &mut Vec<f64>, field: &impl Fn(usize) -> Option<f64>) -> Option<()> {
     let result = match op {
         Op::Number(n) => n,
         Op::Field(i) => field(i).unwrap_or(f64::NAN),
         Op::Unary(of) => of(stack.pop()?),
+        Op::Add => two(stack, |a, b| a + b)?,
+        Op::Sub => two(stack, |a, b| a - b)?,
+        Op::Mul => two(stack, |a, b| a * b)?,
+        Op::Div => two(stack, |a, b| if b == 0.0 { f64::NAN } else { a / b })?,
         Op::Binary(of) => {
             let (b, a) = (stack.pop()?, stack.pop()?);
             of(a, b)
@@ -289,6 +343,33 @@ mod tests {
         for (text, value) in cases {
             assert_eq!(run(text), value, "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_linear_is_known_to_be_so() {
+        let linear = |text: &str| Rpn::parse(text, names).expect(text).linear(0);
+        assert_eq!(linear("a,8,*"), Some((8.0, 0.0)));
+        assert_eq!(linear("100,a,-"), Some((-1.0, 100.0)));
+        assert_eq!(linear("a,2,/,3,a,*,+,1,-"), Some((3.5, -1.0)));
+        assert_eq!(linear("a"), Some((1.0, 0.0)));
+        for other in [
+            "a,b,+",
+            "b",
+            "a,a,*",
+            "1,a,/",
+            "a,0,/",
+            "5",
+            "a,UN,0,a,IF",
+            "a,a,-",
+            "a,DUP,+",
+            "a,INF,*",
+            "a,0,10,LIMIT",
+        ] {
+            assert_eq!(linear(other), None, "{other}");
+        }
+        let fields = |text: &str| Rpn::parse(text, names).expect(text).fields();
+        assert_eq!(fields("b,a,/,b,+"), [1, 0]);
+        assert!(fields("1,2,+").is_empty());
     }
 
     #[test]

@@ -293,6 +293,17 @@ impl ServiceSpec {
         }
     }
 
+    /// `graph_period`: what makes the rate a second of a field of this type the value that is
+    /// drawn, before any `cdef`, as in Munin: 60 by the minute, 3600 by the hour. Levels stay.
+    pub fn per(&self, kind: FieldType) -> f64 {
+        match (kind, self.period.as_str()) {
+            (FieldType::Gauge, _) => 1.0,
+            (_, "minute") => 60.0,
+            (_, "hour") => 3600.0,
+            _ => 1.0,
+        }
+    }
+
     /// The same service with a label for its y axis.
     #[must_use]
     pub fn vlabel(mut self, vlabel: &str) -> ServiceSpec {

@@ -11,6 +11,7 @@
 
 pub mod api;
 pub mod app;
+mod drawn;
 pub mod error;
 mod former;
 pub mod graph;

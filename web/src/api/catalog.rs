@@ -107,11 +107,13 @@ struct FieldAnswer {
     #[serde(rename = "type")]
     kind: rookery_plugins::FieldType,
     state: ServiceState,
-    /// As it is drawn: a counter's is its rate per second, after the `cdef`.
+    /// As it is judged: a counter's is its rate per second, after the `cdef`.
     value: Option<f64>,
     /// `inf` or `-inf`, which JSON has no number for: `value` is null then.
     #[serde(skip_serializing_if = "Option::is_none")]
     infinite: Option<String>,
+    /// As it is drawn: the same by the service's `graph_period`.
+    drawn: Option<f64>,
     time_ms: Option<i64>,
     warning: Option<String>,
     critical: Option<String>,
@@ -147,8 +149,10 @@ fn service(app: &App, (node, group): (&str, &str), s: &ServiceInfo) -> ServiceAn
     let name = &s.spec.name;
     let state = s.stands(app.states.service_state(node, name), rookery_collector::store::now_ms());
     let now: Vec<Option<f64>> = s.now.iter().map(|n| n.value).collect();
-    let drawn = crate::graph::newest(&s.spec, &now);
-    let fields = s.spec.fields.iter().zip(s.now.iter().zip(drawn)).map(|(f, (now, value))| {
+    let values = crate::graph::newest(&s.spec, &now).into_iter();
+    let values = values.zip(crate::graph::newest_drawn(&s.spec, &now));
+    let fields = s.spec.fields.iter().zip(s.now.iter().zip(values));
+    let fields = fields.map(|(f, (now, (value, drawn)))| {
         let (warning, critical) = app.states.field_limits(node, name, &f.name);
         FieldAnswer {
             field: f.name.clone(),
@@ -158,6 +162,7 @@ fn service(app: &App, (node, group): (&str, &str), s: &ServiceInfo) -> ServiceAn
             state: app.states.field_state(node, name, &f.name),
             value,
             infinite: value.filter(|v| v.is_infinite()).map(|v| v.to_string()),
+            drawn,
             time_ms: now.time_ms,
             warning,
             critical,

@@ -2,6 +2,7 @@
 //! `{"error":"…"}` with a status that says whose it is.
 
 mod catalog;
+mod clock;
 pub(crate) mod events;
 mod rollup;
 mod samples;
@@ -14,6 +15,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use jiff::tz::TimeZone;
 use serde::Serialize;
 
 /// The routes under `/api/v1/`.
@@ -73,6 +75,8 @@ struct Query {
     format: Option<String>,
     /// 1: after the fields' `cdef` (rollup alone).
     drawn: Option<String>,
+    /// On whose clock the steps stand, and times without a zone (rollup alone).
+    tz: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -84,10 +88,14 @@ enum Format {
 impl Query {
     /// From and to, ms; a day back from now unless said otherwise.
     fn span(&self, now_ms: i64) -> Result<(i64, i64), WebError> {
+        self.span_in(now_ms, &TimeZone::UTC)
+    }
+
+    /// The same; times without a zone are on the clock of `zone`.
+    fn span_in(&self, now_ms: i64, zone: &TimeZone) -> Result<(i64, i64), WebError> {
         let read = |name: &str, text: &Option<String>, default: i64| match text {
-            Some(t) => {
-                crate::times::parse(t, now_ms).map_err(|e| WebError::bad(format!("{name}: {e}")))
-            }
+            Some(t) => crate::times::parse_in(t, now_ms, zone)
+                .map_err(|e| WebError::bad(format!("{name}: {e}"))),
             None => Ok(default),
         };
         let to = read("to", &self.to, now_ms + 1)?;

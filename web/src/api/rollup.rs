@@ -4,25 +4,29 @@
 //! takes them. Where many fields and steps are asked for, the fields are read a few at a
 //! time, so that memory does not grow with their number.
 
+use super::clock::{self, OnClock, Step};
 use super::{Format, Query, csv_cell};
 use crate::app::{App, now_ms};
 use crate::error::{Asked, WebError};
-use crate::graph::as_drawn;
+use crate::drawn::drawn;
 use crate::parts::Parts;
+use crate::pictures::zone;
 use crate::times::Rfc3339;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use jiff::tz::TimeZone;
 use rookery_collector::budget::Share;
 use rookery_collector::history::{Averages, Bucket, FieldRollup, History, Rollup};
 use rookery_collector::read::BUCKETS_MAX;
 use rookery_collector::reading::{self, Stop};
-use rookery_plugins::config::parse_span_ms;
+use rookery_plugins::{FieldType, ServiceSpec};
 use serde_json::json;
 use std::collections::VecDeque;
 use std::fmt::Write;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Steps of a span when none is asked for.
 const STEPS: i64 = 300;
@@ -33,32 +37,69 @@ const CELLS_AT_ONCE: usize = 128 << 10;
 /// A part of the answer is about this long, bytes of text.
 const PART_BYTES: usize = 256 << 10;
 
-/// `GET /api/v1/rollup?node=N&service=S[&field=F][&from=T][&to=T][&step=5m]`; with
-/// `drawn=1` after each field's `cdef`, as the graph shows it. At most 100,000 steps, and
-/// 2,000,000 cells of all fields together.
+/// `GET /api/v1/rollup?node=N&service=S[&field=F][&from=T][&to=T][&step=5m][&tz=Z]`; with
+/// `drawn=1` by the service's period and after each field's `cdef`, as the graph shows it. At
+/// most 100,000 steps, and 2,000,000 cells of all fields together.
+///
+/// Steps that are asked for stand on the clock of `tz` (UTC unless said): hours begin on
+/// the hour, days at midnight. Without, the span is cut into equal ones.
 pub async fn rollup(
     State(app): State<App>,
     Asked(query): Asked<Query>,
 ) -> Result<Response, WebError> {
     let format = query.format()?;
-    let (from, to) = query.span(now_ms())?;
+    let tz = match query.tz.as_deref() {
+        None | Some("") => TimeZone::UTC,
+        name => zone(name)?,
+    };
+    let (from, to) = query.span_in(now_ms(), &tz)?;
     let is_drawn = match query.drawn.as_deref() {
         None | Some("" | "0") => false,
         Some("1") => true,
         Some(other) => return Err(WebError::bad(format!("drawn {other:?}: write 0 or 1"))),
     };
-    let step = match &query.step {
-        Some(text) => step_ms(text)?,
-        None => ((to - from) / STEPS).max(1000),
-    };
+    let step = query.step.as_deref().map(Step::parse).transpose()?;
+    let step_ms = step.map_or(((to - from) / STEPS).max(1000), Step::ms);
     let kind = match format {
         Format::Json => "application/json",
         Format::Csv => "text/csv; charset=utf-8",
     };
     let share = app.reads.budget().hold(0);
-    let answer = Answer::new(query, format, is_drawn, (from, to, step), share);
+    let steps = Steps { on_clock: step.map(|step| (step, tz)), span: (from, to, step_ms) };
+    let answer = Answer::new(query, format, is_drawn, steps, share);
     let body = app.in_parts(answer).await?;
     Ok(([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], body).into_response())
+}
+
+/// Which steps are asked for.
+struct Steps {
+    /// On the clock of a zone; `None`: equal ones from the span's beginning on.
+    on_clock: Option<(Step, TimeZone)>,
+    /// From, to, and a step's usual length, ms.
+    span: (i64, i64, i64),
+}
+
+impl Steps {
+    /// By these steps; `read` gives equal ones.
+    fn roll(
+        &self,
+        read: impl Fn(i64, i64, i64) -> Result<Rollup, WebError>,
+    ) -> Result<OnClock, WebError> {
+        let (from, to, step_ms) = self.span;
+        match &self.on_clock {
+            Some((step, tz)) if from < to => clock::roll(*step, (from, to), tz, read),
+            _ => {
+                let rollup = read(from, to, step_ms)?;
+                Ok(OnClock { starts_ms: starts(&rollup), rollup })
+            }
+        }
+    }
+}
+
+/// Where equal steps begin.
+fn starts(rollup: &Rollup) -> Vec<i64> {
+    let n = rollup.fields.iter().map(|f| f.buckets.len()).max().unwrap_or(0);
+    (0..n as i64).map(|i| rollup.from_ms + i * rollup.step_ms).collect()
 }
 
 /// An answer in the making.
@@ -66,7 +107,11 @@ struct Answer {
     query: Query,
     format: Format,
     is_drawn: bool,
-    span: (i64, i64, i64),
+    steps: Steps,
+    /// Where each step begins.
+    starts_ms: Vec<i64>,
+    /// The service as it is stored: what is drawn by the minute is a level by then.
+    spec: Arc<ServiceSpec>,
     /// The fields that are still to be read, a few together; `None`: it has not begun.
     groups: Option<VecDeque<Vec<String>>>,
     /// What is read and not written yet: the fields, and from which bucket on.
@@ -85,14 +130,16 @@ impl Answer {
         query: Query,
         format: Format,
         is_drawn: bool,
-        span: (i64, i64, i64),
+        steps: Steps,
         share: Share,
     ) -> Answer {
         Answer {
             query,
             format,
             is_drawn,
-            span,
+            steps,
+            starts_ms: Vec::new(),
+            spec: Arc::default(),
             groups: None,
             read: VecDeque::new(),
             at: 0,
@@ -105,21 +152,29 @@ impl Answer {
     }
 
     fn n_steps(&self) -> usize {
-        let (from, to, step) = self.span;
+        let (from, to, step) = self.steps.span;
         usize::try_from(to.saturating_sub(from).saturating_add(step - 1) / step).unwrap_or(0)
     }
 
     /// Reads these fields; none named are all.
-    fn fields(&self, history: &dyn History, names: &[&str]) -> Result<Rollup, WebError> {
-        let (from, to, step) = self.span;
+    fn fields(&self, history: &dyn History, names: &[&str]) -> Result<OnClock, WebError> {
         let (node, service) = (&self.query.node, &self.query.service);
-        let read = history.rollup(node, service, names, from, to, step)?;
-        if !self.is_drawn {
-            return Ok(read);
-        }
-        let n_cells: usize = read.fields.iter().map(|f| f.buckets.len()).sum();
-        reading::charge(n_cells * size_of::<Bucket>()).map_err(WebError::stopped)?;
-        drawn(&self.query, &read)
+        self.steps.roll(|from, to, step| {
+            let read = history.rollup(node, service, names, from, to, step)?;
+            if !self.is_drawn {
+                return Ok(read);
+            }
+            let n_cells: usize = read.fields.iter().map(|f| f.buckets.len()).sum();
+            reading::charge(n_cells * size_of::<Bucket>()).map_err(WebError::stopped)?;
+            let field = self.query.field.as_deref();
+            let drawn = drawn(history, node, &read, to, field.as_slice())?;
+            match field {
+                Some(name) if drawn.fields.is_empty() => {
+                    Err(WebError::not_found(format!("no field {name:?} in {service}")))
+                }
+                _ => Ok(drawn),
+            }
+        })
     }
 
     /// Which fields are read together: all of them where that is little.
@@ -142,7 +197,7 @@ impl Answer {
         if n_cells <= CELLS_AT_ONCE || self.is_drawn {
             return Ok(VecDeque::from([vec![]]));
         }
-        let (from, to, _) = self.span;
+        let (from, to, _) = self.steps.span;
         let (node, service) = (&self.query.node, &self.query.service);
         // As it was at the end of the span, which tells the names.
         let as_it_was = history.rollup(node, service, &[], from, to, to - from)?;
@@ -158,7 +213,8 @@ impl Answer {
             return Ok(false);
         };
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let read = self.fields(history, &names)?;
+        let OnClock { rollup: read, starts_ms } = self.fields(history, &names)?;
+        (self.starts_ms, self.spec) = (starts_ms, read.spec);
         let n_cells: usize = read.fields.iter().map(|f| f.buckets.len()).sum();
         if !self.share.grow(n_cells * size_of::<Bucket>()) {
             return Err(WebError::stopped(Stop::Busy));
@@ -180,8 +236,16 @@ impl Answer {
         let _ = match self.format {
             Format::Csv => out.write_str("time,node,service,field,count,min,max,mean,first,last\n"),
             Format::Json => {
-                let (from, _, step) = self.span;
-                write!(out, "{{\"from_ms\":{from},\"step_ms\":{step},\"fields\":[")
+                let (from, _, step) = self.steps.span;
+                let first = self.starts_ms.first().copied().unwrap_or(from);
+                let _ = write!(out, "{{\"from_ms\":{first},\"step_ms\":{step}");
+                if first < from {
+                    let _ = write!(out, ",\"first_from_ms\":{from}");
+                }
+                if !self.starts_ms.windows(2).all(|w| w[1] - w[0] == step) {
+                    let _ = write!(out, ",\"starts_ms\":{}", json!(self.starts_ms));
+                }
+                out.write_str(",\"fields\":[")
             }
         };
         Ok(())
@@ -194,14 +258,17 @@ impl Answer {
             Format::Json => {
                 let comma = if self.n_written > 0 { "," } else { "" };
                 out.push_str(comma);
-                json_field(&self.query, field, out);
+                let stored = self.spec.field(&field.spec.name);
+                let kind = stored.map_or(field.spec.kind, |f| f.kind);
+                json_field(&self.query, field, kind, out);
                 self.at = field.buckets.len();
             }
             Format::Csv => {
                 let end = field.buckets.len().min(self.at + CSV_ROWS);
-                let (from, _, step) = self.span;
-                let rows = self.at..end;
-                csv_rows(&self.query, field, rows, (from, step), &mut self.times, out);
+                // The first step holds nothing from before the span.
+                let from = self.steps.span.0;
+                let starts = |i: usize| self.starts_ms.get(i).copied().unwrap_or(from).max(from);
+                csv_rows(&self.query, field, self.at..end, starts, &mut self.times, out);
                 self.at = end;
             }
         }
@@ -243,27 +310,6 @@ impl Parts for Answer {
 /// Rows of CSV that are written at once.
 const CSV_ROWS: usize = 2048;
 
-fn drawn(query: &Query, read: &Rollup) -> Result<Rollup, WebError> {
-    let mut drawn = as_drawn(read);
-    if let Some(name) = &query.field {
-        drawn.fields.retain(|f| f.spec.name == *name);
-        if drawn.fields.is_empty() {
-            return Err(WebError::not_found(format!("no field {name:?} in {}", query.service)));
-        }
-    }
-    Ok(drawn)
-}
-
-fn step_ms(text: &str) -> Result<i64, WebError> {
-    let bad = |e: String| WebError::bad(format!("step: {e}"));
-    let ms = match text.parse::<f64>() {
-        // A bare number is seconds, as Prometheus' API has it.
-        Ok(s) if s > 0.0 => (s * 1000.0) as u64,
-        _ => parse_span_ms(text).map_err(bad)?,
-    };
-    i64::try_from(ms).ok().filter(|ms| *ms > 0).ok_or_else(|| bad(format!("{text:?} is no step")))
-}
-
 /// A number; JSON has no infinity and no NaN: these are strings.
 fn number(v: f64, out: &mut String) {
     // Writing into a String cannot fail.
@@ -284,13 +330,13 @@ fn column(name: &str, buckets: &[Bucket], pick: impl Fn(&Bucket) -> f64, out: &m
     out.push(']');
 }
 
-fn json_field(query: &Query, field: &FieldRollup, out: &mut String) {
+fn json_field(query: &Query, field: &FieldRollup, kind: FieldType, out: &mut String) {
     let b = &field.buckets;
     let head = [
         ("node", json!(query.node)),
         ("service", json!(query.service)),
         ("field", json!(field.spec.name)),
-        ("type", json!(field.spec.kind)),
+        ("type", json!(kind)),
         ("increase", json!(field.increase)),
     ];
     let head = head.map(|(k, v)| format!("\"{k}\":{v}"));
@@ -312,7 +358,7 @@ fn csv_rows(
     query: &Query,
     field: &FieldRollup,
     rows: Range<usize>,
-    (from_ms, step_ms): (i64, i64),
+    start_ms: impl Fn(usize) -> i64,
     times: &mut Rfc3339,
     out: &mut String,
 ) {
@@ -321,7 +367,7 @@ fn csv_rows(
         if b.count == 0 {
             continue;
         }
-        times.push(from_ms + i as i64 * step_ms, out);
+        times.push(start_ms(i), out);
         for cell in [&query.node, &query.service, &field.spec.name] {
             out.push(',');
             csv_cell(cell, out);

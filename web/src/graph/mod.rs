@@ -33,7 +33,7 @@ mod units;
 mod values;
 mod vector;
 
-pub use figures::{as_drawn, figures, newest};
+pub use figures::{as_drawn, drawn_limit, figures, newest, newest_drawn};
 pub use marks::Mark;
 pub use output::{alt_text, colours, ends, png, svg};
 pub use over::{Over, Percentile, percentiles};
@@ -45,7 +45,8 @@ pub use units::{plain, si};
 pub use values::Figures;
 
 use rookery_collector::history::Rollup;
-use rookery_plugins::TimeMs;
+use rookery_plugins::range::Range;
+use rookery_plugins::{FieldSpec, ServiceSpec, TimeMs};
 use thiserror::Error;
 
 /// The least and the largest width of a picture, px; others are clamped.
@@ -76,6 +77,26 @@ pub struct Limits {
     pub warning: Option<String>,
     /// Drawn red.
     pub critical: Option<String>,
+}
+
+impl Limits {
+    /// A limit as it is judged (Nagios' range), as the range of the drawn values; `None`:
+    /// it stands nowhere among them ([`drawn_limit`]). What is no range stays as it is.
+    pub fn drawn(spec: &ServiceSpec, field: &FieldSpec, text: &str) -> Option<String> {
+        let Ok(range) = text.parse::<Range>() else { return Some(text.to_owned()) };
+        let at = |bound: f64| match bound.is_finite() {
+            true => drawn_limit(spec, field, bound),
+            false => drawn_limit(spec, field, 0.0).map(|_| bound),
+        };
+        let (start, end) = (at(range.start())?, at(range.end())?);
+        if (start, end) == (range.start(), range.end()) {
+            return Some(text.to_owned());
+        }
+        let start = if start.is_finite() { start.to_string() } else { "~".to_owned() };
+        let end = if end.is_finite() { end.to_string() } else { String::new() };
+        let inside = if range.is_inside() { "@" } else { "" };
+        Some(format!("{inside}{start}:{end}"))
+    }
 }
 
 /// What to draw, and how.

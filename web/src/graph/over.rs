@@ -3,8 +3,6 @@
 use super::series::{self, Drawing, Paint};
 use super::unit::Unit;
 use rookery_collector::history::{Bucket, Rollup};
-use rookery_plugins::FieldSpec;
-use rookery_plugins::rpn::Rpn;
 
 /// Dashes and the spaces between them, px.
 pub(crate) const GHOST_DASH: (f64, f64) = (4.0, 3.0);
@@ -53,22 +51,9 @@ pub(crate) struct Line {
 /// stack's), and its points, each a bucket and a value.
 pub(crate) type Ghost = (Option<usize>, Vec<(usize, f64)>);
 
-/// The percentiles (nearest rank: a value that was there, none between two) of a
-/// field's drawn values in any order, after its `cdef`. NaN counts as unknown.
-/// `None`: there is no value, or the `cdef` needs more than the field itself.
-pub fn percentiles(spec: &FieldSpec, values: &mut Vec<f64>, of: &[f64]) -> Option<Vec<f64>> {
-    if let Some(text) = spec.cdef.as_deref() {
-        match Rpn::parse(text, |name| (name == spec.name).then_some(0)) {
-            Ok(cdef) => {
-                let mut stack = Vec::new();
-                for v in values.iter_mut() {
-                    *v = cdef.eval(&mut stack, |_| Some(*v)).unwrap_or(f64::NAN);
-                }
-            }
-            // A number that is no number of this field's would mislead.
-            Err(_) => return None,
-        }
-    }
+/// The percentiles (nearest rank: a value that was there, none between two) of drawn
+/// values in any order. NaN counts as unknown. `None`: there is no value.
+pub fn percentiles(values: &mut Vec<f64>, of: &[f64]) -> Option<Vec<f64>> {
     values.retain(|v| !v.is_nan());
     let n = values.len();
     if n == 0 {
@@ -187,21 +172,16 @@ pub(crate) fn dashes(
 mod tests {
     use super::*;
     use crate::graph::testing::{field, rollup};
-    use rookery_plugins::{Draw, ServiceSpec};
+    use rookery_plugins::{Draw, FieldSpec, ServiceSpec};
 
     #[test]
     fn percentiles_are_values_that_were_there() {
-        let spec = FieldSpec::gauge("a", "");
-        let of = |values: &[f64], p: &[f64]| percentiles(&spec, &mut values.to_vec(), p);
+        let of = |values: &[f64], p: &[f64]| percentiles(&mut values.to_vec(), p);
         let hundred: Vec<f64> = (1..=100).rev().map(f64::from).collect();
         assert_eq!(of(&hundred, &[95.0, 99.0, 50.0]), Some(vec![95.0, 99.0, 50.0]));
         assert_eq!(of(&[7.0], &[1.0, 99.9]), Some(vec![7.0, 7.0]));
         assert_eq!(of(&[f64::NAN, 3.0], &[50.0]), Some(vec![3.0]));
         assert_eq!(of(&[f64::NAN], &[50.0]), None);
-        let turned = FieldSpec::gauge("a", "").cdef("a,-1,*");
-        assert_eq!(percentiles(&turned, &mut vec![1.0, 2.0], &[99.0]), Some(vec![-1.0]));
-        let other = FieldSpec::gauge("a", "").cdef("a,b,/");
-        assert_eq!(percentiles(&other, &mut vec![1.0], &[99.0]), None, "of two fields");
     }
 
     #[test]

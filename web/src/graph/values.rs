@@ -2,7 +2,6 @@
 
 use super::gaps;
 use rookery_collector::history::{Bucket, Rollup};
-use rookery_plugins::FieldType;
 use rookery_plugins::rpn::Rpn;
 use tracing::debug;
 
@@ -57,15 +56,9 @@ impl Source<'_> {
         }
     }
 
-    /// `graph_period`: what makes a counter's rate a second one a minute or an hour, as
-    /// Munin does before any cdef. Levels stay.
-    fn per(&self, field: usize) -> f64 {
-        match (self.rollup.fields[field].spec.kind, self.rollup.spec.period.as_str()) {
-            (FieldType::Gauge, _) => 1.0,
-            (_, "minute") => 60.0,
-            (_, "hour") => 3600.0,
-            _ => 1.0,
-        }
+    /// What makes a field's stored values those of the service's period.
+    pub(crate) fn per(&self, field: usize) -> f64 {
+        self.rollup.spec.per(self.rollup.fields[field].spec.kind)
     }
 
     /// A bucket's numbers by the service's period.

@@ -3,13 +3,13 @@
 use super::layout::{segment, state_badge};
 use super::service::Shown;
 use super::words::number;
-use crate::graph::{Figures, Percentile, Theme, Unit, colours, figures};
+use crate::graph::{Figures, Limits, Percentile, Theme, Unit, colours, figures};
 use crate::pictures::mix::{field_text, mix_path};
 use crate::pictures::{is_muted, percents};
 use maud::{Markup, html};
 use rookery_collector::history::{FieldRollup, Rollup};
 use rookery_plugins::munin::EXTINFO;
-use rookery_plugins::{FieldSpec, FieldType, State as FieldState};
+use rookery_plugins::{FieldSpec, FieldType, ServiceSpec, State as FieldState};
 
 /// A square in a field's colour, light or dark as the reader's system is; empty
 /// where the field is muted.
@@ -113,13 +113,19 @@ fn alone(shown: &Shown, field: &str) -> String {
 }
 
 /// What stands below a field's label: its name, unless the label is the name.
-fn about(spec: &FieldSpec) -> String {
+fn about(spec: &FieldSpec, service: &ServiceSpec) -> String {
     let mut parts: Vec<&str> = Vec::new();
     if spec.label_or_name() != spec.name {
         parts.push(&spec.name);
     }
-    if spec.kind != FieldType::Gauge {
-        parts.push("per second");
+    // As it is stored: what is drawn by the minute is a level by now.
+    let stored = service.field(&spec.name).unwrap_or(spec);
+    if stored.kind != FieldType::Gauge {
+        parts.push(match service.per(stored.kind) {
+            60.0 => "per minute",
+            3600.0 => "per hour",
+            _ => "per second",
+        });
     }
     let head = parts.join(", ");
     match (head.is_empty(), spec.info.is_empty()) {
@@ -155,7 +161,7 @@ impl Table<'_> {
                     (swatch(colours, muted)) " " (label)
                 }
             } @else { (label) }
-            " " span.soft { (about(spec)) }
+            " " span.soft { (about(spec, &self.shown.info.spec)) }
             @if let Some(more) = spec.extra.get(EXTINFO) { div.soft { (more) } }
         }
     }
@@ -168,6 +174,10 @@ impl Table<'_> {
         let told = |v: Option<f64>| v.map_or("–".to_owned(), |v| self.number(v));
         let total = Unit::of(&shown.info.spec).total();
         let (warning, critical) = states.field_limits(shown.node, service, &spec.name);
+        // In the unit of the other numbers.
+        let stored = shown.info.spec.field(&spec.name).unwrap_or(spec);
+        let drawn = |limit: Option<String>| Limits::drawn(&shown.info.spec, stored, &limit?);
+        let (warning, critical) = (drawn(warning), drawn(critical));
         let state = states.field_state(shown.node, service, &spec.name);
         let percentile = |p: &f64| {
             let own = |q: &&Percentile| q.field.as_ref() == Some(&spec.name) && q.percent == *p;

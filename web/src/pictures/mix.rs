@@ -7,7 +7,6 @@
 
 use crate::app::App;
 use crate::error::WebError;
-use crate::graph::as_drawn;
 use crate::pages::segment;
 use percent_encoding::percent_decode_str;
 use rookery_collector::history::{Averages, Bucket, FieldRollup, NodeInfo, ReadError, Rollup};
@@ -186,25 +185,20 @@ impl App {
     }
 
     fn one(&self, part: &Part, span: (i64, i64, i64)) -> Result<Option<Found>, WebError> {
-        let read = |fields: &[&str]| {
-            let (from, to, step) = span;
-            self.history.rollup(&part.which, &part.service, fields, from, to, step)
-        };
-        let rollup = match read(&[&part.field]) {
-            Ok(rollup) => rollup,
+        let (from, to, step) = span;
+        let has_cdef = self.history.spec(&part.which, &part.service);
+        let has_cdef = has_cdef.is_some_and(|s| s.fields.iter().any(|f| f.cdef.is_some()));
+        // A cdef may need other fields of its service.
+        let field = [part.field.as_str()];
+        let names: &[&str] = if has_cdef { &[] } else { &field };
+        let read = match self.history.rollup(&part.which, &part.service, names, from, to, step) {
+            Ok(read) => read,
             Err(ReadError::NotFound(_)) => return Ok(None),
             Err(e) => return Err(e.into()),
         };
-        let (spec, averages) = (rollup.spec.clone(), rollup.averages);
-        let Some(mut field) = rollup.fields.into_iter().next() else { return Ok(None) };
-        if field.spec.cdef.is_some() {
-            // It may need other fields of its service.
-            let all = as_drawn(&read(&[])?).fields;
-            let Some(own) = all.into_iter().find(|f| f.spec.name == part.field) else {
-                return Ok(None);
-            };
-            field = own;
-        }
+        let drawn = self.drawn(&part.which, &read, to, &field)?;
+        let (spec, averages) = (drawn.spec, drawn.averages);
+        let Some(field) = drawn.fields.into_iter().next() else { return Ok(None) };
         Ok(Some(Found { field, spec, node: part.which.clone(), averages }))
     }
 
@@ -239,7 +233,8 @@ impl App {
             let _one = reading::part();
             let rollup = self.history.rollup(&node.name, &spec.name, &names, from, to, step)?;
             averages.extend_from_slice(&rollup.averages);
-            let rollup = if has_cdef { as_drawn(&rollup) } else { rollup };
+            let wanted: Vec<&str> = parts.iter().map(|p| p.field.as_str()).collect();
+            let rollup = self.drawn(&node.name, &rollup, to, &wanted)?;
             for (part, sum) in parts.iter().zip(&mut sums) {
                 let Some(field) = rollup.fields.iter().find(|f| f.spec.name == part.field) else {
                     continue;
@@ -326,7 +321,11 @@ fn combined(parts: &[Part], found: Vec<Option<Found>>, from_ms: i64, step_ms: i6
     };
     let averages = all.iter().flat_map(|f| f.averages.iter().copied()).collect();
     let mut spec = ServiceSpec::new("graph", "Graph", "other");
-    spec.vlabel = is_one(&|f| f.spec.vlabel.clone()).unwrap_or_default();
+    // Each is drawn by the period of its own service.
+    let period =
+        |s: &ServiceSpec| if s.period.is_empty() { "second".to_owned() } else { s.period.clone() };
+    let vlabel = |f: &Found| f.spec.vlabel.replace("${graph_period}", &period(&f.spec));
+    spec.vlabel = is_one(&vlabel).unwrap_or_default();
     if is_one(&|f| f.spec.base().to_string()).as_deref() == Some("1024") {
         spec.args = "--base 1024".to_owned();
     }

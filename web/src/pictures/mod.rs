@@ -34,6 +34,7 @@ use mix::{How, Part};
 use percent_encoding::percent_decode_str;
 use rookery_collector::history::{Rollup, ServiceInfo};
 use rookery_collector::reading;
+use rookery_plugins::{FieldSpec, ServiceSpec};
 pub use shelf::Pictures;
 use shelf::{Kept, gunzip, gzip};
 use std::collections::BTreeSet;
@@ -190,7 +191,7 @@ impl App {
         span: &Span,
     ) -> Result<Option<(f64, f64)>, WebError> {
         let (from, to, step) = (span.from_ms, span.to_ms, span.step_ms);
-        let rollup = self.history.rollup(node, &info.spec.name, &[], from, to, step)?;
+        let rollup = self.rollup(node, info, None, (from, to, step))?;
         let request = GraphRequest {
             rollup: &rollup,
             to_ms: to,
@@ -208,8 +209,7 @@ impl App {
         Ok(graph::ends(&request))
     }
 
-    /// A service's fields, or one of them as it is drawn among the others: what
-    /// its `cdef` needs is there, and hidden.
+    /// A service's fields as they are drawn, or one of them.
     pub(crate) fn rollup(
         &self,
         node: &str,
@@ -224,22 +224,25 @@ impl App {
             (Some(field), false) => &[*field],
             _ => &[],
         };
-        let mut rollup = self.history.rollup(node, service, names, from, to, step)?;
+        let read = self.history.rollup(node, service, names, from, to, step)?;
+        let mut rollup = self.drawn(node, &read, to, field.as_slice())?;
         for f in rollup.fields.iter_mut().filter(|_| field.is_some()) {
-            f.spec.hidden = Some(f.spec.name.as_str()) != field;
-            f.spec.negative = None;
+            (f.spec.hidden, f.spec.negative) = (false, None);
         }
         Ok(rollup)
     }
 
-    /// The limits that hold, by field.
+    /// The limits that hold, by field, where they stand among the drawn values.
     fn limits(&self, node: &str, info: &ServiceInfo) -> Vec<(String, Limits)> {
-        let spec = &info.spec;
-        let of = |name: &String| {
-            let (warning, critical) = self.states.field_limits(node, &spec.name, name);
-            (name.clone(), Limits { warning, critical })
-        };
-        spec.fields.iter().map(|f| of(&f.name)).collect()
+        let fields = info.spec.fields.iter();
+        fields.map(|f| (f.name.clone(), self.limits_of(node, &info.spec, f))).collect()
+    }
+
+    /// One field's.
+    fn limits_of(&self, node: &str, spec: &ServiceSpec, field: &FieldSpec) -> Limits {
+        let (warning, critical) = self.states.field_limits(node, &spec.name, &field.name);
+        let drawn = |text: Option<String>| Limits::drawn(spec, field, &text?);
+        Limits { warning: drawn(warning), critical: drawn(critical) }
     }
 
     /// From the shelf, or drawn.
@@ -282,9 +285,10 @@ impl App {
         };
         let of_one = || parts.iter().filter(|p| p.how == How::One);
         let limits: Vec<(String, Limits)> = of_one()
-            .map(|p| {
-                let limits = self.states.field_limits(&p.which, &p.service, &p.field);
-                (p.text.clone(), Limits { warning: limits.0, critical: limits.1 })
+            .filter_map(|p| {
+                let spec = self.history.spec(&p.which, &p.service)?;
+                let field = spec.field(&p.field)?;
+                Some((p.text.clone(), self.limits_of(&p.which, &spec, field)))
             })
             .collect();
         let nodes: BTreeSet<&str> = of_one().map(|p| p.which.as_str()).collect();

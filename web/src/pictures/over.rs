@@ -5,9 +5,9 @@ use crate::app::App;
 use crate::error::WebError;
 use crate::graph::{Percentile, percentiles};
 use crate::pictures::mix::{How, Part};
+use rookery_collector::drawn::Exact;
 use rookery_collector::history::{ReadError, Rollup};
 use rookery_collector::reading;
-use rookery_collector::series::{Drawn, Heartbeat};
 use rookery_plugins::{Draw, FieldSpec, ServiceSpec};
 
 /// Most exact samples that the percentiles of one picture are made of.
@@ -24,8 +24,11 @@ impl App {
     ) -> Result<Option<Rollup>, WebError> {
         let names: Vec<&str> = rollup.fields.iter().map(|f| f.spec.name.as_str()).collect();
         let (from, to) = (from.saturating_sub(earlier_ms), to.saturating_sub(earlier_ms));
-        match self.history.rollup(node, &rollup.spec.name, &names, from, to, step) {
-            Ok(ghost) => Ok(Some(ghost)),
+        // A cdef may need others than those that are drawn.
+        let has_cdef = rollup.spec.fields.iter().any(|f| f.cdef.is_some());
+        let read: &[&str] = if has_cdef { &[] } else { &names };
+        match self.history.rollup(node, &rollup.spec.name, read, from, to, step) {
+            Ok(ghost) => self.drawn(node, &ghost, to, &names).map(Some),
             Err(ReadError::NotFound(_)) => Ok(None),
             Err(e) => Err(e.into()),
         }
@@ -33,7 +36,7 @@ impl App {
 
     /// Percentiles (thousandths) of the exact values in a rollup's span: of each
     /// field that is drawn by itself, and of the stack's sum. Not those of muted
-    /// fields, and none of a `cdef` of several fields.
+    /// fields.
     pub(crate) fn percentiles(
         &self,
         node: &str,
@@ -66,8 +69,10 @@ impl App {
         let has_stack = drawn.iter().any(|f| matches!(f.spec.draw, Draw::Stack | Draw::AreaStack));
         let mut sums: Option<Vec<(i64, f64)>> = None;
         for field in &drawn {
-            let values = self.exact(node, &rollup.spec, &field.spec, (from, to))?;
             let spec = &field.spec;
+            // As it was stored: what is drawn has no cdef any more.
+            let stored = rollup.spec.field(&spec.name).unwrap_or(spec);
+            let values = self.exact(node, &rollup.spec, stored, (from, to))?;
             if has_stack && n_parts > 1 && is_part(spec) && !is_below(rollup, field) {
                 sums = Some(match sums {
                     None => values,
@@ -76,13 +81,11 @@ impl App {
                 continue;
             }
             let mut values = values.into_iter().map(|(_, v)| v).collect();
-            add(Some(&spec.name), percentiles(spec, &mut values, &percents));
+            add(Some(&spec.name), percentiles(&mut values, &percents));
         }
-        let is_plain = drawn.iter().all(|f| !is_part(&f.spec) || f.spec.cdef.is_none());
-        if let Some(sums) = sums.filter(|_| is_plain) {
+        if let Some(sums) = sums {
             let mut values = sums.into_iter().map(|(_, v)| v).collect();
-            let spec = FieldSpec::gauge("sum", "");
-            add(None, percentiles(&spec, &mut values, &percents));
+            add(None, percentiles(&mut values, &percents));
         }
         Ok(out)
     }
@@ -110,7 +113,7 @@ impl App {
             let Some(spec) = service.field(&part.field) else { continue };
             let values = self.exact(&part.which, &service, spec, (from, to))?;
             let mut values = values.into_iter().map(|(_, v)| v).collect();
-            let found = percentiles(spec, &mut values, &percents).unwrap_or_default();
+            let found = percentiles(&mut values, &percents).unwrap_or_default();
             for (percent, value) in percents.iter().zip(found) {
                 let field = Some(part.text.clone());
                 out.push(Percentile { field, percent: *percent, value });
@@ -128,14 +131,13 @@ impl App {
         spec: &FieldSpec,
         (from, to): (i64, i64),
     ) -> Result<Vec<(i64, f64)>, WebError> {
-        let heartbeat = Heartbeat::of(service);
-        // The first rate needs the sample before.
-        let before = from.saturating_sub(heartbeat.0);
-        let samples = self.history.samples(node, &service.name, &spec.name, before, to)?;
-        reading::charge(samples.len() * size_of::<(i64, f64)>()).map_err(WebError::stopped)?;
-        let mut drawn = Drawn::new(spec, heartbeat);
-        let values = samples.iter().filter_map(|(t, v)| Some((t, drawn.next(t, v)?)));
-        Ok(values.filter(|(t, _)| *t >= from).collect())
+        let mut out = Vec::new();
+        let mut exact = Exact::new(&*self.history, node, service);
+        exact.visit(&[spec], (from, to), |_, time, value| {
+            out.extend(value.map(|value| (time, value)));
+        })?;
+        reading::charge(out.len() * size_of::<(i64, f64)>()).map_err(WebError::stopped)?;
+        Ok(out)
     }
 }
 

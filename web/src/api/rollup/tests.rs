@@ -85,8 +85,10 @@ fn answer(format: Format, steps: i64, budget: &Arc<Budget>) -> Answer {
         step: None,
         format: None,
         drawn: None,
+        tz: None,
     };
-    Answer::new(query, format, false, (0, steps * 1000, 1000), budget.hold(0))
+    let steps = Steps { on_clock: None, span: (0, steps * 1000, 1000) };
+    Answer::new(query, format, false, steps, budget.hold(0))
 }
 
 fn all(answer: &mut Answer, history: &Wide) -> Result<Vec<Bytes>, WebError> {
