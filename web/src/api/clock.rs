@@ -188,7 +188,15 @@ fn append(all: &mut Rollup, rest: Rollup, edges: &[i64], to_ms: i64) {
     }
     // As it was at the end of the span.
     all.spec = rest.spec;
-    all.averages.extend(rest.averages);
+    for span in rest.averages {
+        match all.averages.last_mut() {
+            // Only cut where the first step ends.
+            Some(last) if last.to_ms == span.from_ms && last.step_ms == span.step_ms => {
+                last.to_ms = span.to_ms;
+            }
+            _ => all.averages.push(span),
+        }
+    }
 }
 
 fn extend(first: &mut FieldRollup, joined: Vec<Bucket>, rest: &FieldRollup) {

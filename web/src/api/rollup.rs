@@ -7,8 +7,8 @@
 use super::clock::{self, OnClock, Step};
 use super::{Format, Query, csv_cell};
 use crate::app::{App, now_ms};
-use crate::error::{Asked, WebError};
 use crate::drawn::drawn;
+use crate::error::{Asked, WebError};
 use crate::parts::Parts;
 use crate::pictures::zone;
 use crate::times::Rfc3339;
@@ -126,13 +126,7 @@ struct Answer {
 }
 
 impl Answer {
-    fn new(
-        query: Query,
-        format: Format,
-        is_drawn: bool,
-        steps: Steps,
-        share: Share,
-    ) -> Answer {
+    fn new(query: Query, format: Format, is_drawn: bool, steps: Steps, share: Share) -> Answer {
         Answer {
             query,
             format,

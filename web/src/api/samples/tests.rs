@@ -81,6 +81,7 @@ fn walk(fields: &[&str]) -> Walk {
         step: None,
         format: None,
         drawn: None,
+        tz: None,
     };
     let fields = fields.iter().map(|f| FieldSpec::gauge(f, "")).collect();
     Walk::new(query, fields, (0, FROM + N + 1_000_000))
