@@ -109,6 +109,25 @@ pub fn checkpoint(conn: &Connection) -> rusqlite::Result<()> {
     conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
 }
 
+/// Writes a whole database anew with pages of this size, if nobody else has it open.
+pub fn set_page_bytes(conn: &Connection, page_bytes: i64) -> rusqlite::Result<()> {
+    let mode = |name: &str| {
+        conn.query_row(&format!("PRAGMA journal_mode = {name}"), [], |r| r.get::<_, String>(0))
+    };
+    conn.flush_prepared_statement_cache();
+    conn.busy_timeout(Duration::ZERO)?;
+    // Out of WAL mode goes who is alone.
+    let alone = mode("DELETE").is_ok_and(|mode| mode == "delete");
+    conn.busy_timeout(BUSY_WAIT)?;
+    if !alone {
+        return Ok(());
+    }
+    conn.pragma_update(None, "page_size", page_bytes)?;
+    let done = conn.execute_batch("VACUUM");
+    mode("WAL")?;
+    done
+}
+
 /// Gives all freed pages back to the file system; for databases of
 /// [`open_shrinking`].
 pub fn shrink(conn: &Connection) -> rusqlite::Result<()> {

@@ -307,6 +307,18 @@ impl LayoutHead {
         Appended { is_new: true, n_conflicts: 0, froze: self.freeze_if_full() }
     }
 
+    /// Whether this row says nothing new; then, how many of its cells say something else
+    /// than what stands there, which stays. `stored` as in [`Self::append`].
+    pub fn known(
+        &self,
+        row: &Row<'_>,
+        stored: impl FnOnce(TimeMs) -> Option<Stored>,
+    ) -> Option<u64> {
+        let old = self.find(row.time_ms, stored)?;
+        let (n_conflicts, fills) = compare(&old, row);
+        (!fills).then_some(n_conflicts)
+    }
+
     fn freeze_if_full(&mut self) -> bool {
         let full = self.open.is_full();
         if full {

@@ -134,6 +134,16 @@ impl Journal {
         Ok(n_deleted)
     }
 
+    /// Gives every frame that is on disk to `each`, with its position, in order.
+    pub fn read_all(&self, mut each: impl FnMut(Position, &[u8])) -> Result<(), StoreError> {
+        for segment in segments(&self.dir)? {
+            read_segment(&segment_path(&self.dir, segment), |n, frame| {
+                each(segment << 32 | n, frame);
+            })?;
+        }
+        Ok(())
+    }
+
     /// The position that the next frame will have.
     pub fn next_position(&self) -> Position {
         self.segment << 32 | (self.n_frames + 1)

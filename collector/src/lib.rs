@@ -12,6 +12,7 @@
 //! database → [`read`] merges sealed blocks and head.
 
 mod advice;
+mod apply;
 pub mod asked;
 pub mod auth;
 pub mod backup;
@@ -23,6 +24,7 @@ pub mod config;
 pub mod db;
 mod disk;
 pub mod drawn;
+mod doubled;
 pub mod events;
 pub mod head;
 pub mod healthz;
@@ -58,7 +60,9 @@ pub mod seal;
 pub mod series;
 pub mod sql;
 pub mod store;
+mod stored;
 pub mod tidy;
+mod vanished;
 pub mod verify;
 pub mod watch;
 pub mod writer;

@@ -17,8 +17,9 @@ use rusqlite::{CachedStatement, Connection, params};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS block(
@@ -40,6 +41,12 @@ CREATE TRIGGER IF NOT EXISTS block_changed AFTER UPDATE OF data ON block
   BEGIN DELETE FROM digest WHERE block = old.id; END;
 ";
 const PAGE_BYTES: u32 = 4096;
+/// The pages of a month of little.
+const SMALL_PAGE_BYTES: i64 = 512;
+/// A month that is over and takes no more has small pages, …
+const SMALL_MONTH_BYTES: i64 = 256 << 10;
+/// … and one that has grown to this has large ones again.
+const LARGE_MONTH_BYTES: i64 = 1 << 20;
 
 /// A month, `year * 12 + month0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,6 +76,11 @@ impl PeriodId {
         let (year, month): (i32, i32) = (year.parse().ok()?, month.parse().ok()?);
         (1..=12).contains(&month).then_some(PeriodId(year * 12 + month - 1))
     }
+}
+
+/// Device and inode of what has this name.
+fn file_at(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()))
 }
 
 /// Year and month of a day number since 1970-01-01 (proleptic Gregorian; the
@@ -166,6 +178,8 @@ pub struct Period {
     pool: Arc<Pool>,
     /// Its number in the pool.
     number: u64,
+    /// Device and inode of the file as it was opened first.
+    file: OnceLock<(u64, u64)>,
 }
 
 impl Drop for Period {
@@ -176,7 +190,12 @@ impl Drop for Period {
 
 impl Period {
     fn new(path: PathBuf, pool: &Arc<Pool>) -> Period {
-        Period { path, pool: pool.clone(), number: pool.number() }
+        Period { path, pool: pool.clone(), number: pool.number(), file: OnceLock::new() }
+    }
+
+    /// Tells this file from another one that has, or had, its name.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     /// Its file.
@@ -188,7 +207,45 @@ impl Period {
     pub fn writer(&self) -> Result<Connection, StoreError> {
         let conn = db::open_shrinking(&self.path, PAGE_BYTES)?;
         conn.execute_batch(SCHEMA).map_err(|e| StoreError::db(&self.path, e))?;
+        self.note_file();
         Ok(conn)
+    }
+
+    fn note_file(&self) {
+        if self.file.get().is_none()
+            && let Some(file) = file_at(&self.path)
+        {
+            self.file.get_or_init(|| file);
+        }
+    }
+
+    /// Whether the file under its name is still the one that was opened: what is written
+    /// to one that was removed is lost when it is closed.
+    pub fn is_there(&self) -> bool {
+        let file = file_at(&self.path);
+        file.is_some() && self.file.get().is_none_or(|was| Some(*was) == file)
+    }
+
+    /// Makes the pages of a month that is over as small as is good for what it holds: the
+    /// tables of a month of few samples take seven times as much as the samples, else.
+    /// Left for another time while somebody reads the file.
+    pub fn fit_pages(&self, conn: &Connection) -> Result<(), StoreError> {
+        let fit = || -> rusqlite::Result<()> {
+            let pragma = |name: &str| conn.query_row(name, [], |r| r.get::<_, i64>(0));
+            let page = pragma("PRAGMA page_size")?;
+            let bytes = page * pragma("PRAGMA page_count")?;
+            let wanted = match bytes {
+                ..=SMALL_MONTH_BYTES => SMALL_PAGE_BYTES,
+                LARGE_MONTH_BYTES.. => i64::from(PAGE_BYTES),
+                _ => page,
+            };
+            if page == wanted {
+                return Ok(());
+            }
+            self.pool.let_go(self.number);
+            db::set_page_bytes(conn, wanted)
+        };
+        fit().map_err(|e| StoreError::db(&self.path, e))
     }
 
     /// Runs `f` with a connection of the pool, inside of one transaction: a
@@ -199,7 +256,12 @@ impl Period {
     ) -> Result<T, StoreError> {
         let conn = match self.pool.take(self.number) {
             Some(conn) => conn,
-            None => db::open_reader(&self.path).map_err(|e| StoreError::db(&self.path, e))?,
+            None => {
+                let conn =
+                    db::open_reader(&self.path).map_err(|e| StoreError::db(&self.path, e))?;
+                self.note_file();
+                conn
+            }
         };
         let begun = conn.unchecked_transaction().map_err(|e| StoreError::db(&self.path, e))?;
         let result = f(&conn)?;
@@ -442,6 +504,29 @@ impl Periods {
             disk::remove(&disk::with_suffix(&period.path, suffix))?;
         }
         Ok(())
+    }
+
+    /// Forgets a month whose file was removed or replaced by somebody else; it is begun
+    /// again, or the file that has its name is taken, when there is something to write.
+    pub fn forget(&self, id: PeriodId) {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(period) = open.remove(&id)
+            && period.path.exists()
+        {
+            open.insert(id, Arc::new(Period::new(period.path.clone(), &self.pool)));
+        }
+    }
+
+    /// Ends what a crash has left half-done of a change of pages ([`Period::fit_pages`]):
+    /// who only reads could not.
+    pub fn recover(&self) {
+        for (_, period) in self.newest_first() {
+            if disk::with_suffix(&period.path, "-journal").exists()
+                && let Err(e) = period.writer()
+            {
+                tracing::error!("{e}");
+            }
+        }
     }
 
     /// Puts a damaged month's file aside, so that the month can be written

@@ -6,7 +6,6 @@
 
 use crate::catalog::NodeEntry;
 use crate::chunk::ColumnBuf;
-use crate::head::Stored;
 use crate::history::{
     Bucket, FieldRollup, History, NodeInfo, ReadError, Rollup, Samples, ServiceInfo,
 };
@@ -19,7 +18,7 @@ use crate::rollup::{Grid, Roll};
 use crate::series::Heartbeat;
 use crate::store::{Shared, StoreError};
 use rookery_plugins::config::nearest;
-use rookery_plugins::{FieldKey, FieldSpec, Kind, Layout, LayoutId, ServiceSpec, TimeMs};
+use rookery_plugins::{FieldKey, FieldSpec, Kind, LayoutId, ServiceSpec, TimeMs};
 use rusqlite::Connection;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -471,40 +470,4 @@ pub(crate) fn read_head(
             }
         }
     }
-}
-
-/// The row of this time in the sealed blocks of a period, if there is one.
-pub fn row_at(
-    period: &Period,
-    conn: &Connection,
-    node: i64,
-    layout: &Layout,
-    time_ms: TimeMs,
-) -> Result<Option<Stored>, StoreError> {
-    let mut row =
-        Stored { kinds: vec![Kind::Absent as u8; layout.len()], bits: vec![0; layout.len()] };
-    let mut found = false;
-    let mut buf = ColumnBuf::default();
-    let mut col = 0;
-    while col < layout.len() {
-        let blocks = period.blocks(conn, node, layout.id(), col, (time_ms, time_ms + 1))?;
-        let to = blocks.iter().map(|b| b.col_to as usize).min().unwrap_or(col + 1);
-        for b in &blocks {
-            let mut block = period.open_block(conn, b.id)?;
-            let err = |e| StoreError::chunk(period.path(), b.id, e);
-            let Ok(at) = block.times().map_err(err)?.binary_search(&time_ms) else { continue };
-            found = true;
-            for c in col..to {
-                block.column(c, &mut buf).map_err(err)?;
-                if row.kinds[c] == Kind::Absent as u8 {
-                    (row.kinds[c], row.bits[c]) = (buf.kinds[at], buf.bits[at]);
-                }
-            }
-        }
-        if blocks.is_empty() && col == 0 {
-            return Ok(None);
-        }
-        col = to;
-    }
-    Ok(found.then_some(row))
 }

@@ -118,21 +118,29 @@ pub fn run(shared: &Shared, jobs: &mpsc::Receiver<SealJob>) {
 /// Months whose files stay open to be written.
 const WRITERS_MAX: usize = 8;
 
-/// The connections of the months that were written to last, the last at the end.
+/// The connections of the months that were written to last, the last at the end, each
+/// with the number of its file.
 #[derive(Default)]
-struct Writers(Vec<(PeriodId, Connection)>);
+struct Writers(Vec<(PeriodId, u64, Connection)>);
 
 impl Writers {
-    fn remove(&mut self, id: PeriodId) -> Option<Connection> {
-        let at = self.0.iter().position(|(i, _)| *i == id)?;
-        Some(self.0.remove(at).1)
+    /// The connection to this file. One to another file that had its name is closed.
+    fn take(&mut self, id: PeriodId, period: &Period) -> Option<Connection> {
+        let at = self.0.iter().position(|(i, ..)| *i == id)?;
+        let (_, number, conn) = self.0.remove(at);
+        (number == period.number()).then_some(conn)
     }
 
-    fn insert(&mut self, id: PeriodId, conn: Connection) {
-        self.0.push((id, conn));
+    fn put(&mut self, id: PeriodId, period: &Period, conn: Connection) {
+        self.0.push((id, period.number(), conn));
         if self.0.len() > WRITERS_MAX {
             self.0.remove(0);
         }
+    }
+
+    /// Closes what is open of this month, but not if it is of this file.
+    fn close(&mut self, id: PeriodId, but: Option<u64>) {
+        self.0.retain(|(i, number, _)| *i != id || Some(*number) == but);
     }
 
     fn clear(&mut self) {
@@ -228,7 +236,7 @@ impl Sealer {
         if let Err(e) = done {
             shared.stats.failures.fetch_add(1, Ordering::Relaxed);
             tracing::error!("packing failed, the blocks stay as they are: {e}");
-            self.writers.remove(id);
+            self.writers.close(id, None);
             if let Some((node, layout)) = what {
                 self.packing.failed.insert((id, node, layout));
             }
@@ -277,7 +285,7 @@ impl Sealer {
         let conn = self.writer(&period, id)?;
         let all = self.packing.all || id.end_ms() + PERIOD_SETTLED_MS < now_ms();
         let n_gone = pack::pack(&period, &conn, &mut self.encoder, node, &index, all)?;
-        self.writers.insert(id, conn);
+        self.writers.put(id, &period, conn);
         shared.stats.blocks_packed.fetch_add(n_gone as u64, Ordering::Relaxed);
         Ok(())
     }
@@ -333,15 +341,18 @@ impl Sealer {
         let Some(period) = shared.periods.get(id) else { return Ok(()) };
         let conn = self.writer(&period, id)?;
         db::shrink(&conn).map_err(|e| StoreError::db(period.path(), e))?;
+        if id.end_ms() + PERIOD_SETTLED_MS < now_ms() {
+            period.fit_pages(&conn)?;
+        }
         // A month that is over needs no connection.
         if id.end_ms() > now_ms() {
-            self.writers.insert(id, conn);
+            self.writers.put(id, &period, conn);
         }
         Ok(())
     }
 
     fn writer(&mut self, period: &Period, id: PeriodId) -> Result<Connection, StoreError> {
-        match self.writers.remove(id) {
+        match self.writers.take(id, period) {
             Some(conn) => Ok(conn),
             None => period.writer(),
         }
@@ -403,14 +414,14 @@ impl Sealer {
         for _ in 1..DAMAGED_TRIES {
             match self.seal_period(shared, id, work, pieces) {
                 // SQLite says so, too, when a page could not be read just now.
-                Err(e) if e.is_beyond_repair() => self.writers.remove(id),
+                Err(e) if e.is_beyond_repair() => self.writers.close(id, None),
                 other => return other,
             };
             std::thread::sleep(DAMAGED_RETRY);
         }
         match self.seal_period(shared, id, work, pieces) {
             Err(e) if e.is_beyond_repair() => {
-                self.writers.remove(id);
+                self.writers.close(id, None);
                 let aside = shared.periods.set_aside(id)?;
                 tracing::error!(
                     "FATAL: {e}: the file cannot be written, is {} now, and the month is begun \
@@ -430,9 +441,19 @@ impl Sealer {
         work: &[Work],
         pieces: &[(usize, Range<usize>)],
     ) -> Result<(), StoreError> {
+        let known = shared.periods.get(id);
+        let is_there = known.as_ref().is_none_or(|period| period.is_there());
+        let file = known.filter(|_| is_there).map(|period| period.number());
+        // Before another file gets this name: who closes it later removes that one's WAL.
+        self.writers.close(id, file);
+        if !is_there {
+            shared.periods.forget(id);
+            shared.watched.note_vanished(id);
+        }
         let period = shared.periods.get_or_new(id)?;
         let err = |e| StoreError::db(period.path(), e);
         let conn = self.writer(&period, id)?;
+        shared.watched.note_written(id);
         self.packing.touched.insert(id);
         self.packing.untidy.insert(id);
         let tx = conn.unchecked_transaction().map_err(err)?;
@@ -465,7 +486,7 @@ impl Sealer {
             n_bytes += self.data.len();
         }
         tx.commit().map_err(err)?;
-        self.writers.insert(id, conn);
+        self.writers.put(id, &period, conn);
         shared.stats.blocks_sealed.fetch_add(pieces.len() as u64, Ordering::Relaxed);
         shared.stats.bytes_sealed.fetch_add(n_bytes as u64, Ordering::Relaxed);
         Ok(())

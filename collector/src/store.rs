@@ -1,6 +1,7 @@
 //! The history as a whole: opening, what its threads share, closing.
 
-use crate::catalog::{Catalog, NodeEntry, NodesView, Said};
+use crate::apply::apply;
+use crate::catalog::{Catalog, FrameId, NodeEntry, NodesView, Said};
 use crate::chunk::ChunkError;
 use crate::disk;
 use crate::journal::{self, Journal};
@@ -11,6 +12,8 @@ use crate::quarantine::Quarantine;
 use crate::reading::Stop;
 use crate::refusals::{Refusals, Why};
 use crate::seal;
+use crate::stored::StoredRows;
+use crate::vanished::Watched;
 use crate::writer::{self, Observer, Queue};
 use rookery_plugins::wire::Frame;
 use rookery_plugins::{LayoutId, TimeMs};
@@ -215,6 +218,13 @@ pub struct Stats {
     pub damages: AtomicU64,
 }
 
+impl Stats {
+    /// Counts something that was found damaged or gone.
+    pub fn note_damage(&self) {
+        self.damages.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// What all threads see.
 pub struct Shared {
     /// Its settings.
@@ -235,6 +245,8 @@ pub struct Shared {
     sealing_failure: Mutex<Option<String>>,
     /// Damage that was told already.
     told: Mutex<HashSet<String>>,
+    /// Months whose files must still be there when the journal is trimmed.
+    pub(crate) watched: Watched,
     /// Set when it is time to end.
     pub stopping: AtomicBool,
 }
@@ -255,6 +267,7 @@ impl Shared {
             refusals: Refusals::default(),
             sealing_failure: Mutex::default(),
             told: Mutex::default(),
+            watched: Watched::default(),
             stopping: AtomicBool::new(false),
             settings,
         })
@@ -357,6 +370,7 @@ impl Store {
         disk::make_dir(&dir.join("periods"))?;
         let mut catalog = Catalog::open(&dir)?;
         let shared = Arc::new(Shared::new(settings, &catalog)?);
+        shared.periods.recover();
         let (to_sealer, for_sealer) = mpsc::sync_channel(seal::BACKLOG_MAX);
         let mut replay = Replay::new(&shared);
         // Positions of new frames must be above all that was ever sealed, also
@@ -485,6 +499,7 @@ pub fn now_ms() -> TimeMs {
 /// Puts the journal's frames back into the heads.
 struct Replay<'a> {
     shared: &'a Shared,
+    stored: StoredRows,
     sealed: HashMap<(i64, LayoutId, PeriodId), u64>,
     n_frames: u64,
     n_bad: u64,
@@ -492,7 +507,13 @@ struct Replay<'a> {
 
 impl<'a> Replay<'a> {
     fn new(shared: &'a Shared) -> Replay<'a> {
-        Replay { shared, sealed: HashMap::new(), n_frames: 0, n_bad: 0 }
+        Replay {
+            shared,
+            stored: StoredRows::default(),
+            sealed: HashMap::new(),
+            n_frames: 0,
+            n_bad: 0,
+        }
     }
 
     fn frame(
@@ -511,10 +532,11 @@ impl<'a> Replay<'a> {
         };
         self.n_frames += 1;
         let node = catalog.node(frame.node)?;
-        if frame.sequence > 0 && node.note_sequence(frame.boot, frame.sequence) {
-            // Sent again after its commit had failed half-way, or saved with
-            // the sequences already: the rows below tell.
-            tracing::debug!(node = frame.node, frame.sequence, "frame seen before");
+        // Of a frame that was saved already, or sent again after its commit had failed
+        // half-way, the rows below tell what is doubled.
+        let id = FrameId::of(&frame, bytes);
+        if frame.sequence > 0 && !node.has_frame(id) {
+            node.note_frame(id);
         }
         if frame.layouts.iter().any(|l| node.layout(l.id()).is_none()) {
             let from_ms = frame.rows.first().map_or(0, |r| r.time_ms);
@@ -533,7 +555,8 @@ impl<'a> Replay<'a> {
             if position < self.sealed_position(node.id, row.layout, period)? {
                 continue;
             }
-            writer::apply(self.shared, &node, &index, row, position, now_ms());
+            let from = (self.shared, &mut self.stored);
+            apply(from, &node, &index, row, position, now_ms());
         }
         Ok(())
     }

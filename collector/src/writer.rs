@@ -6,15 +6,18 @@
 
 mod changes;
 
-use crate::catalog::{Catalog, LayoutIndex, NodeEntry, Said};
-use crate::head::{Appended, Stored};
+use crate::apply::apply;
+use crate::catalog::{Catalog, FrameId, LayoutIndex, NodeEntry, Order, Said};
+use crate::doubled::without_doubled;
 use crate::journal::{Journal, Position};
 use crate::quarantine::Quarantine;
 use crate::retain::{Keep, Removed};
 use crate::seal::SealJob;
 use crate::store::{Shared, StoreError, now_ms};
+use crate::stored::StoredRows;
+use crate::vanished;
 use bytes::Bytes;
-use rookery_plugins::wire::{Frame, Row};
+use rookery_plugins::wire::{Frame, Row, WireError};
 use rookery_plugins::{LayoutId, TimeMs};
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -77,6 +80,9 @@ struct Waiting {
     are_homes: bool,
     reply: oneshot::Sender<Reply>,
 }
+
+/// A frame that was parsed, or not, and where it came from.
+type Parsed<'b> = (Result<Frame<'b>, WireError>, &'b Waiting);
 
 enum Job {
     Frame(Waiting),
@@ -167,7 +173,7 @@ impl Queue {
 }
 
 /// A frame that goes into the next commit, and its bytes.
-type Accepted<'b> = (Arc<NodeEntry>, Frame<'b>, Position, &'b Bytes);
+type Accepted<'b> = (Arc<NodeEntry>, Frame<'b>, Position, &'b Bytes, FrameId);
 
 /// The writer's own state.
 pub struct Writer {
@@ -230,7 +236,7 @@ impl Writer {
         let pulses = &self.shared.pulses;
         pulses.rest(&pulses.writer);
         pulses.rest(&pulses.alerting);
-        if let Err(e) = self.catalog.save_sequences() {
+        if let Err(e) = self.catalog.save_frames() {
             tracing::error!("{e}");
         }
     }
@@ -253,7 +259,22 @@ impl Writer {
         }
         self.settle(now);
         self.is_untrimmed = false;
+        if let Err(e) = self.restore_vanished() {
+            tracing::error!("{e}");
+        }
         self.trim_if_full();
+    }
+
+    /// Takes out of the journal again what was sealed into a month's file that somebody
+    /// has removed or replaced since; whether there is one.
+    fn restore_vanished(&mut self) -> Result<bool, StoreError> {
+        let Some(froze) = vanished::restore(&self.shared, &mut self.journal)? else {
+            return Ok(false);
+        };
+        for (node, layout) in froze {
+            self.seal_later(SealJob::Block(node, layout));
+        }
+        Ok(true)
     }
 
     /// Tried again at the next tick only, should it fail.
@@ -273,7 +294,8 @@ impl Writer {
         if !self.journal.is_empty() {
             self.journal.rotate()?;
         }
-        self.catalog.save_sequences()?;
+        self.catalog.save_frames()?;
+        let mark = self.shared.watched.mark();
         let mut keep_from = self.journal.next_position();
         for node in self.shared.nodes.all() {
             for head in node.head().layouts() {
@@ -282,7 +304,12 @@ impl Writer {
                 keep_from = open.into_iter().chain(frozen).fold(keep_from, Position::min);
             }
         }
+        // Looked at after what is sealed was counted, before it is dropped.
+        if self.restore_vanished()? {
+            return Ok(());
+        }
         self.journal.delete_before(keep_from)?;
+        self.shared.watched.note_trimmed(mark);
         self.catalog.checkpoint()
     }
 
@@ -339,8 +366,12 @@ impl Writer {
         }
         let mut accepted = Vec::with_capacity(frames.len());
         let mut refusals = Vec::with_capacity(frames.len());
-        for frame in &frames {
-            match self.accept(frame) {
+        let mut stored = StoredRows::default();
+        let parsed: Vec<Parsed<'_>> =
+            frames.iter().map(|frame| (Frame::parse(&frame.bytes), frame)).collect();
+        let less = self.without_doubled(&parsed, &mut stored);
+        for (parsed, less) in parsed.into_iter().zip(&less) {
+            match self.accept(parsed, less.as_ref()) {
                 Ok(taken) => {
                     accepted.extend(taken);
                     refusals.push(None);
@@ -360,15 +391,15 @@ impl Writer {
         };
         let failure = committed.err().map(|e| self.note_failure(&e));
         if failure.is_some() {
-            for (node, frame, ..) in &accepted {
-                node.forget_sequence(frame.boot, frame.sequence);
+            for (node, _, _, _, id) in &accepted {
+                node.forget_frame(*id);
             }
         } else {
             if std::mem::take(&mut self.is_failing) {
                 self.shared.pulses.note_writing(None);
                 tracing::info!("the history is written again");
             }
-            self.apply_all(&accepted);
+            self.apply_all(&accepted, &mut stored);
         }
         drop(accepted);
         for (Waiting { reply, .. }, refusal) in frames.into_iter().zip(refusals) {
@@ -395,48 +426,80 @@ impl Writer {
         text
     }
 
-    /// Checks a frame against the catalog and puts it into the journal's next
-    /// commit; `None` for a frame that was taken before.
+    /// The frames without the rows that were taken before, of those that have some.
+    fn without_doubled(
+        &self,
+        frames: &[Parsed<'_>],
+        stored: &mut StoredRows,
+    ) -> Vec<Option<Bytes>> {
+        let of = |(parsed, waiting): &Parsed<'_>| {
+            let frame = parsed.as_ref().ok()?;
+            let node = self.shared.nodes.get(frame.node)?;
+            if frame.sequence > 0 && node.has_frame(FrameId::of(frame, &waiting.bytes)) {
+                return None;
+            }
+            without_doubled(&self.shared, &node, frame, &waiting.bytes, stored)
+        };
+        frames.iter().map(of).collect()
+    }
+
+    /// Checks a frame against the catalog and puts it into the journal's next commit;
+    /// `None` for a frame that was taken before. `less`: it without the rows that were.
     fn accept<'b>(
         &mut self,
-        Waiting { bytes, are_homes, .. }: &'b Waiting,
+        (parsed, waiting): Parsed<'b>,
+        less: Option<&'b Bytes>,
     ) -> Result<Option<Accepted<'b>>, StoreError> {
+        // As it stands in the journal, where the next start meets it.
+        let bytes = less.unwrap_or(&waiting.bytes);
         if !self.quarantine.begin(bytes) {
             return Err(StoreError::Refused(SET_ASIDE.to_owned()));
         }
-        let frame = Frame::parse(bytes).map_err(|e| StoreError::Refused(e.to_string()))?;
+        let refused = |e: WireError| StoreError::Refused(e.to_string());
+        let mut frame = parsed.map_err(refused)?;
         let node = self.catalog.node(frame.node)?;
+        let id = FrameId::of(&frame, &waiting.bytes);
+        if frame.sequence > 0 && node.has_frame(id) {
+            self.shared.stats.doubled_frames.fetch_add(1, Ordering::Relaxed);
+            return Ok(None);
+        }
+        if let Some(less) = less {
+            frame = Frame::parse(less).map_err(refused)?;
+        }
         if frame.announce.is_some() || !frame.layouts.is_empty() {
             let from_ms = frame.rows.first().map_or_else(now_ms, |r| r.time_ms);
-            if *are_homes && !node.may_be_homes(&frame.layouts) {
+            if waiting.are_homes && !node.may_be_homes(&frame.layouts) {
                 return Err(StoreError::Replan);
             }
             let announce = frame.announce.as_ref();
-            let said = Said::now(announce, &frame.layouts, *are_homes);
+            let said = Said::now(announce, &frame.layouts, waiting.are_homes);
             if self.catalog.take(&node, said, from_ms)? {
                 self.observer.described(&node);
             }
         }
         check_layouts(&node, &frame)?;
-        if frame.sequence > 0 && node.note_sequence(frame.boot, frame.sequence) {
-            self.shared.stats.doubled_frames.fetch_add(1, Ordering::Relaxed);
+        if frame.sequence > 0 {
+            tell_order(&node, id, node.note_frame(id));
+        }
+        if less.is_some() && frame.rows.is_empty() {
             return Ok(None);
         }
         if node.is_retired() && frame.rows.iter().any(|r| node.is_news(r.time_ms)) {
             self.bring_back(&node)?;
         }
         let position = self.journal.push(bytes);
-        Ok(Some((node, frame, position, bytes)))
+        Ok(Some((node, frame, position, bytes, id)))
     }
 
-    fn apply_all(&mut self, accepted: &[Accepted<'_>]) {
+    fn apply_all(&mut self, accepted: &[Accepted<'_>], stored: &mut StoredRows) {
         let now = now_ms();
         let (mut n_rows, mut n_samples) = (0, 0);
-        for (node, frame, position, bytes) in accepted {
+        for (node, frame, position, bytes, _) in accepted {
             self.quarantine.begin(bytes);
             for row in &frame.rows {
                 let Some(index) = node.layout(row.layout) else { continue };
-                let done = apply(&self.shared, node, &index, row, *position, now);
+                let from = (&*self.shared, &mut *stored);
+                let done = apply(from, node, &index, row, *position, now);
                 n_rows += 1;
                 n_samples += row.n as u64;
                 if done.froze {
@@ -509,6 +572,7 @@ impl Writer {
     }
 
     fn seal_all(&mut self) -> Result<(), StoreError> {
+        self.restore_vanished()?;
         for node in self.shared.nodes.all() {
             let frozen = node.head().freeze_older(TimeMs::MAX);
             for layout in frozen {
@@ -535,6 +599,24 @@ impl Writer {
     }
 }
 
+/// Says what a frame's number tells of its sender.
+fn tell_order(node: &NodeEntry, id: FrameId, order: Order) {
+    let (how, last) = match order {
+        Order::Next => return,
+        Order::Jump(last) => ("far above", last),
+        Order::Back(last) => ("not above", last),
+    };
+    tracing::warn!(
+        node = node.name,
+        boot = id.boot,
+        sequence = id.sequence,
+        last,
+        "a frame's number is {how} the one before: two senders of one name (a copied machine, a \
+         restored snapshot), or a forged frame; all samples are kept, and of doubled ones the \
+         first"
+    );
+}
+
 /// The layouts of the frame's rows are known, and their rows are as long.
 fn check_layouts(node: &NodeEntry, frame: &Frame<'_>) -> Result<(), StoreError> {
     let mut unknown = HashSet::new();
@@ -559,74 +641,4 @@ fn check_layouts(node: &NodeEntry, frame: &Frame<'_>) -> Result<(), StoreError> 
         return Ok(());
     }
     Err(StoreError::UnknownLayouts(unknown.into_iter().collect()))
-}
-
-/// Puts one row into its node's head.
-pub fn apply(
-    shared: &Shared,
-    node: &Arc<NodeEntry>,
-    index: &Arc<LayoutIndex>,
-    row: &Row<'_>,
-    position: Position,
-    now_ms: TimeMs,
-) -> Appended {
-    let id = index.layout.id();
-    let mut head = node.head();
-    let phase = (node.id as u64).wrapping_mul(0x9e37_79b9) >> 7 ^ id.0;
-    let head = head.layout_or_new(index, phase, || match node.take_fresh(id) {
-        true => None,
-        false => sealed_to(shared, node.id, id),
-    });
-    let done = head.append(row, position, now_ms, |t| stored_row(shared, node.id, index, t));
-    node.last_seen_ms.fetch_max(row.time_ms, Ordering::Relaxed);
-    node.first_seen_ms.fetch_min(row.time_ms, Ordering::Relaxed);
-    node.version.fetch_add(1, Ordering::Relaxed);
-    if done.n_conflicts > 0 {
-        shared.stats.conflicts.fetch_add(done.n_conflicts, Ordering::Relaxed);
-        tracing::warn!(
-            node = node.name,
-            time_ms = row.time_ms,
-            n = done.n_conflicts,
-            "samples came again with other values; the first ones stay"
-        );
-    }
-    if !done.is_new {
-        shared.stats.doubled_rows.fetch_add(1, Ordering::Relaxed);
-    }
-    done
-}
-
-/// Newest time of this layout in any sealed block.
-fn sealed_to(shared: &Shared, node: i64, layout: LayoutId) -> Option<TimeMs> {
-    let sql = "SELECT max(t_to) FROM block WHERE node = ?1 AND layout = ?2";
-    for (_, period) in shared.periods.newest_first() {
-        let found = period.with_reader(|conn| {
-            conn.query_row(sql, [node, layout.0 as i64], |r| r.get::<_, Option<i64>>(0))
-                .map_err(|e| StoreError::db(period.path(), e))
-        });
-        match shared.pass_damage(found) {
-            Ok(Some(t)) => return Some(t),
-            Ok(None) => {}
-            // Cannot tell: every row is looked up.
-            Err(e) => {
-                tracing::error!("{e}");
-                return Some(TimeMs::MAX);
-            }
-        }
-    }
-    None
-}
-
-/// The row of this time in a sealed block.
-fn stored_row(shared: &Shared, node: i64, index: &LayoutIndex, time_ms: TimeMs) -> Option<Stored> {
-    for period in shared.periods.between(time_ms, time_ms + 1) {
-        let found = period
-            .with_reader(|conn| crate::read::row_at(&period, conn, node, &index.layout, time_ms));
-        match shared.pass_damage(found) {
-            Ok(Some(row)) => return Some(row),
-            Ok(None) => {}
-            Err(e) => tracing::error!("{e}"),
-        }
-    }
-    None
 }

@@ -1,6 +1,7 @@
 //! What the catalog knows, in memory: what readers look things up in, without the
 //! disk and while it is written.
 
+use super::frames::{FrameId, Lives, Order};
 use crate::head::NodeHead;
 use rookery_plugins::{FieldKey, FieldSpec, Layout, LayoutId, ServiceSpec, TimeMs};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -77,8 +78,8 @@ pub(super) struct NodeState {
     /// Layouts that came since the start: no sealed block is of them before their first
     /// row has come.
     fresh: HashSet<LayoutId>,
-    /// Highest sequence of each boot.
-    pub(super) sequences: HashMap<u64, u64>,
+    /// Which frames were taken.
+    pub(super) lives: Lives,
     /// Old names that are claimed.
     pub(super) formers: super::former::Formers,
 }
@@ -250,21 +251,19 @@ impl NodeEntry {
         read(&self.state).services.len()
     }
 
-    /// Whether this frame has been taken already; else notes that it now is.
-    pub fn note_sequence(&self, boot: u64, sequence: u64) -> bool {
-        let mut state = write(&self.state);
-        let last = state.sequences.entry(boot).or_insert(0);
-        let is_old = sequence <= *last;
-        *last = sequence.max(*last);
-        is_old
+    /// Whether this very frame was taken already.
+    pub fn has_frame(&self, id: FrameId) -> bool {
+        read(&self.state).lives.has(id)
     }
 
-    /// Forgets that frames from `sequence` on were taken: their commit failed.
-    pub fn forget_sequence(&self, boot: u64, sequence: u64) {
-        let mut state = write(&self.state);
-        if let Some(last) = state.sequences.get_mut(&boot) {
-            *last = (*last).min(sequence.saturating_sub(1));
-        }
+    /// Notes that this frame is taken.
+    pub fn note_frame(&self, id: FrameId) -> Order {
+        write(&self.state).lives.note(id)
+    }
+
+    /// Forgets that this frame was taken: its commit failed.
+    pub fn forget_frame(&self, id: FrameId) {
+        write(&self.state).lives.forget(id);
     }
 }
 

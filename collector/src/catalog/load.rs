@@ -22,7 +22,7 @@ impl Catalog {
         self.load_layouts()?;
         services(&self.conn, &specs, &mut by_id)?;
         self.load_layouts_of(&mut by_id)?;
-        sequences(&self.conn, &mut by_id)?;
+        lives(&self.conn, &mut by_id)?;
         for (id, formers) in super::former::load(&self.conn)? {
             if let Some((_, state)) = by_id.get_mut(&id) {
                 state.formers = formers;
@@ -39,7 +39,7 @@ impl Catalog {
             let entry = match known.get(&id) {
                 Some(known) => {
                     let mut old = write(&known.state);
-                    state.sequences = std::mem::take(&mut old.sequences);
+                    state.lives = std::mem::take(&mut old.lives);
                     *old = state;
                     match known.name == name {
                         true => known.clone(),
@@ -141,11 +141,19 @@ fn services(
     })
 }
 
-fn sequences(conn: &Connection, nodes: &mut Found) -> rusqlite::Result<()> {
-    for_each(conn, "SELECT node, boot, sequence FROM agent", |r| {
+fn lives(conn: &Connection, nodes: &mut Found) -> rusqlite::Result<()> {
+    let sql = match has_table(conn, "taken")? {
+        true => {
+            "SELECT a.node, a.boot, a.sequence, t.frames FROM agent a \
+             LEFT JOIN taken t ON t.node = a.node AND t.boot = a.boot ORDER BY a.node, a.boot"
+        }
+        false => "SELECT node, boot, sequence, NULL FROM agent ORDER BY node, boot",
+    };
+    for_each(conn, sql, |r| {
         if let Some((_, state)) = nodes.get_mut(&r.get(0)?) {
             let (boot, sequence): (i64, i64) = (r.get(1)?, r.get(2)?);
-            state.sequences.insert(boot as u64, sequence as u64);
+            let frames: Option<Vec<u8>> = r.get(3)?;
+            state.lives.restore(boot as u64, sequence as u64, &frames.unwrap_or_default());
         }
         Ok(())
     })

@@ -10,6 +10,7 @@
 //! transactions in which that is done.
 
 mod former;
+mod frames;
 mod index;
 mod lifecycle;
 mod load;
@@ -20,12 +21,13 @@ use crate::db;
 use crate::store::StoreError;
 use index::{NodeState, read, write};
 use rookery_plugins::{LayoutId, ServiceSpec, TimeMs, names};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, ToSql};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, RwLock};
 
+pub use frames::{FrameId, Order};
 pub use index::{LayoutIndex, NodeEntry, Nodes, NodesView, ServiceEntry};
 pub use lifecycle::{is_tombstone, renames, tombstone_pattern};
 pub use take::Said;
@@ -43,6 +45,9 @@ CREATE TABLE IF NOT EXISTS node_layout(
   node INTEGER NOT NULL, layout INTEGER NOT NULL, PRIMARY KEY(node, layout)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS home(
   node INTEGER NOT NULL, layout INTEGER NOT NULL, PRIMARY KEY(node, layout)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS taken(
+  node INTEGER NOT NULL, boot INTEGER NOT NULL, frames BLOB NOT NULL,
+  PRIMARY KEY(node, boot)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS seen(node INTEGER PRIMARY KEY, last_ms INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS month(
   id INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, changed_ns INTEGER NOT NULL,
@@ -176,22 +181,26 @@ impl Catalog {
         db::checkpoint(&self.conn).map_err(|e| StoreError::db(&self.path, e))
     }
 
-    /// Writes down the sequences of all agents and when each node was heard last, so
+    /// Writes down which frames were taken last and when each node was heard last, so
     /// that the journal that they stand in may go.
-    pub fn save_sequences(&mut self) -> Result<(), StoreError> {
+    pub fn save_frames(&mut self) -> Result<(), StoreError> {
         let err = |e| StoreError::db(&self.path, e);
         let tx = self.conn.transaction().map_err(err)?;
+        let run = |sql: &str, args: &[&dyn ToSql]| {
+            tx.prepare_cached(sql).and_then(|mut s| s.execute(args)).map_err(err)
+        };
         for node in read(&self.nodes).iter() {
-            for (boot, sequence) in &read(&node.state).sequences {
-                tx.prepare_cached("INSERT OR REPLACE INTO agent VALUES (?1, ?2, ?3)")
-                    .and_then(|mut s| s.execute(params![node.id, *boot as i64, *sequence as i64]))
-                    .map_err(err)?;
+            // Of lives that are not remembered any more, too.
+            run("DELETE FROM agent WHERE node = ?1", &[&node.id])?;
+            run("DELETE FROM taken WHERE node = ?1", &[&node.id])?;
+            for (boot, highest, frames) in read(&node.state).lives.stored() {
+                let (boot, highest) = (boot as i64, highest as i64);
+                run("INSERT INTO agent VALUES (?1, ?2, ?3)", &[&node.id, &boot, &highest])?;
+                run("INSERT INTO taken VALUES (?1, ?2, ?3)", &[&node.id, &boot, &frames])?;
             }
             let seen = node.last_seen_ms.load(Ordering::Relaxed);
             if seen != TimeMs::MIN {
-                tx.prepare_cached("INSERT OR REPLACE INTO seen VALUES (?1, ?2)")
-                    .and_then(|mut s| s.execute([node.id, seen]))
-                    .map_err(err)?;
+                run("INSERT OR REPLACE INTO seen VALUES (?1, ?2)", &[&node.id, &seen])?;
             }
         }
         tx.commit().map_err(err)
