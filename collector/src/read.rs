@@ -98,7 +98,7 @@ impl Reader {
         (field, key): (FieldSpec, FieldKey),
         span: (TimeMs, TimeMs),
     ) -> Result<Samples, ReadError> {
-        let read = |key: &FieldKey, span| {
+        let read = |key: &FieldKey, span| -> Result<Gather, ReadError> {
             let field = FieldSpec { name: key.field.clone(), ..field.clone() };
             let mut read = self.read_fields(node, &key.service, &[&field], span)?;
             Ok::<Gather, ReadError>(Gather {
