@@ -76,7 +76,12 @@ impl Machine {
         if let Some(root) = self.root_of(member) {
             return Gate::Behind(root);
         }
-        if self.is_undecided(member, now_ms) || self.is_recovering(member, now_ms) {
+        // What it depended on is well: the next tick finds it DOWN, which is another word
+        // for those who want to hear of nodes that are.
+        let is_unreachable = matches!(member, Member::Node(i)
+            if self.nodes[i as usize].state == HostState::Unreachable);
+        if is_unreachable || self.is_undecided(member, now_ms) || self.is_recovering(member, now_ms)
+        {
             return Gate::Wait;
         }
         Gate::Ready

@@ -126,7 +126,8 @@ impl Machine {
         let parents = self.dependencies(member).flat_map(|d| self.parents(d, member));
         own.into_iter().chain(parents).any(|p| {
             let since = self.recovered_ms(p);
-            since != NEVER && now_ms.saturating_sub(since) < hold
+            // A clock that was set back must not hold anything up.
+            since != NEVER && (0..hold).contains(&now_ms.saturating_sub(since))
         })
     }
 

@@ -148,7 +148,10 @@ impl Machine {
 
     fn open_thread(&mut self, lead: Member, now_ms: TimeMs) -> String {
         let (node, service) = self.names(lead);
-        let id = incident_id(node, service.unwrap_or(""), now_ms);
+        // A clock that was set back brings the same time again: the samples' own has
+        // gone on, and two incidents must not share a name.
+        let place = format!("{}\0{}", service.unwrap_or(""), self.problem_ms(lead));
+        let id = incident_id(node, &place, now_ms);
         let thread = Thread {
             incident: Incident::new(id.clone(), self.problem_ms(lead)),
             node: node.to_owned(),
