@@ -28,6 +28,8 @@ pub mod why;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
+mod promise;
+#[cfg(test)]
 mod storms;
 
 pub use identity::Identities;

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 /// Crates, and those that each may use.
-const MAY_USE: [(&str, &[&str]); 9] = [
+const MAY_USE: [(&str, &[&str]); 10] = [
     ("plugins", &[]),
     ("daemons", &["plugins"]),
     ("agent", &["plugins", "daemons"]),
-    ("alerts", &["plugins"]),
-    ("collector", &["plugins", "alerts"]),
+    ("promise", &[]),
+    ("alerts", &["plugins", "promise"]),
+    ("collector", &["plugins", "alerts", "promise"]),
     ("extension", &["collector"]),
     ("web", &["plugins", "alerts", "collector"]),
     ("rookery", &["plugins", "agent", "alerts", "collector", "web"]),
