@@ -17,19 +17,30 @@ pub struct Scope {
     pub has_lost_fields: bool,
     /// The collector is started again, or its clock set, where values do not come.
     pub has_late_restarts: bool,
-    /// Its clock is set while there is a group with a quorum.
-    pub has_pool_steps: bool,
+    /// Its clock is set, forward or back.
+    pub has_steps: bool,
+    /// It is suspended, and the world with it.
+    pub has_suspends: bool,
+    /// Contacts that want no recoveries have periods.
+    pub has_endless_periods: bool,
 }
 
 impl Scope {
     /// Everything; with what needs an outbox, or without.
     pub fn all(has_outbox: bool) -> Scope {
-        Scope { has_outbox, has_lost_fields: true, has_late_restarts: true, has_pool_steps: true }
+        Scope {
+            has_outbox,
+            has_lost_fields: true,
+            has_late_restarts: true,
+            has_steps: true,
+            has_suspends: true,
+            has_endless_periods: true,
+        }
     }
 
     /// Takes out what is not in it.
     fn limit(self, schedule: &mut Schedule) {
-        let Schedule { nodes, events, quorum, .. } = schedule;
+        let Schedule { nodes, events, .. } = schedule;
         events.retain(|e| match e.what {
             What::Value(n, s, _, Value::Absent) => {
                 self.has_lost_fields || nodes[n].services[s].fields == 1
@@ -38,11 +49,11 @@ impl Scope {
         });
         let is_late = |e: &Event| matches!(e.what, What::Value(.., Value::Absent));
         let can_be_late = events.iter().any(is_late);
-        let is_pool = quorum.is_some();
         let has_absence = nodes.iter().flat_map(|n| &n.services).any(|s| s.absent_s.is_some());
         events.retain(|e| match e.what {
             What::Step(_) if has_absence && !self.has_late_restarts => false,
-            What::Step(_) if is_pool && !self.has_pool_steps => false,
+            What::Step(_) if !self.has_steps => false,
+            What::Suspend(_) if !self.has_suspends => false,
             What::Restart | What::KillAfter(_) | What::Step(_) | What::Suspend(_) => {
                 self.has_late_restarts || !can_be_late
             }
@@ -127,6 +138,9 @@ fn contact(random: &mut Random, scope: Scope) -> Contact {
     }
     if scope.has_outbox && random.chance(20) {
         contact.period = Some(span(random));
+    }
+    if contact.taste == Taste::NoRecovery && !scope.has_endless_periods {
+        contact.period = None;
     }
     contact
 }

@@ -436,7 +436,13 @@ impl<'a> View<'a> {
             let mut things =
                 self.truth.things.iter().enumerate().filter(|(_, thing)| is_near(thing));
             let is_over = things.all(|(i, _)| self.truth.over[i][s]);
-            over.push((id.clone(), is_over && can_be));
+            // Flapping ends by evaluations, of which there may be none.
+            let flaps = open.has_flapped
+                || open
+                    .named
+                    .iter()
+                    .any(|thing| self.index_of(*thing).is_some_and(|i| self.is_restless(i, t)));
+            over.push((id.clone(), is_over && can_be && !flaps));
         }
         // What is counted by a clock that was set back takes so much longer.
         let steps = self.schedule.events.iter().filter_map(|e| match e.what {

@@ -145,6 +145,8 @@ impl<'s> Silence<'s> {
         all: &[Is],
     ) -> (Vec<Quiet>, Vec<(usize, Is, bool)>) {
         self.end_acks(clocks, nodes, all);
+        // One that was over does not come again when the clock is set back.
+        self.planned.retain(|p| !p.is_over(clocks.0));
         let schedule = self.schedule;
         let mut quiet = Vec::new();
         let mut counts = [Count::default(), Count::default()];
@@ -260,6 +262,16 @@ impl Planned {
             Thing::Node(n) => n == self.node && self.service.is_none(),
             Thing::Service(n, s) => n == self.node && self.service.is_none_or(|mine| mine == s),
             Thing::Pool(_) => false,
+        }
+    }
+
+    fn is_over(&self, now_ms: i64) -> bool {
+        match self.down {
+            Down::Fixed(_, to) => now_ms > self.added_ms + to * 1000 + 2 * EDGE_MS,
+            Down::Flexible(window, _) => {
+                self.maybe_ms.is_none() && now_ms > self.added_ms + window * 1000
+            }
+            Down::Repeating(_) => false,
         }
     }
 

@@ -137,9 +137,10 @@ fn play(schedule: &Schedule) -> Played {
 #[test]
 fn each_problem_is_notified_once_in_order_and_so_is_its_end() {
     let scope = Scope {
-        has_lost_fields: false,
         has_late_restarts: false,
-        has_pool_steps: false,
+        has_steps: false,
+        has_suspends: false,
+        has_endless_periods: false,
         ..Scope::all(false)
     };
     let plan = promise::Plan::of(SCHEDULES, scope);
