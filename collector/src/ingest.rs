@@ -2,8 +2,8 @@
 //!
 //! 200 means: on disk, or, of a row whose time cannot be right, left out and counted.
 //! 400: this body will never be taken, with the reason. 401: wrong or no token. 409: say
-//! first what these layouts are. 408: the body broke off. 413: too large. 503: not now (too much waits, or the
-//! disk failed); try again.
+//! first what these layouts are. 408: the body broke off. 413: too large.
+//! 503: not now (too much waits, or the disk failed); try again.
 
 use crate::auth::Auth;
 use crate::json::{self, LeftOut};

@@ -211,7 +211,9 @@ mod tests {
                     if here.is_empty() {
                         continue;
                     }
-                    let (min, max) = here.iter().fold((f64::MAX, f64::MIN), |m, v| (m.0.min(*v), m.1.max(*v)));
+                    let least = here.iter().copied().fold(f64::MAX, f64::min);
+                    let greatest = here.iter().copied().fold(f64::MIN, f64::max);
+                    let (min, max) = (least, greatest);
                     let mean = here.iter().sum::<f64>() / here.len() as f64;
                     prop_assert!(near(bucket.min, min) && near(bucket.max, max), "{bucket:?} {here:?}");
                     prop_assert!(near(bucket.sum / bucket.count as f64, mean), "{bucket:?} {here:?}");
@@ -224,7 +226,9 @@ mod tests {
                     .visit(&[stored], (from, to), |_, _, v| exact.extend(v))
                     .expect("visits");
                 let mut values: Vec<f64> = want.iter().map(|(_, v)| *v).collect();
-                prop_assert_eq!(percentiles(&mut exact, &[50.0, 95.0]), percentiles(&mut values, &[50.0, 95.0]));
+                let percents = [50.0, 95.0];
+                let wanted = percentiles(&mut values, &percents);
+                prop_assert_eq!(percentiles(&mut exact, &percents), wanted);
             }
         }
     }

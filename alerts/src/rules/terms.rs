@@ -111,8 +111,8 @@ impl Rules {
         terms
     }
 
-    /// What rules judge of a service, by any of its names, beside its fields: names, expressions and terms. Of
-    /// one name the last expression holds; all rules for a field of that name apply.
+    /// What rules judge of a service, by any of its names, beside its fields: names,
+    /// expressions and terms. Of one name the last expression holds; all rules for a field of that name apply.
     pub fn formulas(
         &self,
         node: &str,

@@ -203,7 +203,8 @@ impl App {
     }
 
     /// The fields of all nodes that have them, each as one. Each node counts with
-    /// its newest mean until two of its steps later ([`rhythm::hold_ms`]). The parts are of the same nodes and service.
+    /// its newest mean until two of its steps later ([`rhythm::hold_ms`]). The parts are
+    /// of the same nodes and service.
     fn together(
         &self,
         parts: &[&Part],
