@@ -2,8 +2,9 @@
 //!
 //! `samples(node TEXT, service TEXT, field TEXT, time INTEGER, value NUMERIC,
 //! kind TEXT, bits INTEGER)`, read-only. `time` is ms since 1970 UTC.
-//! `value` is an INTEGER or a REAL as it was sent, NULL where unknown (or no number), and a TEXT of digits above 2^63 - 1, which SQLite's
-//! integers cannot hold. `kind` is `unknown`, `int`, `uint` or `float`; `bits`
+//! `value` is an INTEGER or a REAL as it was sent, NULL where unknown (or no number), and
+//! a TEXT of digits above 2^63 - 1, which SQLite's integers cannot hold. `kind` is
+//! `unknown`, `int`, `uint` or `float`; `bits`
 //! are the value's 64 bits as an INTEGER, so that every one can be told apart.
 //!
 //! Equality of node, service and field and bounds of time are looked up; what
