@@ -1,10 +1,11 @@
 //! `munin.conf` as it is (munin.conf(5), Munin 2.0): the tree of groups and hosts,
 //! and what it says over the plugins' own words.
 //!
-//! Honoured: `[group;host]` and `[host.domain]` sections, `address`, `port`,
-//! `use_node_name`, `use_default_node`, `update no`, `includedir`, and overrides of
-//! attributes (`df._dev_sda1.warning 80`), also for a whole group. All else is named,
-//! line by line.
+//! Honoured: `[group;host]` and `[host.domain]` sections, those of a service
+//! (`[group;host:df]`), `address`, `port`, `use_node_name`, `use_default_node`, `update no`,
+//! `includedir`, and overrides of attributes (`df._dev_sda1.warning 80`), also for a whole
+//! group, and of one host within its group's section (`www1:df._dev_sda1.warning 80` below
+//! `[Web;]`). All else is named, line by line.
 
 use super::people::People;
 use super::tls::{Tls, Wish};
@@ -48,6 +49,10 @@ struct Reader {
     include: Option<PathBuf>,
     notes: Vec<String>,
     current: String,
+    /// The service that the section is about: `df` of `[group;host:df]`.
+    service: Option<String>,
+    /// The section's header could not be read: nobody knows whose its lines are.
+    is_lost: bool,
     people: People,
     /// `ssh_command` and `ssh_options`.
     ssh: BTreeMap<String, String>,
@@ -63,7 +68,7 @@ pub fn read(file: &Path) -> Result<Remotes, String> {
         files.retain(|f| f.is_file() && is_included(f));
         files.sort();
         for file in files {
-            reader.current.clear();
+            reader.begin("", None);
             reader.file(&file)?;
         }
     }
@@ -118,9 +123,11 @@ impl Reader {
         if line.is_empty() {
             return;
         }
-        if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
-            self.current = path_of(name.trim());
-            self.section(place);
+        if line.starts_with('[') {
+            self.header(place, line);
+            return;
+        }
+        if self.is_lost {
             return;
         }
         let Some((key, value)) = line.split_once(char::is_whitespace) else {
@@ -131,14 +138,78 @@ impl Reader {
         if self.current.is_empty() && self.global(place, key, value) {
             return;
         }
-        // Before any section, `group;host:key value` says all at once.
-        let (path, key) = match key.rsplit_once(':') {
-            Some((path, key)) => (path_of(path), key),
+        if let Some(service) = self.service.clone() {
+            self.setting_of_service(place, &service, key, value);
+            return;
+        }
+        let (path, key) = match key.split_once(':') {
+            Some((path, key)) => match self.path_within(path, key) {
+                Ok(path) => (path, key),
+                Err(why) => return self.note(place, &format!("{path}:{key}: {why}")),
+            },
             None => (self.current.clone(), key),
         };
         let before = std::mem::replace(&mut self.current, path);
         self.setting(place, key, value);
         self.current = before;
+    }
+
+    fn begin(&mut self, path: &str, service: Option<&str>) {
+        path.clone_into(&mut self.current);
+        self.service = service.map(str::to_owned);
+        self.is_lost = false;
+    }
+
+    /// `[group;host]`, `[group;]`, `[host.domain]`, or one of these with `:service`.
+    fn header(&mut self, place: &str, line: &str) {
+        let name = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')).map(str::trim);
+        let parts = name.map(|name| match name.split_once(':') {
+            Some((path, service)) => (path.trim(), Some(service.trim())),
+            None => (name, None),
+        });
+        match parts {
+            Some((path, service))
+                if !path.is_empty()
+                    && service.is_none_or(|s| !s.is_empty() && !s.contains([':', ';'])) =>
+            {
+                self.begin(&path_of(path), service);
+                self.section(place);
+            }
+            _ => {
+                self.is_lost = true;
+                let text = format!(
+                    "{line}: [group;host], [group;] or [group;host:service] is expected; what \
+                     follows is left out up to the next section"
+                );
+                self.note(place, &text);
+            }
+        }
+    }
+
+    /// Whom `path:key` is about: before any section all of it, below `[group;]` a host (or a
+    /// group's) of that group.
+    fn path_within(&self, path: &str, key: &str) -> Result<String, &'static str> {
+        if path.is_empty() || key.contains(':') {
+            return Err("host:service.field.attribute is expected");
+        }
+        match self.current.as_str() {
+            "" => Ok(path_of(path)),
+            group if group.ends_with(';') => Ok(format!("{group}{}", joined(path))),
+            _ => Err("a host's section says things of that host: begin a section for another"),
+        }
+    }
+
+    /// A line of a service's section: as if it named the service.
+    fn setting_of_service(&mut self, place: &str, service: &str, key: &str, value: &str) {
+        let is_hosts = TLS_KEYS.contains(&key)
+            || matches!(
+                key,
+                "address" | "port" | "local_address" | "use_node_name" | "use_default_node"
+            );
+        match is_hosts || key.contains([':', ';']) {
+            true => self.note(place, &format!("{key}: is said of a host, not of a service")),
+            false => self.setting(place, &format!("{service}.{key}"), value),
+        }
     }
 
     fn section(&mut self, place: &str) -> &mut Section {
@@ -373,12 +444,17 @@ fn is_of_others(line: &str) -> bool {
 fn path_of(name: &str) -> String {
     let name = name.trim();
     if name.contains(';') || name.is_empty() {
-        return name.to_owned();
+        return joined(name);
     }
     match name.split_once('.') {
         Some((_, domain)) => format!("{domain};{name}"),
         None => format!("{name};{name}"),
     }
+}
+
+/// A path without blanks around its parts.
+fn joined(path: &str) -> String {
+    path.split(';').map(str::trim).collect::<Vec<_>>().join(";")
 }
 
 /// `df._dev_sda1.warning` is of service `df`; `diskstats.sda.graph_title` of the
@@ -533,6 +609,54 @@ mod tests {
         assert_eq!(all, ["web;a all 5", "web;a load ", "web;in;b all 7"]);
         let nodes = &found.borrowed[2].loans[0].sources[0].nodes;
         assert_eq!(nodes, &["web;in;a", "a"], "as seen from the host");
+    }
+
+    /// The forms that munin.conf(5) has for one service, and for a host within its group.
+    #[test]
+    fn services_and_hosts_within_groups_have_sections_and_keys() {
+        let text = "[Web;]\naddress any\nwww1:df._dev_sda1.warning 70\nwww2:address two\n\
+            sub;www3:address three\nwww2:load.contacts none\n\
+            [Web;www1]\naddress one\n[Web;www1:df]\n_dev_sda1.critical 98\ngraph_title Disks\n\
+            [Web;www1:diskstats_iops.sda]\nrdio.warning 5\n\
+            [ Web ; www4 ]\naddress four\n[a.example.com:df]\n_dev.warning 1\n\
+            [a.example.com]\naddress a\n";
+        let found = read_text(text).expect("reads");
+        let names: Vec<&str> = found.nodes.iter().map(|n| n.node.as_str()).collect();
+        let want =
+            ["Web;www1", "Web;www2", "Web;sub;www3", "Web;www4", "example.com;a.example.com"];
+        assert_eq!(names, want, "{:?}", found.notes);
+        let item = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        assert_eq!(
+            found.nodes[0].overrides,
+            [
+                item("df", "_dev_sda1.warning 70"),
+                item("df", "_dev_sda1.critical 98"),
+                item("df", "graph_title Disks"),
+                item("diskstats_iops.sda", "rdio.warning 5")
+            ]
+        );
+        assert_eq!(found.nodes[1].address, Address::Tcp("two:4949".to_owned()));
+        assert_eq!(found.nodes[4].overrides, [item("df", "_dev.warning 1")]);
+        assert!(found.notes.is_empty(), "{:?}", found.notes);
+    }
+
+    #[test]
+    fn what_is_no_such_form_is_named_by_its_line_and_invents_no_host() {
+        for (text, line) in [
+            ("[g;h\naddress x\n", "munin.conf:1: [g;h: [group;host]"),
+            ("[]\naddress x\n", "munin.conf:1: []: "),
+            ("[:df]\na.warning 1\n", "munin.conf:1: [:df]: "),
+            ("[g;h:]\na.warning 1\n", "munin.conf:1: [g;h:]: "),
+            ("[g;h:a:b]\na.warning 1\n", "munin.conf:1: [g;h:a:b]: "),
+            ("[k;l]\naddress x\nm:df.a.warning 1\n", "munin.conf:3: m:df.a.warning: a host's"),
+            ("[k;]\nm:df:a.warning 1\n", "munin.conf:2: m:df:a.warning: host:service"),
+            ("[k;l:df]\naddress x\n", "munin.conf:2: address: is said of a host"),
+        ] {
+            let found = read_text(text).expect("reads");
+            assert!(found.notes.iter().any(|n| n.starts_with(line)), "{line}: {:?}", found.notes);
+            let names: Vec<&str> = found.nodes.iter().map(|n| n.node.as_str()).collect();
+            assert!(names.iter().all(|n| *n == "k;l"), "{text}: {names:?}");
+        }
     }
 
     #[test]
