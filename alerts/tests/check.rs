@@ -45,7 +45,11 @@ fn collector(user: &'static str, age_s: i64) -> String {
         let path = request.split(' ').nth(1).unwrap_or_default();
         let (status, body) = match path {
             _ if token => ("401 Unauthorized", "{\"error\":\"wrong token\"}".to_owned()),
-            "/api/v1/services?node=db%201" => (
+            // It has one service.
+            path if path.contains("&service=") && !path.ends_with("&service=cpu") => {
+                ("200 OK", "[]".to_owned())
+            }
+            path if path.starts_with("/api/v1/services?node=db%201") => (
                 "200 OK",
                 format!(
                     r#"[{{"service":"cpu","title":"CPU","category":"system","state":"OK",
