@@ -89,11 +89,30 @@ pub fn make_whole(
 /// read, not mapped: of a sector that the disk cannot read a read returns an error,
 /// where the mapping of it ends the process by SIGBUS.
 pub fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+    roll_back(path);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)?;
     conn.busy_timeout(BUSY_WAIT)?;
     plan_once(&conn)?;
     Ok(conn)
+}
+
+/// Undoes what a power cut left half done in [`set_page_bytes`], which is the only one that
+/// writes a rollback journal: a reader alone may not, and could read nothing. Not while
+/// the one that writes it is alive: SQLite sees its lock.
+fn roll_back(path: &Path) {
+    if !disk::with_suffix(path, "-journal").exists() {
+        return;
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let done = Connection::open_with_flags(path, flags).and_then(|conn| {
+        conn.busy_timeout(BUSY_WAIT)?;
+        conn.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(()))
+    });
+    if let Err(e) = done {
+        // The reader says what it cannot read.
+        tracing::debug!("{}: its rollback journal stays: {e}", path.display());
+    }
 }
 
 /// A statement's plan holds for all of its arguments: otherwise SQLite, built with
