@@ -49,13 +49,9 @@ pub trait Observer: Send {
     /// A commit's rows are all seen, or a second has passed.
     fn settle(&mut self, now_ms: TimeMs);
     /// A node is called otherwise from now on.
-    fn renamed(&mut self, from: &str, node: &Arc<NodeEntry>) {
-        let _ = (from, node);
-    }
+    fn renamed(&mut self, from: &str, node: &Arc<NodeEntry>);
     /// A node, called so, is not expected any more.
-    fn retired(&mut self, node: &str) {
-        let _ = node;
-    }
+    fn retired(&mut self, node: &str);
 }
 
 /// An observer that looks away.
@@ -64,6 +60,8 @@ pub struct NoObserver;
 impl Observer for NoObserver {
     fn row(&mut self, _: &Arc<NodeEntry>, _: &Arc<LayoutIndex>, _: &Row<'_>, _: TimeMs) {}
     fn described(&mut self, _: &Arc<NodeEntry>) {}
+    fn renamed(&mut self, _: &str, _: &Arc<NodeEntry>) {}
+    fn retired(&mut self, _: &str) {}
     fn settle(&mut self, _: TimeMs) {}
 }
 

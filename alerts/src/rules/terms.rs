@@ -112,7 +112,8 @@ impl Rules {
     }
 
     /// What rules judge of a service, by any of its names, beside its fields: names,
-    /// expressions and terms. Of one name the last expression holds; all rules for a field of that name apply.
+    /// expressions and terms. Of one name the last expression holds; all rules for a field
+    /// of that name apply.
     pub fn formulas(
         &self,
         node: &str,

@@ -67,6 +67,14 @@ impl Observer for Identities {
         self.inner.described(node);
     }
 
+    fn renamed(&mut self, from: &str, node: &Arc<NodeEntry>) {
+        self.inner.renamed(from, node);
+    }
+
+    fn retired(&mut self, node: &str) {
+        self.inner.retired(node);
+    }
+
     fn settle(&mut self, now_ms: TimeMs) {
         self.inner.settle(now_ms);
     }

@@ -195,7 +195,15 @@ fn a_way_that_fails_is_told_by_the_others() {
     collector.stop();
     let collector = site.collector(&config);
     works.store(true, Ordering::SeqCst);
-    std::fs::write(&level, "5").expect("writes");
+    // The end of what was refused for good is not sent there: the next problem is.
+    for (value, state) in [("5", "OK"), ("95", "CRITICAL")] {
+        std::fs::write(&level, value).expect("writes");
+        wait_for(state, LIMIT, || {
+            let services = site.services("n1");
+            let level = services.iter().find(|s| s["service"] == "level")?;
+            (level["state"] == state && level["hard"] == true).then_some(())
+        });
+    }
     let all = wait_for("its end", LIMIT, || {
         Some(lines()).filter(|l| l.contains("OK rookery/contact hook webhook: it works again"))
     });
