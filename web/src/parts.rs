@@ -36,6 +36,7 @@ impl App {
                 }
             }
         });
-        Ok(Body::from_stream(stream::iter(first.map(Ok)).chain(rest)))
+        // Compression asks once more after the end.
+        Ok(Body::from_stream(stream::iter(first.map(Ok)).chain(rest).fuse()))
     }
 }
