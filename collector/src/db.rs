@@ -128,7 +128,7 @@ pub fn checkpoint(conn: &Connection) -> rusqlite::Result<()> {
     conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
 }
 
-/// Writes a whole database anew with pages of this size, if nobody else has it open.
+/// Writes a whole database again with pages of this size, if nobody else has it open.
 pub fn set_page_bytes(conn: &Connection, page_bytes: i64) -> rusqlite::Result<()> {
     let mode = |name: &str| {
         conn.query_row(&format!("PRAGMA journal_mode = {name}"), [], |r| r.get::<_, String>(0))

@@ -1,7 +1,7 @@
 //! Months' files that somebody has removed or replaced while the collector runs.
 //!
 //! What was sealed into such a file since the journal was trimmed stands in the journal
-//! still: before it is trimmed again, it is journalled anew, as if it had just come, and
+//! still: before it is trimmed again, it is journalled once more, as if it had just come, and
 //! sealed into the file that is there then.
 
 use crate::apply::apply;

@@ -109,7 +109,7 @@ pub(super) async fn to_file(path: &Path, notice: &Notice, base_url: &str) -> Res
     let write = move || -> std::io::Result<()> {
         use std::io::Write;
         use std::os::unix::fs::OpenOptionsExt;
-        // Of a pipe that nobody reads it is an error, where it would wait for ever.
+        // Of a pipe that nobody reads it is an error, where it would wait forever.
         let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
         let mut options = std::fs::OpenOptions::new();
         let mut file = options.append(true).create(true).custom_flags(flags).open(path)?;

@@ -54,7 +54,7 @@ impl Machine {
         self.waiting.entry(member).or_insert(now_ms);
     }
 
-    /// Whether it is a hard problem of which nobody was told, silenced or not.
+    /// Whether it is a hard problem of which nobody was notified, silenced or not.
     pub(super) fn is_untold(&self, member: Member) -> bool {
         match member {
             Member::Node(i) => {

@@ -30,7 +30,7 @@ pub(super) struct Tally<'a> {
     pub n_silenced: usize,
     pub worst: State,
     contacts: BTreeSet<String>,
-    /// Somebody in it is told to all contacts.
+    /// Problems of some member go to all contacts.
     to_all: bool,
     pub labels: BTreeMap<String, String>,
     pub lasting: Lasting,

@@ -393,7 +393,7 @@ mod tests {
         assert_eq!(facts.len(), 1, "a line for an incident");
         assert_eq!(facts[0].state, Status::Service(State::Critical));
         assert_eq!(facts[0].text, "WARNING now: it is 86; it was worse: it is 95");
-        // What nobody was told of, over and not.
+        // What nobody was notified of, over and not.
         for (from, to, time_ms) in [
             ("OK", "WARNING", 1),
             ("WARNING", "CRITICAL", HOUR_MS),

@@ -2,7 +2,7 @@
 //! (proc.rst, 1.4). Services as Munin's `if_NAME` and `if_err_NAME`.
 //!
 //! Munin types the errors COUNTER; here they are DERIVE with `min 0` like all
-//! counters, so that an interface that was made anew is no burst of 2^64. And a speed
+//! counters, so that an interface that was made again is no burst of 2^64. And a speed
 //! that is stated is only told: Munin's `max` by it would hide the busiest hours of all
 //! that state another than they have (tun and tap always say 10 Mbit/s; bonds, wireless
 //! ones, a link that is not up yet).

@@ -1,6 +1,6 @@
 //! Probes that judge by themselves, on hosts on which all is well: each against sources
 //! that lack what is judged, that sleep, or that somebody configured so. None of them may
-//! be an alarm, nor unknown, for ever; and beside each stands one that is sick, on which
+//! be an alarm, nor unknown, forever; and beside each stands one that is sick, on which
 //! the same probe is not silent.
 
 use crate::probes::PROBES;
